@@ -1,0 +1,1 @@
+"""Trains, quantises, splits, exports, verifies, measures and packs adaptive video recognisers."""

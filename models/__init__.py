@@ -1,0 +1,1 @@
+"""Torch modules: backbones, quantised layers, policies, and one file per paper."""

@@ -1,0 +1,25 @@
+"""The errors that reach a user: each names the thing, the reason and the mend."""
+
+
+class AdaptiveVideoError(Exception):
+    """Base of every error this project raises for a user's mistake or a broken input.
+
+    Printed as ``thing: reason; mend``; command lines show that one line and no traceback.
+    """
+
+    def __init__(self, thing: object, reason: str, mend: str) -> None:
+        self.thing = str(thing)
+        self.reason = reason
+        self.mend = mend
+        super().__init__(f"{self.thing}: {reason}; {mend}")
+
+    def __reduce__(self) -> tuple[type["AdaptiveVideoError"], tuple[str, str, str]]:
+        return (type(self), (self.thing, self.reason, self.mend))
+
+
+class BundleError(AdaptiveVideoError):
+    """A bundle is missing, altered, of an unknown schema, or not made for what is asked of it."""
+
+
+class EngineError(AdaptiveVideoError):
+    """A runtime cannot open or run a graph as asked, e.g. the accelerator is missing."""

@@ -1,0 +1,243 @@
+"""The plain data that models, compiler, runtimes and SDK share: what a manifest is made of.
+
+Every type is a frozen pydantic model, validated when it is built and when a manifest is read.
+No torch, no numpy: a manifest can be read anywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+SCHEMA_VERSION = 1
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=80)]
+
+
+class Spec(BaseModel):
+    """Base: immutable, and unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class View(Spec):
+    """One rendition of the stream at a step.
+
+    ``rgb``: the upright frame, its short side resized to ``size`` by swscale, the centre cropped to
+    ``size`` x ``size``; uint8 (1, size, size, 3). Graphs take it as it is and compute
+    ``(pixel - zero_point) * scale`` themselves.
+    """
+
+    name: Name
+    modality: Literal["rgb"] = "rgb"
+    size: Annotated[int, Field(ge=8, le=1024)]
+    resize: Literal["area", "bilinear", "fast_bilinear"] = "area"
+    zero_point: Annotated[int, Field(ge=0, le=255)] = 128
+    scale: Annotated[float, Field(gt=0)] = 1 / 64
+
+
+class Option(Spec):
+    """One thing that may be chosen at a step: a branch, the policy's own head, or a skip.
+
+    * branch: ``graph`` is run on ``view``;
+    * policy head: ``graph`` is the policy's own graph, whose ``logits`` this step already has;
+    * skip: ``skip`` = k > 0, no output at this step, and neither policy nor branch at the k - 1 after it.
+    """
+
+    name: Name
+    graph: Name | None = None
+    view: Name | None = None
+    precision: str | None = None
+    skip: Annotated[int, Field(ge=0, le=64)] = 0
+
+    @model_validator(mode="after")
+    def _branch_or_skip(self) -> Self:
+        if (self.skip > 0) == (self.graph is not None):
+            raise ValueError(f"option {self.name}: give either a graph or a skip")
+        if self.graph is not None and (self.view is None or self.precision is None):
+            raise ValueError(f"option {self.name}: a branch needs a view and a precision")
+        return self
+
+
+class Group(Spec):
+    """Options of which exactly one is chosen at a step."""
+
+    name: Name
+    options: Annotated[tuple[Option, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _unique_and_not_all_skips(self) -> Self:
+        names = [option.name for option in self.options]
+        if len(set(names)) != len(names):
+            raise ValueError(f"group {self.name}: option names repeat")
+        if all(option.skip for option in self.options):
+            raise ValueError(f"group {self.name}: every option is a skip")
+        return self
+
+
+class ActionSpace(Spec):
+    """The groups of a model; the policy's scores run over all options, group after group."""
+
+    groups: Annotated[tuple[Group, ...], Field(min_length=1)]
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """All options in the order of the policy's scores."""
+        return tuple(option for group in self.groups for option in group.options)
+
+
+class Policy(Spec):
+    """The graph that sees the cheap view and its own state, and scores every option.
+
+    Inputs: ``frame`` (the view) and each state by name, zeros at the start of a stream. Outputs:
+    ``scores`` (1, number of options), ``logits`` (1, classes) if an option is the policy's own head,
+    and ``next_<state>`` for each state.
+    """
+
+    graph: Name
+    view: Name
+    state: dict[Name, tuple[int, ...]]
+
+
+class Variant(Spec):
+    """One runnable choice of policy graph and action space, e.g. everything in int8."""
+
+    name: Name
+    policy: Policy
+    action_space: ActionSpace
+
+
+class Fusion(Spec):
+    """How branch outputs become scores: softmax of the mean of the logits of the last ``window`` steps."""
+
+    kind: Literal["mean_logits"] = "mean_logits"
+    window: Annotated[int, Field(ge=1)] = 16
+
+
+class Steps(Spec):
+    """The policy's clock: ``rate_hz`` steps per second of source time; trained on clips of ``clip_steps``."""
+
+    rate_hz: Annotated[float, Field(gt=0, le=1000)]
+    clip_steps: Annotated[int, Field(ge=1)]
+
+
+class Tensor(Spec):
+    """A graph's input or output; ``None`` stands for a dimension that may change (height and width)."""
+
+    dtype: Literal["uint8", "int8", "float32", "float16", "int64"]
+    shape: tuple[int | None, ...]
+
+
+class Graph(Spec):
+    """One static graph: its file (ONNX), precision, inputs and outputs, and the weight files it maps."""
+
+    name: Name
+    file: str
+    weight_files: tuple[str, ...] = ()
+    runtime: Literal["onnx"] = "onnx"
+    precision: str
+    role: Literal["policy", "branch"]
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    macs: dict[Name, int] = {}
+    """Multiply-accumulates of one run, by view name."""
+
+
+class GraphCost(Spec):
+    """What one run of a graph on one view costs on a device; ``energy_mj`` is None where not measured."""
+
+    graph: Name
+    view: Name
+    p50_ms: Annotated[float, Field(ge=0)]
+    p95_ms: Annotated[float, Field(ge=0)]
+    memory_mb: float | None = None
+    energy_mj: float | None = None
+
+
+class ViewCost(Spec):
+    """What rendering one view from a decoded frame costs on a device."""
+
+    view: Name
+    p50_ms: Annotated[float, Field(ge=0)]
+    p95_ms: Annotated[float, Field(ge=0)]
+
+
+class CostTable(Spec):
+    """Measured costs of every graph and view on one named device."""
+
+    device: str
+    providers: tuple[str, ...]
+    threads: int
+    graphs: tuple[GraphCost, ...]
+    views: tuple[ViewCost, ...]
+
+    def graph_ms(self, graph: str, view: str) -> float:
+        """Median ms of one run of ``graph`` on ``view``, resizing included.
+
+        Raises: KeyError if the table has no such row.
+        """
+        run = {(row.graph, row.view): row.p50_ms for row in self.graphs}[graph, view]
+        return run + {row.view: row.p50_ms for row in self.views}[view]
+
+
+class FileRecord(Spec):
+    """Size and SHA-256 of one file of a bundle."""
+
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Manifest(Spec):
+    """Everything a bundle says of itself (``manifest.json``)."""
+
+    schema_version: Literal[1] = 1
+    model: str
+    preset: str
+    target: str
+    labels: Annotated[tuple[str, ...], Field(min_length=2)]
+    views: tuple[View, ...]
+    steps: Steps
+    fusion: Fusion
+    graphs: tuple[Graph, ...]
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
+    default_variant: Name
+    price: Annotated[float, Field(ge=0)] = 0.0
+    """The price the model was compiled for: score lost per ms of cost (see sdk/scheduler.py)."""
+    cost_tables: tuple[CostTable, ...] = ()
+    accuracy: dict[str, JsonValue] = {}
+    provenance: dict[str, JsonValue] = {}
+    files: dict[str, FileRecord]
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> Self:
+        graphs = {graph.name for graph in self.graphs}
+        views = {view.name for view in self.views}
+        if len(graphs) != len(self.graphs) or len(views) != len(self.views):
+            raise ValueError("names of graphs or views repeat")
+        if self.default_variant not in {variant.name for variant in self.variants}:
+            raise ValueError(f"default variant {self.default_variant} is not among the variants")
+        for variant in self.variants:
+            named = [(variant.policy.graph, variant.policy.view)]
+            named += [(o.graph, o.view) for o in variant.action_space.options if o.graph and o.view]
+            for graph, view in named:
+                if graph not in graphs or view not in views:
+                    raise ValueError(f"variant {variant.name} names the unknown {graph} on {view}")
+        for graph in self.graphs:
+            for file in (graph.file, *graph.weight_files):
+                if file not in self.files:
+                    raise ValueError(f"graph {graph.name}: {file} is not listed in files")
+        return self
+
+    def variant(self, name: str | None = None) -> Variant:
+        """The variant called ``name``, or the default one. Raises: KeyError if there is none."""
+        wanted = name or self.default_variant
+        return {variant.name: variant for variant in self.variants}[wanted]
+
+    def view(self, name: str) -> View:
+        """The view called ``name``. Raises: KeyError if there is none."""
+        return {view.name: view for view in self.views}[name]
+
+    def graph(self, name: str) -> Graph:
+        """The graph called ``name``. Raises: KeyError if there is none."""
+        return {graph.name: graph for graph in self.graphs}[name]

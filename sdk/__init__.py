@@ -1,0 +1,1 @@
+"""Adaptive video recognition on the device."""
