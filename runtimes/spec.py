@@ -223,10 +223,10 @@ class Manifest(Spec):
             for graph, view in named:
                 if graph not in graphs or view not in views:
                     raise ValueError(f"variant {variant.name} names the unknown {graph} on {view}")
-        for graph in self.graphs:
-            for file in (graph.file, *graph.weight_files):
+        for entry in self.graphs:
+            for file in (entry.file, *entry.weight_files):
                 if file not in self.files:
-                    raise ValueError(f"graph {graph.name}: {file} is not listed in files")
+                    raise ValueError(f"graph {entry.name}: {file} is not listed in files")
         return self
 
     def variant(self, name: str | None = None) -> Variant:
