@@ -106,6 +106,8 @@ class Variant(Spec):
     name: Name
     policy: Policy
     action_space: ActionSpace
+    price: Annotated[float, Field(ge=0)] = 0.0
+    """The price it was compiled for: score an option must earn per ms that it costs (sdk/scheduler.py)."""
 
 
 class Fusion(Spec):
@@ -202,8 +204,6 @@ class Manifest(Spec):
     graphs: tuple[Graph, ...]
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
     default_variant: Name
-    price: Annotated[float, Field(ge=0)] = 0.0
-    """The price the model was compiled for: score lost per ms of cost (see sdk/scheduler.py)."""
     cost_tables: tuple[CostTable, ...] = ()
     accuracy: dict[str, JsonValue] = {}
     provenance: dict[str, JsonValue] = {}
