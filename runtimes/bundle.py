@@ -1,0 +1,278 @@
+"""The bundle on disk: a folder (or a zip of it) with ``manifest.json`` and every file that it lists.
+
+Opened only when whole: every file is checked by size and SHA-256. Written to a temporary name and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from pydantic import TypeAdapter, ValidationError
+
+from runtimes.cache import cache_folder, whole_folder
+from runtimes.errors import BundleError
+from runtimes.spec import SCHEMA_VERSION, CostTable, FileRecord, Manifest
+
+MANIFEST = "manifest.json"
+_COPY_AGAIN = "compile again, or copy the bundle whole"
+_COST_TABLES = TypeAdapter(tuple[CostTable, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened, verified bundle.
+
+    ``location`` is the folder or zip the user named; ``folder`` is where its files lie unpacked.
+    """
+
+    location: Path
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> Bundle:
+        """Open and verify the bundle at ``path``, a folder or a zip (unpacked once, to the user's cache).
+
+        Raises: BundleError if it is missing, of an unknown schema, incomplete, altered or unsafe.
+        """
+        location = Path(path)
+        if not location.exists():
+            raise BundleError(location, "there is no such bundle", "check the path, or run adaptive-compile")
+        if location.is_dir():
+            return cls._verified(location, location)
+        folder = _unpacked(location)
+        try:
+            return cls._verified(location, folder)
+        except BundleError:
+            # The cached copy may have been damaged since; if the zip itself is bad, this fails again.
+            shutil.rmtree(folder)
+            return cls._verified(location, _unpacked(location))
+
+    @classmethod
+    def _verified(cls, location: Path, folder: Path) -> Bundle:
+        manifest = _read_manifest(folder / MANIFEST, location)
+        for file, record in manifest.files.items():
+            _verify(folder, file, record, location)
+        return cls(location, folder, manifest)
+
+    def path(self, file: str) -> Path:
+        """Absolute path of one of the bundle's files. Raises: BundleError if it is not listed."""
+        if file not in self.manifest.files:
+            raise BundleError(self.location / file, "is not listed in the manifest", _COPY_AGAIN)
+        return (self.folder / file).resolve()
+
+    @property
+    def device_costs_path(self) -> Path:
+        """Where this device's own cost tables are kept: beside the bundle, which stays as it was compiled."""
+        name = self.location.resolve()
+        return name.with_name(name.name + ".cost.json")
+
+    def device_costs(self) -> tuple[CostTable, ...]:
+        """Cost tables measured on this device by adaptive-bench; empty if there are none.
+
+        Raises: BundleError if the file beside the bundle is damaged.
+        """
+        path = self.device_costs_path
+        if not path.exists():
+            return ()
+        try:
+            return _COST_TABLES.validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise BundleError(
+                path, _first_complaint(error), "delete it and run adaptive-bench again"
+            ) from error
+
+    def save_device_costs(self, table: CostTable) -> Path:
+        """Keep ``table`` beside the bundle, in place of one of the same device, providers and threads."""
+        kept = [old for old in self.device_costs() if _measured_on(old) != _measured_on(table)]
+        path = self.device_costs_path
+        growing = path.with_name(f".{path.name}.part")
+        growing.write_bytes(_COST_TABLES.dump_json((table, *kept), indent=1))
+        growing.replace(path)
+        return path
+
+    def costs(self, device: str, provider: str) -> CostTable | None:
+        """The cost table that fits best, or None if the bundle has none at all.
+
+        One of this device with this provider before one of this device, the device's own file before the
+        manifest; failing both, the manifest's first.
+        """
+        tables = (*self.device_costs(), *self.manifest.cost_tables)
+        here = [table for table in tables if table.device == device]
+        fitting = [table for table in here if table.providers[:1] == (provider,)]
+        return next(iter((*fitting, *here, *self.manifest.cost_tables)), None)
+
+
+def write_bundle(destination: str | Path, folder: str | Path, fields: Mapping[str, object]) -> Bundle:
+    """Write ``folder``'s files and a manifest of ``fields`` (all but ``files``) as a bundle.
+
+    An existing bundle is replaced whole.
+
+    Raises: BundleError if ``destination`` exists and is no bundle, or the fields do not make a manifest.
+    """
+    target, source = Path(destination), Path(folder)
+    if target.exists() and not (target / MANIFEST).is_file():
+        raise BundleError(target, "exists and is not a bundle", "move it away, or name another destination")
+    records = {
+        path.relative_to(source).as_posix(): _record(path)
+        for path in sorted(source.rglob("*"))
+        if path.is_file() and path != source / MANIFEST
+    }
+    manifest = _validated({**fields, "files": records}, target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # mkdtemp in the same folder: a rename never crosses file systems, so it is atomic.
+    growing = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        for file in records:
+            (growing / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / file, growing / file)
+        (growing / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+        growing.chmod(0o755)
+        _take_place(growing, target)
+    finally:
+        shutil.rmtree(growing, ignore_errors=True)
+    return Bundle.open(target)
+
+
+def write_zip(bundle: Bundle, destination: str | Path) -> Path:
+    """Write ``bundle`` as one zip file, stored uncompressed (weights do not shrink), and return its path."""
+    target = Path(destination)
+    growing = target.with_name(f".{target.name}.part")
+    with zipfile.ZipFile(growing, "w", zipfile.ZIP_STORED) as archive:
+        for file in (MANIFEST, *bundle.manifest.files):
+            # A fixed date: the same bundle gives the same zip, and so the same cache folder.
+            archive.writestr(zipfile.ZipInfo(file), (bundle.folder / file).read_bytes())
+    growing.replace(target)
+    return target
+
+
+def _take_place(new: Path, target: Path) -> None:
+    """Rename ``new`` to ``target``; an old bundle steps aside first and comes back if that fails."""
+    if not target.exists():
+        new.rename(target)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    target.rename(aside / target.name)
+    try:
+        new.rename(target)
+    except OSError:
+        (aside / target.name).rename(target)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _unpacked(location: Path) -> Path:
+    """Folder of the unpacked zip, keyed by the zip's own hash."""
+    folder = cache_folder("bundles") / _sha256(location)
+    if folder.is_dir():
+        return folder
+    try:
+        with zipfile.ZipFile(location) as archive, whole_folder(folder) as growing:
+            _unpack(archive, growing, location)
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise BundleError(location, f"is neither a folder nor a whole zip ({error})", _COPY_AGAIN) from error
+    return folder
+
+
+def _unpack(archive: zipfile.ZipFile, folder: Path, location: Path) -> None:
+    """Unpack the manifest and what it lists, nothing else; the zip may hold one folder around them."""
+    names = [name for name in archive.namelist() if not name.endswith("/")]
+    for name in names:
+        _inside(name, location)
+    tops = {PurePosixPath(name).parts[0] for name in names}
+    prefix = f"{tops.pop()}/" if len(tops) == 1 and MANIFEST not in names else ""
+    if prefix + MANIFEST not in names:
+        raise BundleError(location / MANIFEST, "is missing", _COPY_AGAIN)
+    manifest = _parse_manifest(archive.read(prefix + MANIFEST), location)
+    for file, record in manifest.files.items():
+        if prefix + file not in names:
+            raise BundleError(location / file, "is missing", _COPY_AGAIN)
+        if archive.getinfo(prefix + file).file_size != record.bytes:
+            raise BundleError(location / file, "size differs from the manifest", _COPY_AGAIN)
+    for file in (MANIFEST, *manifest.files):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(prefix + file) as packed, (folder / file).open("wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked, 1 << 20)
+
+
+def _read_manifest(path: Path, location: Path) -> Manifest:
+    if not path.is_file():
+        raise BundleError(
+            location, f"is not a bundle: it has no {MANIFEST}", "name the folder adaptive-compile wrote"
+        )
+    return _parse_manifest(path.read_bytes(), location)
+
+
+def _parse_manifest(text: bytes, location: Path) -> Manifest:
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise BundleError(location / MANIFEST, f"is not valid JSON ({error})", _COPY_AGAIN) from error
+    if not isinstance(fields, dict):
+        raise BundleError(location / MANIFEST, "is not a JSON object", _COPY_AGAIN)
+    version = fields.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        reason = f"has schema {version}, and the newest known here is {SCHEMA_VERSION}"
+        raise BundleError(location / MANIFEST, reason, "upgrade adaptive-video")
+    return _validated(fields, location)
+
+
+def _validated(fields: Mapping[str, object], location: Path) -> Manifest:
+    try:
+        manifest = Manifest.model_validate(fields)
+    except ValidationError as error:
+        raise BundleError(location / MANIFEST, _first_complaint(error), _COPY_AGAIN) from error
+    for file in manifest.files:
+        _inside(file, location)
+    return manifest
+
+
+def _inside(file: str, location: Path) -> None:
+    """Refuse a name that could lead out of the bundle on any system."""
+    leaves = ".." in PurePosixPath(file).parts or PurePosixPath(file).is_absolute()
+    if leaves or not file or "\\" in file or PureWindowsPath(file).drive:
+        raise BundleError(
+            location, f"lists {file!r}, a path that leaves the bundle", "do not trust it; compile again"
+        )
+
+
+def _verify(folder: Path, file: str, record: FileRecord, location: Path) -> None:
+    path = folder / file
+    if not path.is_file():
+        raise BundleError(location / file, "is missing", _COPY_AGAIN)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(
+            location / file, "is a link that leaves the bundle", "copy the bundle with links followed"
+        )
+    if path.stat().st_size != record.bytes:
+        reason = f"is {path.stat().st_size} bytes where the manifest says {record.bytes}"
+        raise BundleError(location / file, reason, _COPY_AGAIN)
+    if _sha256(path) != record.sha256:
+        raise BundleError(location / file, "SHA-256 differs from the manifest", _COPY_AGAIN)
+
+
+def _record(path: Path) -> FileRecord:
+    return FileRecord(bytes=path.stat().st_size, sha256=_sha256(path))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _measured_on(table: CostTable) -> tuple[str, tuple[str, ...], int]:
+    return table.device, table.providers, table.threads
+
+
+def _first_complaint(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])

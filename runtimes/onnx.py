@@ -1,0 +1,232 @@
+"""The ONNX Runtime engine: one session per graph, whatever the sizes of the views it runs on."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import onnxruntime as ort
+
+from runtimes.bundle import Bundle
+from runtimes.cache import cache_folder, whole_folder
+from runtimes.device import cpu_model, physical_cores, process_memory_mb
+from runtimes.engine import Array, GraphDeclaration
+from runtimes.errors import EngineError
+from runtimes.spec import Graph
+from runtimes.tensorrt import tensorrt_options
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+_PROVIDERS = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
+_OPTIMISED = "graph.onnx"
+_ERRORS_ONLY = 3
+
+
+class OnnxEngine:
+    """Opens a bundle's graphs with ONNX Runtime.
+
+    Policies run on one thread: they are too small to share out. On the CPU, fp32 graphs are optimised once
+    and then mapped from the user's cache, which opens faster and shares their weights between processes.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str = "auto",
+        *,
+        allow_fallback: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self._bundle = bundle
+        self._runners: dict[str, OnnxRunner] = {}
+        self._closed = False
+        self._allow_fallback = allow_fallback or device == "auto"
+        self.threads = threads or physical_cores()
+        self.provider = self._available(device)
+
+    def graph(self, name: str) -> OnnxRunner:
+        """The graph called ``name``, opened when first asked for.
+
+        Raises: EngineError if it is unknown, does not open, or does not run where it was asked to.
+        """
+        if self._closed:
+            raise EngineError(f"graph {name}", "its engine is closed", "open the engine again")
+        if name not in self._runners:
+            self._runners[name] = self._open(name)
+        return self._runners[name]
+
+    @property
+    def declared(self) -> tuple[GraphDeclaration, ...]:
+        """What each graph opened so far really runs on, in the order of opening."""
+        return tuple(runner.declaration for runner in self._runners.values())
+
+    def close(self) -> None:
+        """Free every session."""
+        self._runners.clear()
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _available(self, device: str) -> str:
+        """The provider for ``device``, if this build of the runtime has it."""
+        available = ort.get_available_providers()
+        if device == "auto":
+            return next(name for name in (TENSORRT, CUDA, CPU) if name in available)
+        wanted = _PROVIDERS[device]
+        if wanted not in available and not self._allow_fallback:
+            mend = "install onnxruntime-gpu (for Jetson: NVIDIA's build of it), or allow the fallback"
+            raise EngineError(f"device {device}", f"onnxruntime here has no {wanted}", mend)
+        return wanted
+
+    def _open(self, name: str) -> OnnxRunner:
+        try:
+            graph = self._bundle.manifest.graph(name)
+        except KeyError:
+            known = ", ".join(entry.name for entry in self._bundle.manifest.graphs)
+            raise EngineError(f"graph {name}", "is not in the bundle", f"use one of {known}") from None
+        memory, start = process_memory_mb(), time.perf_counter()
+        session = self._session(graph)
+        opened_ms = (time.perf_counter() - start) * 1e3
+        after = process_memory_mb()
+        opened_mb = None if memory is None or after is None else after - memory
+        runner = OnnxRunner(graph, session, self._threads_of(graph), self.provider, opened_ms, opened_mb)
+        if runner.declaration.fallback and not self._allow_fallback:
+            mend = "check the accelerator's driver and libraries, or allow the fallback"
+            raise EngineError(f"graph {name}", f"runs on the CPU and not on {self.provider}", mend)
+        return runner
+
+    def _session(self, graph: Graph) -> ort.InferenceSession:
+        path, options = self._bundle.path(graph.file), _options(self._threads_of(graph))
+        if self.provider == CPU and graph.precision == "fp32":
+            path = self._optimised(graph, path)
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return _create(graph, path, options, self._providers(graph))
+
+    def _optimised(self, graph: Graph, path: Path) -> Path:
+        """The graph as this processor's kernels want it, its weights in a file to map; made once.
+
+        Weights laid out anew by every process would cost it their size in private memory, and the time.
+        """
+        folder = cache_folder("onnx") / self._digest(graph, ort.__version__, cpu_model())
+        if not folder.is_dir():
+            with whole_folder(folder) as growing:
+                options = _options(self._threads_of(graph))
+                # The runtime warns that the result fits this machine only, which is the intention.
+                options.log_severity_level = _ERRORS_ONLY
+                options.optimized_model_filepath = str(growing / _OPTIMISED)
+                entry = "session.optimized_model_external_initializers_"
+                options.add_session_config_entry(f"{entry}file_name", "weights.bin")
+                options.add_session_config_entry(f"{entry}min_size_in_bytes", "1024")
+                _create(graph, path, options, [CPU])
+        return folder / _OPTIMISED
+
+    def _providers(self, graph: Graph) -> list[Any]:
+        available = ort.get_available_providers()
+        if self.provider == CPU or self.provider not in available:
+            return [CPU]
+        if self.provider == CUDA:
+            return [CUDA, CPU]
+        options = tensorrt_options(self._bundle.manifest, graph, self._digest(graph), ort.__version__)
+        return [(TENSORRT, options), *([CUDA] if CUDA in available else []), CPU]
+
+    def _threads_of(self, graph: Graph) -> int:
+        return 1 if graph.role == "policy" else self.threads
+
+    def _digest(self, graph: Graph, *circumstances: str) -> str:
+        files = self._bundle.manifest.files
+        parts = [files[file].sha256 for file in (graph.file, *graph.weight_files)]
+        return hashlib.sha256("\n".join([*parts, *circumstances]).encode()).hexdigest()
+
+
+class OnnxRunner:
+    """One session; called with the manifest's named inputs."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        session: ort.InferenceSession,
+        threads: int,
+        wanted: str,
+        opened_ms: float,
+        opened_mb: float | None,
+    ) -> None:
+        self._graph = graph
+        self._session = session
+        self._outputs = [output.name for output in session.get_outputs()]
+        self._nodes = _nodes_by_provider(session)
+        self._threads = threads
+        self._fallback = wanted not in self._nodes
+        self._opened = opened_ms, opened_mb
+        self._runs = 0
+
+    def __call__(self, **inputs: Array) -> dict[str, Array]:
+        """Run on ``inputs`` and return the named outputs.
+
+        Raises: EngineError if an input's name, type or shape is not the graph's.
+        """
+        try:
+            values = self._session.run(self._outputs, inputs)
+        except Exception as error:  # the runtime's own errors share no narrower base
+            mend = "give the inputs that the manifest declares"
+            raise EngineError(f"graph {self._graph.name}", _one_line(error), mend) from error
+        self._runs += 1
+        return dict(zip(self._outputs, values, strict=True))
+
+    @property
+    def declaration(self) -> GraphDeclaration:
+        """What this graph really runs on, and how often it has run."""
+        return GraphDeclaration(
+            graph=self._graph.name,
+            precision=self._graph.precision,
+            nodes=self._nodes,
+            threads=self._threads,
+            fallback=self._fallback,
+            opened_ms=self._opened[0],
+            opened_mb=self._opened[1],
+            runs=self._runs,
+        )
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Threads spin while a graph runs, and stop with it: spinning between steps would only burn energy.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return options
+
+
+def _create(
+    graph: Graph, path: Path, options: ort.SessionOptions, providers: list[Any]
+) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # the runtime's own errors share no narrower base
+        mend = "compile again for this machine's runtime, or upgrade onnxruntime"
+        raise EngineError(f"graph {graph.name}", _one_line(error), mend) from error
+
+
+def _nodes_by_provider(session: ort.InferenceSession) -> dict[str, int]:
+    if not hasattr(session, "get_provider_graph_assignment_info"):  # before 1.24
+        return {session.get_providers()[0]: 0}
+    counts: Counter[str] = Counter()
+    for part in session.get_provider_graph_assignment_info():
+        counts[part.ep_name] += len(part.get_nodes())
+    return dict(counts)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
