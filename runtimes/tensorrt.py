@@ -1,7 +1,7 @@
 """Options of the TensorRT provider: which shapes to build for, and where its engines are kept.
 
 An engine holds for one graph, one accelerator, one driver and one runtime. TensorRT's own cache file names
-miss some of these, and then one graph runs with another's engine; so each graph has its own folder and prefix.
+miss some of these, and then one graph runs with another's engine: each graph gets its own folder and prefix.
 """
 
 from __future__ import annotations

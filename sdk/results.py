@@ -1,0 +1,72 @@
+"""What a recogniser gives back: plain frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+HELD = "held"
+"""The choice of a step that an earlier skip holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Where a step's time went, in ms; 0 for a stage that was not run.
+
+    queue: from the frame's arrival until it was taken up; decode: the source's frames up to this one; resize,
+    policy, branch: what was chosen to run; post: choice, fusion and result; total: all of them but the queue.
+    """
+
+    queue: float
+    decode: float
+    resize: float
+    policy: float
+    branch: float
+    post: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """The stream's answer at one step.
+
+    ``label`` and ``score`` are the fusion's over the stream so far, ``top`` its best classes. ``choice``
+    names what was chosen to run (several groups joined by ``+``), a skip, or ``held``. ``dropped`` counts
+    source frames lost since the step before; ``restarted`` says that the source broke off and memory began
+    anew.
+    """
+
+    time_s: float
+    step: int
+    label: str
+    score: float
+    top: tuple[tuple[str, float], ...]
+    choice: str
+    latency_ms: Latency
+    dropped: int
+    restarted: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRecognition:
+    """The answer to a whole clip: the fusion's at its last step, and how it came about.
+
+    ``choices`` counts the steps by choice; ``latency_ms`` is the sum over the steps.
+    """
+
+    path: str
+    label: str
+    score: float
+    top: tuple[tuple[str, float], ...]
+    steps: int
+    choices: dict[str, int]
+    latency_ms: Latency
+    recognitions: tuple[Recognition, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        return asdict(self)

@@ -1,0 +1,233 @@
+"""What is worth computing at a step: the choice among the options, the steps a skip holds, and the fusion.
+
+Plain numpy, used both on the device and by the compiler's evaluation, so that both decide alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.spec import ActionSpace, CostTable, Group, Option, Variant
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The options chosen at a step, at most one per group, and how many steps after it are held."""
+
+    options: tuple[Option, ...]
+    held: int
+
+
+class Chooser(Protocol):
+    """How the options of a step are chosen."""
+
+    runs_policy: bool
+    """Whether the policy graph is run before the choice."""
+
+    def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
+        """Choose by the policy's ``scores`` (n,), None where it was not run."""
+        ...
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        ...
+
+
+def choose(
+    scores: Floats, space: ActionSpace, costs_ms: Floats, price: float, allow_skip: bool
+) -> tuple[Option, ...]:
+    """The best option of each group: the largest ``score - price * cost``.
+
+    scores: (n,) over all options, group after group; costs_ms: (n,) ms; price: score per ms. Ties go to the
+    cheaper option, then to the earlier. Without ``allow_skip`` no skip is on offer.
+    """
+    values = np.asarray(scores, np.float64).tolist()
+    costs = np.asarray(costs_ms, np.float64).tolist()
+    chosen, first = [], 0
+    for group in space.groups:
+        ranked = (
+            (values[first + i] - price * costs[first + i], -costs[first + i], -i)
+            for i, option in enumerate(group.options)
+            if allow_skip or not option.skip
+        )
+        chosen.append(group.options[-max(ranked)[2]])
+        first += len(group.options)
+    return tuple(chosen)
+
+
+def option_costs(variant: Variant, table: CostTable) -> NDArray[np.float64]:
+    """Cost of each option in ms, (n,): resizing to its view and running its graph.
+
+    The policy's own head and skips cost nothing more, and the policy's view is rendered already.
+
+    Raises: KeyError if the table lacks a graph or view.
+    """
+    return np.array([_option_cost(option, variant, table) for option in variant.action_space.options])
+
+
+def _option_cost(option: Option, variant: Variant, table: CostTable) -> float:
+    if option.graph is None or option.view is None or option.graph == variant.policy.graph:
+        return 0.0
+    cost = table.graph_ms(option.graph, option.view)
+    if option.view == variant.policy.view:
+        cost -= {row.view: row.p50_ms for row in table.views}[option.view]
+    return cost
+
+
+class LearntChoice:
+    """The policy's choice at a price, which may be changed at any time."""
+
+    runs_policy = True
+
+    def __init__(self, space: ActionSpace, costs_ms: Floats, price: float = 0.0) -> None:
+        self._space = space
+        self._costs_ms = costs_ms
+        self.price = price
+
+    def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
+        """The largest ``score - price * cost`` of each group."""
+        if scores is None:
+            raise ValueError("the learnt choice needs the policy's scores")
+        options = choose(scores, self._space, self._costs_ms, self.price, allow_skip)
+        return Decision(options, _held(options))
+
+    def reset(self) -> None:
+        """Nothing is remembered from one stream to the next."""
+
+
+class FixedChoice:
+    """The same option at every ``every``-th step; the policy runs only if the option is its own head."""
+
+    def __init__(self, variant: Variant, option: str, every: int = 1) -> None:
+        """Raises: ValueError if the variant has no such branch, or ``every`` is less than 1."""
+        branches = {entry.name: entry for entry in variant.action_space.options if not entry.skip}
+        if option not in branches:
+            raise ValueError(f"variant {variant.name} has no branch {option}; it has {', '.join(branches)}")
+        if every < 1:
+            raise ValueError(f"every {every}: use 1 or more")
+        self._decision = Decision((branches[option],), held=every - 1)
+        self.runs_policy = branches[option].graph == variant.policy.graph
+
+    def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
+        """Always the same."""
+        return self._decision
+
+    def reset(self) -> None:
+        """Nothing is remembered from one stream to the next."""
+
+
+class RandomChoice:
+    """A uniform draw in each group, the same for every stream; the policy still runs.
+
+    So it differs from the learnt choice in nothing but the decision.
+    """
+
+    runs_policy = True
+
+    def __init__(self, space: ActionSpace, seed: int) -> None:
+        self._space = space
+        self._seed = seed
+        self.reset()
+
+    def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
+        """One option of each group, drawn."""
+        options = tuple(self._draw(group, allow_skip) for group in self._space.groups)
+        return Decision(options, _held(options))
+
+    def reset(self) -> None:
+        """Draw the same sequence again."""
+        self._random = np.random.default_rng(self._seed)
+
+    def _draw(self, group: Group, allow_skip: bool) -> Option:
+        offered = [option for option in group.options if allow_skip or not option.skip]
+        return offered[int(self._random.integers(len(offered)))]
+
+
+def _held(options: Sequence[Option]) -> int:
+    """Steps held after a choice; while any group has a branch to run, the skips of the others hold none."""
+    return min(option.skip for option in options) - 1 if all(option.skip for option in options) else 0
+
+
+class Scheduler:
+    """One stream's decisions: choosing skip k gives no output, and holds the k - 1 steps after it.
+
+    In a held step neither policy nor branch is run, and the policy's state stays as it is. Skips are not on
+    offer until the stream has its first output, so there is an answer from the first frame on.
+    """
+
+    _held: int
+    _answered: bool
+
+    def __init__(self, chooser: Chooser) -> None:
+        self.chooser = chooser
+        self.reset()
+
+    def idle(self) -> bool:
+        """Whether this step is held; takes it off the steps still to be held."""
+        if self._held == 0:
+            return False
+        self._held -= 1
+        return True
+
+    def decide(self, scores: Floats | None) -> tuple[Option, ...]:
+        """The options of a step that is not held; ``scores`` (n,) or None if the policy was not run."""
+        decision = self.chooser.decide(scores, self._answered)
+        self._held = decision.held
+        self._answered = self._answered or any(not option.skip for option in decision.options)
+        return decision.options
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        self._held = 0
+        self._answered = False
+        self.chooser.reset()
+
+
+class Fusion:
+    """Softmax of the mean of the logits of the last ``window`` steps; steps without output age the window.
+
+    When a window has aged past its last output, the last scores stand.
+    """
+
+    _logits: NDArray[np.float64] | None
+    _filled: NDArray[np.bool_]
+    _scores: NDArray[np.float64] | None
+    _step: int
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self.reset()
+
+    def update(self, logits: Floats | None) -> NDArray[np.float64] | None:
+        """Take one step's ``logits`` (classes,), None for no output; scores (classes,), None before any."""
+        if self._logits is None:
+            if logits is None:
+                return None
+            self._logits = np.zeros((self._window, len(logits)))
+        slot = self._step % self._window
+        self._step += 1
+        self._logits[slot] = 0.0 if logits is None else logits
+        self._filled[slot] = logits is not None
+        filled = int(np.count_nonzero(self._filled))
+        if filled:
+            self._scores = _softmax(self._logits.sum(axis=0) / filled)
+        return self._scores
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        self._logits = None
+        self._filled = np.zeros(self._window, bool)
+        self._scores = None
+        self._step = 0
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    powers = np.exp(logits - logits.max())
+    return np.asarray(powers / powers.sum())

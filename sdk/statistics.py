@@ -1,0 +1,122 @@
+"""Running statistics of a stream in constant memory: percentiles, rate, drops and choices."""
+
+from __future__ import annotations
+
+import math
+import time
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from itertools import accumulate
+from typing import Any
+
+from sdk.results import Latency, Recognition
+
+_LOWEST_MS = 1e-3
+_HIGHEST_MS = 1e5
+_GROWTH = 1.04
+"""Each bucket reaches 4 % further than the last: its geometric middle is within 2 % of all it holds."""
+_BUCKETS = math.ceil(math.log(_HIGHEST_MS / _LOWEST_MS, _GROWTH))
+_RATE_WINDOW = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Median, 95th and 99th percentile in ms (within 2 %), and of how many values."""
+
+    p50: float
+    p95: float
+    p99: float
+    count: int
+
+
+class LatencyHistogram:
+    """Percentiles of durations between 1 us and 100 s, whatever their number, within 2 %."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * _BUCKETS
+        self._total = 0
+
+    def add(self, milliseconds: float) -> None:
+        """Count one duration; those out of range count as the nearest that is in range."""
+        inside = min(max(milliseconds, _LOWEST_MS), _HIGHEST_MS)
+        bucket = int(math.log(inside / _LOWEST_MS) / math.log(_GROWTH))
+        self._counts[min(bucket, _BUCKETS - 1)] += 1
+        self._total += 1
+
+    def percentile(self, percent: float) -> float:
+        """The least duration (ms) that ``percent`` of all do not exceed. Raises: ValueError if empty."""
+        if not self._total:
+            raise ValueError("no duration was added")
+        rank = max(1, math.ceil(percent / 100 * self._total))
+        bucket = bisect_left(list(accumulate(self._counts)), rank)
+        return float(_LOWEST_MS * _GROWTH ** (bucket + 0.5))
+
+    def percentiles(self) -> Percentiles | None:
+        """The usual three, or None if nothing was added."""
+        if not self._total:
+            return None
+        return Percentiles(self.percentile(50), self.percentile(95), self.percentile(99), self._total)
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsSnapshot:
+    """A stream's statistics at one moment.
+
+    ``fps``: steps per second of wall clock over the last steps, None before the second; ``latency_ms``: by
+    stage, counting the steps in which the stage ran; ``drops``: frames lost by cause; ``choices``: steps by
+    choice; ``graph_runs``: runs of each graph since it was opened.
+    """
+
+    steps: int
+    fps: float | None
+    latency_ms: dict[str, Percentiles]
+    drops: dict[str, int]
+    choices: dict[str, int]
+    graph_runs: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        return asdict(self)
+
+
+class Statistics:
+    """Gathers what a stream's results say."""
+
+    def __init__(self) -> None:
+        self._latencies = {field.name: LatencyHistogram() for field in fields(Latency)}
+        self._choices: Counter[str] = Counter()
+        # Steps over a span, not a mean of gaps: cameras deliver in bursts.
+        self._finished: deque[float] = deque(maxlen=_RATE_WINDOW)
+        self._steps = 0
+
+    def add(self, recognition: Recognition) -> None:
+        """Count one step's result."""
+        for stage, histogram in self._latencies.items():
+            spent = getattr(recognition.latency_ms, stage)
+            if spent > 0:
+                histogram.add(spent)
+        self._choices[recognition.choice] += 1
+        self._finished.append(time.monotonic())
+        self._steps += 1
+
+    def snapshot(
+        self, drops: Mapping[str, int] | None = None, graph_runs: Mapping[str, int] | None = None
+    ) -> StatisticsSnapshot:
+        """The statistics as they stand, with the source's ``drops`` and the engine's ``graph_runs``."""
+        measured = {stage: histogram.percentiles() for stage, histogram in self._latencies.items()}
+        return StatisticsSnapshot(
+            steps=self._steps,
+            fps=self._fps(),
+            latency_ms={stage: values for stage, values in measured.items() if values},
+            drops=dict(drops or {}),
+            choices=dict(self._choices.most_common()),
+            graph_runs=dict(graph_runs or {}),
+        )
+
+    def _fps(self) -> float | None:
+        if len(self._finished) < 2:
+            return None
+        span = self._finished[-1] - self._finished[0]
+        return (len(self._finished) - 1) / span if span > 0 else None
