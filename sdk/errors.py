@@ -1,0 +1,48 @@
+"""The errors of the SDK's own making, beside those of the runtimes."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from runtimes.errors import AdaptiveVideoError
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*@")
+_SECRET_FIELDS = re.compile(
+    r"(?i)(?<=[?&])(password|passwd|pass|pwd|token|secret|key|api_?key|auth|user)=[^&#\s]*"
+)
+
+
+def redact(text: object) -> str:
+    """``text`` with the user, the password and secret query fields of every URL in it replaced by ``***``."""
+    hidden = _CREDENTIALS.sub("***@", str(text))
+    return _SECRET_FIELDS.sub(r"\1=***", hidden)
+
+
+class SourceErrorCode(StrEnum):
+    """Why a source gave no frames, or no more."""
+
+    UNKNOWN_SCHEME = "unknown_scheme"
+    BAD_ADDRESS = "bad_address"
+    NOT_FOUND = "not_found"
+    PERMISSION_DENIED = "permission_denied"
+    NOT_A_VIDEO = "not_a_video"
+    NO_VIDEO_STREAM = "no_video_stream"
+    CODEC_UNSUPPORTED = "codec_unsupported"
+    CORRUPT = "corrupt"
+    BAD_FRAME = "bad_frame"
+    CONNECTION_FAILED = "connection_failed"
+    AUTH_FAILED = "auth_failed"
+    TIMEOUT = "timeout"
+    LOST = "lost"
+
+
+class SourceError(AdaptiveVideoError):
+    """A video source cannot be opened or read; ``code`` says which way. Credentials never appear in it."""
+
+    def __init__(self, thing: object, reason: str, mend: str, code: SourceErrorCode) -> None:
+        self.code = code
+        super().__init__(redact(thing), redact(reason), mend)
+
+    def __reduce__(self) -> tuple[type[SourceError], tuple[str, str, str, SourceErrorCode]]:  # type: ignore[override]
+        return (type(self), (self.thing, self.reason, self.mend, self.code))

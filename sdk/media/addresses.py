@@ -1,0 +1,128 @@
+"""What a source is called, and what that means for FFmpeg: paths, cameras, network streams, test patterns."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from sdk.errors import SourceError, SourceErrorCode, redact
+
+KNOWN_SCHEMES = "a path, file://, camera:0, v4l2:///dev/video0, rtsp://, http(s)://, test://"
+
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]+):")
+_RTSP_OPTIONS = {
+    "rtsp_transport": "tcp",
+    "fflags": "nobuffer",
+    "flags": "low_delay",
+    "max_delay": "500000",
+    "reorder_queue_size": "0",
+}
+
+
+class Kind(Enum):
+    """Where frames come from."""
+
+    FILE = "file"
+    CAMERA = "camera"
+    NETWORK = "network"
+    TEST = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A source as FFmpeg opens it. ``live``: frames come at their own pace; None: known once it is open."""
+
+    kind: Kind
+    url: str
+    format: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+    live: bool | None = False
+
+    def __str__(self) -> str:
+        return redact(self.url.removeprefix("file:"))
+
+
+def parse_address(source: str | os.PathLike[str]) -> Address:
+    """The address that ``source`` names.
+
+    Raises: SourceError for an unknown scheme, a missing file or a malformed camera or test address.
+    """
+    text = os.fspath(source)
+    scheme = _SCHEME.match(text)
+    if not isinstance(source, str) or scheme is None:
+        return _file(Path(text))
+    name = scheme[1].lower()
+    if name == "file":
+        return _file(Path(unquote(urlsplit(text).path)))
+    if name == "rtsp" or name == "rtsps":
+        return Address(Kind.NETWORK, text, options=dict(_RTSP_OPTIONS), live=True)
+    if name == "http" or name == "https":
+        return Address(Kind.NETWORK, text, live=None)
+    if name == "camera" or name == "v4l2":
+        return _camera(text)
+    if name == "test":
+        return _test_pattern(text)
+    if Path(text).exists():
+        return _file(Path(text))
+    raise SourceError(
+        text, f"unknown scheme {name}:", f"give {KNOWN_SCHEMES}", SourceErrorCode.UNKNOWN_SCHEME
+    )
+
+
+def _file(path: Path) -> Address:
+    if path.is_dir():
+        raise SourceError(path, "is a folder", "give one video file", SourceErrorCode.NOT_A_VIDEO)
+    if not path.exists():
+        raise SourceError(path, "no such file", "check the path", SourceErrorCode.NOT_FOUND)
+    # The protocol is named, or FFmpeg would read a file called "a:b.mp4" as a URL.
+    return Address(Kind.FILE, f"file:{path}")
+
+
+def _camera(text: str) -> Address:
+    parts = urlsplit(text)
+    device = f"/dev/video{parts.path}" if parts.scheme == "camera" else parts.path
+    if not re.fullmatch(r"/dev/[\w./-]+", device):
+        raise _malformed(text, "not a camera", "camera:0 or v4l2:///dev/video0?size=1280x720&rate=30")
+    if not Path(device).exists():
+        raise SourceError(
+            text,
+            f"there is no device {device}",
+            "plug the camera in, or list /dev/video*",
+            SourceErrorCode.NOT_FOUND,
+        )
+    fields = _fields(parts, {"size": r"\d+x\d+", "rate": r"\d+(\.\d+)?"})
+    names = {"size": "video_size", "rate": "framerate"}
+    options = {names[key]: value for key, value in fields.items()}
+    return Address(Kind.CAMERA, device, "v4l2", options, live=True)
+
+
+def _test_pattern(text: str) -> Address:
+    number = r"\d+(\.\d+)?"
+    allowed = {"size": r"[1-9]\d{0,3}x[1-9]\d{0,3}", "rate": number, "duration": number}
+    allowed |= {"pattern": r"[a-z0-9]+", "live": "[01]"}
+    fields = _fields(urlsplit(text), allowed)
+    live = fields.pop("live", "1") == "1"
+    pattern = fields.pop("pattern", "testsrc2")
+    settings = {"size": "320x240", "rate": "30"} | fields
+    graph = ":".join(f"{key}={value}" for key, value in settings.items())
+    return Address(Kind.TEST, f"{pattern}={graph}", "lavfi", live=live)
+
+
+def _fields(parts: SplitResult, allowed: dict[str, str]) -> dict[str, str]:
+    """The query of an address, each value checked against its pattern: it becomes an FFmpeg option."""
+    fields = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
+    for key, value in fields.items():
+        if key not in allowed or not re.fullmatch(allowed[key], value):
+            wanted = ", ".join(sorted(allowed))
+            raise _malformed(
+                parts.geturl(), f"{key}={value} is not understood", f"these may be set: {wanted}"
+            )
+    return fields
+
+
+def _malformed(thing: str, reason: str, mend: str) -> SourceError:
+    return SourceError(thing, reason, mend, SourceErrorCode.BAD_ADDRESS)

@@ -1,0 +1,173 @@
+"""Opens one container and decodes its video stream: every picture, in order, with its own time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from sdk.errors import SourceError, SourceErrorCode
+from sdk.media.addresses import Address
+from sdk.media.ffmpeg_errors import source_error
+from sdk.media.frames import Picture
+
+_BAD_READS_IN_A_ROW = 16
+_ASSUMED_RATE_HZ = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderOptions:
+    """How to open and decode. Time-outs are in seconds and hold for each open and each read."""
+
+    threads: int = 1
+    open_timeout_s: float = 10.0
+    read_timeout_s: float = 5.0
+
+
+class Decoder:
+    """The pictures of one address. A context manager; use it from one thread.
+
+    Damaged packets are skipped; ``on_corrupt`` is called for each.
+
+    Raises: SourceError on entering (cannot be opened, no video stream, codec unsupported) and on iterating
+    (connection lost, or not one picture could be decoded).
+    """
+
+    def __init__(self, address: Address, options: DecoderOptions, on_corrupt: Callable[[], None]) -> None:
+        self._address = address
+        self._options = options
+        self._on_corrupt = on_corrupt
+        self._container: InputContainer | None = None
+
+    def __enter__(self) -> Self:
+        self._container = _open(self._address, self._options)
+        try:
+            self._stream = _video_stream(self._container, self._address)
+            _set_threads(self._stream, self._options.threads)
+        except BaseException:
+            self._container.close()
+            raise
+        self._period_s = 1 / float(self._stream.average_rate or _ASSUMED_RATE_HZ)
+        self._opened_s = time.monotonic()
+        self._last_time_s: float | None = None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    @property
+    def live(self) -> bool:
+        """True if the stream comes at its own pace and has no end that is known."""
+        if self._address.live is not None:
+            return self._address.live
+        return self._container is not None and not self._container.duration
+
+    def __iter__(self) -> Iterator[Picture]:
+        for packet in self._packets():
+            yield from self._decode(packet)
+        if self._last_time_s is None:
+            raise SourceError(
+                self._address,
+                "not one frame of it can be decoded",
+                "convert it anew, e.g. to H.264 in mp4",
+                SourceErrorCode.CORRUPT,
+            )
+
+    def _packets(self) -> Iterator[av.Packet[VideoStream]]:
+        """Packets to the end, then the empty one that flushes the decoder."""
+        assert self._container is not None
+        bad_reads = 0
+        while True:
+            try:
+                for packet in self._container.demux(self._stream):
+                    bad_reads = 0
+                    yield packet
+                return
+            except av.error.InvalidDataError:
+                bad_reads += 1
+                self._on_corrupt()
+                if bad_reads == _BAD_READS_IN_A_ROW:
+                    return
+            except av.error.FFmpegError as error:
+                raise source_error(error, self._address) from None
+
+    def _decode(self, packet: av.Packet[VideoStream]) -> Iterator[Picture]:
+        began = time.perf_counter()
+        try:
+            images = self._stream.codec_context.decode(packet)
+        except av.error.InvalidDataError:
+            self._on_corrupt()
+            return
+        except av.error.FFmpegError as error:
+            raise self._decoder_error(error) from None
+        decode_ms = (time.perf_counter() - began) * 1e3
+        for image in images:
+            yield Picture(image, self._time_s(image), decode_ms)
+            decode_ms = 0.0
+
+    def _time_s(self, image: av.VideoFrame) -> float:
+        """Its pts in seconds; without one: a live source's arrival, else one period after the last."""
+        if image.pts is not None and image.time_base:
+            time_s = float(image.pts * image.time_base)
+        elif self.live:
+            time_s = time.monotonic() - self._opened_s
+        else:
+            time_s = 0.0 if self._last_time_s is None else self._last_time_s + self._period_s
+        self._last_time_s = time_s
+        return time_s
+
+    def _decoder_error(self, error: av.error.FFmpegError) -> SourceError:
+        """The decoder's refusal, whatever its number: even EPERM is about the stream, not the user."""
+        return SourceError(
+            self._address,
+            f"the {self._stream.codec_context.name} decoder refuses the stream",
+            "convert it anew, e.g. to H.264 in mp4",
+            SourceErrorCode.CODEC_UNSUPPORTED,
+        )
+
+
+def _open(address: Address, options: DecoderOptions) -> InputContainer:
+    try:
+        return av.open(
+            address.url,
+            format=address.format,
+            options=address.options,
+            timeout=(options.open_timeout_s, options.read_timeout_s),
+            metadata_errors="replace",
+        )
+    except av.error.FFmpegError as error:
+        raise source_error(error, address) from None
+
+
+def _video_stream(container: InputContainer, address: Address) -> VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        raise SourceError(
+            address, "has no video stream", "give a source with pictures", SourceErrorCode.NO_VIDEO_STREAM
+        )
+    best = container.streams.best("video")
+    stream = best if isinstance(best, VideoStream) and best in streams else streams[0]
+    if stream.codec_context is None:
+        raise SourceError(
+            address,
+            "its video codec is unknown",
+            "convert it, e.g. to H.264 in mp4",
+            SourceErrorCode.CODEC_UNSUPPORTED,
+        )
+    return stream
+
+
+def _set_threads(stream: VideoStream, threads: int) -> None:
+    stream.codec_context.thread_count = threads
+    stream.codec_context.thread_type = "AUTO" if threads != 1 else "SLICE"

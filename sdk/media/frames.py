@@ -1,0 +1,47 @@
+"""The frame: what a source gives and a view is rendered from."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import av
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One decoded picture, before it is known whether it is a step."""
+
+    image: av.VideoFrame
+    time_s: float
+    decode_ms: float = 0.0
+    arrived_s: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame that is a step; its picture is still as the decoder left it (mostly YUV).
+
+    ``time_s``: the source's own time (its pts, in seconds). ``rotation``: degrees clockwise that bring the
+    picture upright (0, 90, 180, 270). ``decode_ms``: decoding, frames between the step before and this one
+    included. ``arrived_s``: ``time.monotonic()`` when it was decoded. ``index``: frames decoded before it.
+    ``restarted``: the stream was interrupted before this frame, so what came before says nothing about it.
+    """
+
+    time_s: float
+    image: av.VideoFrame
+    rotation: int
+    decode_ms: float
+    arrived_s: float
+    index: int
+    restarted: bool = False
+
+    @property
+    def queue_ms(self) -> float:
+        """Milliseconds since the frame was decoded."""
+        return (time.monotonic() - self.arrived_s) * 1e3
+
+
+def upright_rotation(image: av.VideoFrame) -> int:
+    """Degrees clockwise (0, 90, 180, 270) that bring ``image`` upright, from its display matrix."""
+    return round(-image.rotation / 90) % 4 * 90
