@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import ActionSpace, CostTable, Group, Option, Variant
 
 Floats = NDArray[np.floating]
@@ -30,6 +31,8 @@ class Chooser(Protocol):
 
     runs_policy: bool
     """Whether the policy graph is run before the choice."""
+    options: tuple[Option, ...]
+    """All that may be chosen."""
 
     def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
         """Choose by the policy's ``scores`` (n,), None where it was not run."""
@@ -89,6 +92,7 @@ class LearntChoice:
     def __init__(self, space: ActionSpace, costs_ms: Floats, price: float = 0.0) -> None:
         self._space = space
         self._costs_ms = costs_ms
+        self.options = space.options
         self.price = price
 
     def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
@@ -106,13 +110,15 @@ class FixedChoice:
     """The same option at every ``every``-th step; the policy runs only if the option is its own head."""
 
     def __init__(self, variant: Variant, option: str, every: int = 1) -> None:
-        """Raises: ValueError if the variant has no such branch, or ``every`` is less than 1."""
+        """Raises: AdaptiveVideoError if the variant has no such branch, or ``every`` is less than 1."""
         branches = {entry.name: entry for entry in variant.action_space.options if not entry.skip}
         if option not in branches:
-            raise ValueError(f"variant {variant.name} has no branch {option}; it has {', '.join(branches)}")
+            reason = f"is no branch of variant {variant.name}"
+            raise AdaptiveVideoError(f"option {option}", reason, f"use one of {', '.join(branches)}")
         if every < 1:
-            raise ValueError(f"every {every}: use 1 or more")
-        self._decision = Decision((branches[option],), held=every - 1)
+            raise AdaptiveVideoError(f"every {every}", "is not a number of steps", "use 1 or more")
+        self.options: tuple[Option, ...] = (branches[option],)
+        self._decision = Decision(self.options, held=every - 1)
         self.runs_policy = branches[option].graph == variant.policy.graph
 
     def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
@@ -134,6 +140,7 @@ class RandomChoice:
     def __init__(self, space: ActionSpace, seed: int) -> None:
         self._space = space
         self._seed = seed
+        self.options = space.options
         self.reset()
 
     def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from bisect import bisect_left
 from collections import Counter, deque
@@ -82,10 +83,11 @@ class StatisticsSnapshot:
 
 
 class Statistics:
-    """Gathers what a stream's results say."""
+    """Gathers what a stream's results say; may be read from another thread than the one that adds."""
 
     def __init__(self) -> None:
         self._latencies = {field.name: LatencyHistogram() for field in fields(Latency)}
+        self._lock = threading.Lock()
         self._choices: Counter[str] = Counter()
         # Steps over a span, not a mean of gaps: cameras deliver in bursts.
         self._finished: deque[float] = deque(maxlen=_RATE_WINDOW)
@@ -93,27 +95,29 @@ class Statistics:
 
     def add(self, recognition: Recognition) -> None:
         """Count one step's result."""
-        for stage, histogram in self._latencies.items():
-            spent = getattr(recognition.latency_ms, stage)
-            if spent > 0:
-                histogram.add(spent)
-        self._choices[recognition.choice] += 1
-        self._finished.append(time.monotonic())
-        self._steps += 1
+        with self._lock:
+            for stage, histogram in self._latencies.items():
+                spent = getattr(recognition.latency_ms, stage)
+                if spent > 0:
+                    histogram.add(spent)
+            self._choices[recognition.choice] += 1
+            self._finished.append(time.monotonic())
+            self._steps += 1
 
     def snapshot(
         self, drops: Mapping[str, int] | None = None, graph_runs: Mapping[str, int] | None = None
     ) -> StatisticsSnapshot:
         """The statistics as they stand, with the source's ``drops`` and the engine's ``graph_runs``."""
-        measured = {stage: histogram.percentiles() for stage, histogram in self._latencies.items()}
-        return StatisticsSnapshot(
-            steps=self._steps,
-            fps=self._fps(),
-            latency_ms={stage: values for stage, values in measured.items() if values},
-            drops=dict(drops or {}),
-            choices=dict(self._choices.most_common()),
-            graph_runs=dict(graph_runs or {}),
-        )
+        with self._lock:
+            measured = {stage: histogram.percentiles() for stage, histogram in self._latencies.items()}
+            return StatisticsSnapshot(
+                steps=self._steps,
+                fps=self._fps(),
+                latency_ms={stage: values for stage, values in measured.items() if values},
+                drops=dict(drops or {}),
+                choices=dict(self._choices.most_common()),
+                graph_runs=dict(graph_runs or {}),
+            )
 
     def _fps(self) -> float | None:
         if len(self._finished) < 2:

@@ -1,0 +1,325 @@
+"""The recogniser an app holds: give it a bundle and a source, and take recognitions as they come."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.bundle import Bundle
+from runtimes.device import device_name
+from runtimes.engine import Engine, GraphDeclaration, open_engine
+from runtimes.errors import AdaptiveVideoError, BundleError
+from runtimes.spec import Variant
+from sdk.media.pushed import pictures_of
+from sdk.media.sources import Source, TimedImages, open_source
+from sdk.media.steps import StepPicker, decode_steps
+from sdk.pipeline import Pipeline
+from sdk.results import ClipRecognition, Latency, Recognition
+from sdk.scheduler import Chooser, FixedChoice, LearntChoice, RandomChoice, option_costs
+from sdk.statistics import Statistics, StatisticsSnapshot
+
+_STOP_WAIT_S = 1.0
+
+
+class StreamRecognizer:
+    """Recognises one stream at a time, running at every step only what is worth its cost.
+
+    A context manager. All ways of use give the same answers for the same frames: ``stream`` (a generator),
+    ``start`` and ``stop`` (callbacks from a thread), ``step`` (the app's own frames), ``recognize`` (a clip).
+    """
+
+    def __init__(
+        self,
+        bundle: str | Path | Bundle,
+        device: str = "auto",
+        *,
+        variant: str | None = None,
+        price: float | None = None,
+        fixed: str | None = None,
+        every: int = 1,
+        random_seed: int | None = None,
+        top: int = 5,
+        threads: int | None = None,
+        allow_fallback: bool = False,
+    ) -> None:
+        """Open the bundle, and the graphs that may be chosen.
+
+        variant: one of the manifest's, e.g. ``int8``. price: the score an option must earn per ms that it
+        costs here; by default the variant's. fixed: run this option at each ``every``-th step and no other.
+        random_seed: choose at random. top: how many labels each result lists. threads: of a branch.
+
+        Raises: BundleError, EngineError, or AdaptiveVideoError for arguments that do not fit the bundle.
+        """
+        self._bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        self._manifest = self._bundle.manifest
+        self.variant = self._named_variant(variant)
+        if fixed is not None and random_seed is not None:
+            raise AdaptiveVideoError("fixed and random_seed", "exclude each other", "give one of them")
+        if top < 1:
+            raise AdaptiveVideoError(f"top {top}", "is not a number of labels", "use 1 or more")
+        self._engine = open_engine(self._bundle, device, allow_fallback=allow_fallback, threads=threads)
+        self._cost_table = self._bundle.costs(device_name(), self._engine.provider)
+        self._chooser = self._make_chooser(price, fixed, every, random_seed)
+        self._pipeline = Pipeline(self._manifest, self.variant, self._engine, self._chooser, top)
+        self._in_use = threading.Lock()
+        self._background: _Background | None = None
+        self._source: Source | None = None
+        self.reset()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that runs the graphs."""
+        return self._engine
+
+    @property
+    def declared(self) -> tuple[GraphDeclaration, ...]:
+        """What each graph really runs on."""
+        return self._engine.declared
+
+    @property
+    def price(self) -> float:
+        """The score an option must earn per ms of its cost; may be set while a stream runs.
+
+        Raises: AdaptiveVideoError on setting if it is negative, or the choice here is not the policy's;
+        BundleError if no costs are known.
+        """
+        return self._chooser.price if isinstance(self._chooser, LearntChoice) else 0.0
+
+    @price.setter
+    def price(self, price: float) -> None:
+        if not isinstance(self._chooser, LearntChoice):
+            raise AdaptiveVideoError("price", "a fixed or random choice has none", "leave it out")
+        self._chooser.price = self._checked_price(price)
+
+    def stream(
+        self, source: str | os.PathLike[str] | TimedImages, **source_options: Any
+    ) -> Generator[Recognition, None, None]:
+        """Recognise ``source`` from its beginning: one result per step, each as soon as it is there.
+
+        Closing the generator closes the source. ``source`` and its options are those of
+        ``sdk.media.sources.open_source``.
+
+        Raises: SourceError, EngineError; AdaptiveVideoError if another stream is still running.
+        """
+        with self._exclusively(), self._opened(source, source_options) as opened:
+            yield from self._recognitions(opened)
+
+    def recognize(self, path: str | os.PathLike[str]) -> ClipRecognition:
+        """Recognise one clip, a video file, from its first step to its last.
+
+        Raises: SourceError, EngineError; AdaptiveVideoError if another stream is still running.
+        """
+        with self._exclusively():
+            self.reset()
+            frames = decode_steps(path, self._manifest.steps.rate_hz)
+            recognitions = tuple(self._counted(self._pipeline.advance(frame)) for frame in frames)
+        return _clip(path, recognitions)
+
+    def step(self, frame: NDArray[np.uint8] | av.VideoFrame, time_s: float) -> Recognition | None:
+        """Take one frame of the app's own: uint8 (H, W, 3) RGB or an ``av.VideoFrame``, and its time (s).
+
+        Give every frame of the stream; returns None for one that is not a step. ``reset`` begins anew.
+
+        Raises: SourceError if it is no picture; EngineError; AdaptiveVideoError if a stream is running.
+        """
+        with self._exclusively():
+            picked = self._picker.pick(next(pictures_of([(frame, time_s)])))
+            return None if picked is None else self._counted(self._pipeline.advance(picked))
+
+    def start(
+        self,
+        source: str | os.PathLike[str] | TimedImages,
+        on_result: Callable[[Recognition], None],
+        on_error: Callable[[Exception], None],
+        on_end: Callable[[], None] | None = None,
+        **source_options: Any,
+    ) -> None:
+        """Recognise ``source`` in a thread of its own, until it ends or ``stop`` is called.
+
+        ``on_error`` takes what the source or ``on_result`` raises: a source's error ends the stream, a
+        callback's does not. ``on_end`` comes last, however the stream ended.
+
+        Raises: AdaptiveVideoError if a stream is still running.
+        """
+        if self._in_use.locked() or (self._background and self._background.thread.is_alive()):
+            raise _busy()
+        self._background = _Background(self.stream(source, **source_options), on_result, on_error, on_end)
+        self._background.thread.start()
+
+    def stop(self) -> None:
+        """End the stream that ``start`` began; no result comes after this. Does nothing if there is none.
+
+        Returns within about a second even if the source hangs; its connection is then let go behind.
+        """
+        background, self._background = self._background, None
+        if background is None:
+            return
+        background.stopping.set()
+        source = self._source
+        if source is not None:
+            # Closing waits for a read that may hang, as long as its time-out; the app need not.
+            threading.Thread(target=source.close, daemon=True).start()
+        if background.thread is not threading.current_thread():
+            background.thread.join(_STOP_WAIT_S)
+
+    def stats(self) -> StatisticsSnapshot:
+        """Latencies, rate, drops and choices since the stream began; may be asked from any thread."""
+        source = self._source
+        drops = {} if source is None else {str(cause): count for cause, count in source.drops.items()}
+        return self._statistics.snapshot(drops, {entry.graph: entry.runs for entry in self._engine.declared})
+
+    def reset(self) -> None:
+        """Forget the stream so far: the policy's state, the fusion, the clock and the statistics."""
+        self._picker = StepPicker(self._manifest.steps.rate_hz)
+        self._statistics = Statistics()
+        self._source = None
+        self._pipeline.reset()
+
+    def close(self) -> None:
+        """Stop, and free the graphs. May be called twice."""
+        self.stop()
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _named_variant(self, name: str | None) -> Variant:
+        try:
+            return self._manifest.variant(name)
+        except KeyError:
+            known = ", ".join(variant.name for variant in self._manifest.variants)
+            raise BundleError(
+                self._bundle.location, f"has no variant {name}", f"use one of {known}"
+            ) from None
+
+    def _make_chooser(
+        self, price: float | None, fixed: str | None, every: int, random_seed: int | None
+    ) -> Chooser:
+        if price is not None and (fixed is not None or random_seed is not None):
+            raise AdaptiveVideoError("price", "a fixed or random choice has none", "leave it out")
+        if fixed is not None:
+            return FixedChoice(self.variant, fixed, every)
+        if random_seed is not None:
+            return RandomChoice(self.variant.action_space, random_seed)
+        chosen = self._checked_price(self.variant.price if price is None else price)
+        return LearntChoice(self.variant.action_space, self._costs(), chosen)
+
+    def _checked_price(self, price: float) -> float:
+        if not 0 <= price < float("inf"):
+            raise AdaptiveVideoError(f"price {price}", "is not a price", "use 0 or more")
+        if price and self._cost_table is None:
+            reason = "has no cost table, so no price can be put on its options"
+            raise BundleError(self._bundle.location, reason, "run adaptive-bench on it, or use price 0")
+        return price
+
+    def _costs(self) -> NDArray[np.float64]:
+        table = self._cost_table
+        if table is None:  # then the price is 0, and no cost counts
+            return np.zeros(len(self.variant.action_space.options))
+        try:
+            return option_costs(self.variant, table)
+        except KeyError as error:
+            reason = f"the cost table of {table.device} lacks {error}"
+            raise BundleError(self._bundle.location, reason, "run adaptive-bench on it") from None
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        if not self._in_use.acquire(blocking=False):
+            raise _busy()
+        try:
+            yield
+        finally:
+            self._in_use.release()
+
+    @contextmanager
+    def _opened(
+        self, source: str | os.PathLike[str] | TimedImages, options: dict[str, Any]
+    ) -> Iterator[Source]:
+        self.reset()
+        with open_source(source, rate_hz=self._manifest.steps.rate_hz, **options) as opened:
+            self._source = opened
+            yield opened
+
+    def _recognitions(self, source: Source) -> Iterator[Recognition]:
+        for frame in source:
+            yield self._counted(self._pipeline.advance(frame, source.dropped_since_last))
+
+    def _counted(self, recognition: Recognition) -> Recognition:
+        self._statistics.add(recognition)
+        return recognition
+
+
+class _Background:
+    """A stream taken by a thread, its results given to callbacks."""
+
+    def __init__(
+        self,
+        stream: Generator[Recognition, None, None],
+        on_result: Callable[[Recognition], None],
+        on_error: Callable[[Exception], None],
+        on_end: Callable[[], None] | None,
+    ) -> None:
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="recognise", daemon=True)
+        self._stream = stream
+        self._on_result = on_result
+        self._on_error = on_error
+        self._on_end = on_end
+
+    def _run(self) -> None:
+        try:
+            for recognition in self._stream:
+                if self.stopping.is_set():
+                    break
+                self._report(recognition)
+        except Exception as error:
+            if not self.stopping.is_set():
+                self._on_error(error)
+        finally:
+            self._stream.close()
+            if self._on_end is not None:
+                self._on_end()
+
+    def _report(self, recognition: Recognition) -> None:
+        try:
+            self._on_result(recognition)
+        except Exception as error:
+            self._on_error(error)
+
+
+def _busy() -> AdaptiveVideoError:
+    return AdaptiveVideoError("recogniser", "a stream is still running", "close it, or call stop, first")
+
+
+def _clip(path: str | os.PathLike[str], recognitions: tuple[Recognition, ...]) -> ClipRecognition:
+    last = recognitions[-1]
+    spent = {
+        field.name: sum(getattr(entry.latency_ms, field.name) for entry in recognitions)
+        for field in fields(Latency)
+    }
+    return ClipRecognition(
+        path=os.fspath(path),
+        label=last.label,
+        score=last.score,
+        top=last.top,
+        steps=len(recognitions),
+        choices=dict(Counter(entry.choice for entry in recognitions).most_common()),
+        latency_ms=Latency(**spent),
+        recognitions=recognitions,
+    )
