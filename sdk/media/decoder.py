@@ -47,9 +47,9 @@ class Decoder:
         self._container: InputContainer | None = None
 
     def __enter__(self) -> Self:
-        self._container = _open(self._address, self._options)
+        self._container = open_container(self._address, self._options)
         try:
-            self._stream = _video_stream(self._container, self._address)
+            self._stream = video_stream(self._container, self._address)
             _set_threads(self._stream, self._options.threads)
         except BaseException:
             self._container.close()
@@ -137,7 +137,8 @@ class Decoder:
         )
 
 
-def _open(address: Address, options: DecoderOptions) -> InputContainer:
+def open_container(address: Address, options: DecoderOptions) -> InputContainer:
+    """The container at ``address``; the caller closes it. Raises: SourceError."""
     try:
         return av.open(
             address.url,
@@ -150,7 +151,8 @@ def _open(address: Address, options: DecoderOptions) -> InputContainer:
         raise source_error(error, address) from None
 
 
-def _video_stream(container: InputContainer, address: Address) -> VideoStream:
+def video_stream(container: InputContainer, address: Address) -> VideoStream:
+    """The stream to decode; a picture attached to sound is none. Raises: SourceError."""
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         raise SourceError(

@@ -1,0 +1,149 @@
+"""Data sets of labelled clips: what they are, and the checks that every one must pass."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from compiler.data.listing import Listed, list_csv, list_folders
+from compiler.data.splitting import val_groups
+from compiler.errors import DataError
+
+Split = Literal["train", "val"]
+
+_REJECTED_LIMIT = 0.10
+_NAMED_AT_MOST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One labelled clip. ``group``: clips that the split must not part, e.g. those of one person."""
+
+    path: Path
+    label: str
+    group: str
+    split: Split
+
+
+class Rejected(NamedTuple):
+    """A clip that cannot be used, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSet:
+    """A data set in which every label has clips of both splits. ``rejected``: listed, but not there."""
+
+    root: Path
+    clips: tuple[Clip, ...]
+    rejected: tuple[Rejected, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, sorted by name: the order of a model's scores."""
+        return tuple(sorted({clip.label for clip in self.clips}))
+
+    def split(self, name: Split) -> tuple[Clip, ...]:
+        """The clips of one split."""
+        return tuple(clip for clip in self.clips if clip.split == name)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over names, sizes, labels and splits: which data a model saw, wherever it lay."""
+        digest = hashlib.sha256()
+        for clip in sorted(self.clips, key=lambda clip: clip.path):
+            name = Path(os.path.relpath(clip.path, self.root)).as_posix()
+            fields = (name, str(clip.path.stat().st_size), clip.label, clip.split)
+            digest.update("\0".join(fields).encode() + b"\n")
+        return digest.hexdigest()
+
+
+def find_clips(path: str | os.PathLike[str], *, classes: Collection[str] | None = None) -> ClipSet:
+    """The data set at ``path``.
+
+    ``path`` is a csv with the columns ``path,label[,group][,split]``, paths relative to it; a folder that
+    holds such a ``clips.csv``; or a folder with one sub-folder per class, or with such folders in ``train/``
+    and ``val/``. Where no split is given, about a fifth of every class goes to validation, groups kept
+    whole, chosen by name alone. ``classes`` keeps only these labels.
+
+    Raises: DataError for a listing that is malformed, empty, of one class only, with a class that lacks
+    training or validation clips, or of which more than a tenth is missing.
+    """
+    root = Path(path).resolve()
+    listed = _listed(root)
+    if classes is not None:
+        listed = _only(listed, classes, root)
+    there = [row for row in listed if row.path.is_file()]
+    rejected = tuple(Rejected(row.path, "no such file") for row in listed if not row.path.is_file())
+    folder = root if root.is_dir() else root.parent
+    clips = ClipSet(folder, tuple(_split(there)), rejected)
+    require_usable(clips, {row.label for row in listed})
+    return clips
+
+
+def require_usable(clips: ClipSet, labels: Collection[str]) -> None:
+    """Raises: DataError unless ``clips`` can train a model of ``labels``, rejected clips considered."""
+    total = len(clips.clips) + len(clips.rejected)
+    if not total:
+        raise DataError(
+            clips.root, "holds no clips", "give one sub-folder of videos per class, or a clips.csv"
+        )
+    if len(clips.rejected) > _REJECTED_LIMIT * total:
+        raise DataError(
+            clips.root,
+            f"{len(clips.rejected)} of {total} clips cannot be used: {_named(clips.rejected)}",
+            "mend or remove them; up to a tenth is left out without complaint",
+        )
+    if len(labels) < 2:
+        raise DataError(clips.root, f"has the one class {', '.join(labels)}", "give clips of two or more")
+    for label in sorted(labels):
+        _require_both_splits(clips, label)
+
+
+def _require_both_splits(clips: ClipSet, label: str) -> None:
+    splits = {clip.split for clip in clips.clips if clip.label == label}
+    for split in ("train", "val"):
+        if split not in splits:
+            lost = f" ({len(clips.rejected)} were rejected)" if clips.rejected else ""
+            raise DataError(
+                clips.root,
+                f"class {label} has no usable {split} clips{lost}",
+                f"add {label} clips for {split}, of another group if groups are given",
+            )
+
+
+def _listed(root: Path) -> list[Listed]:
+    if not root.exists():
+        raise DataError(root, "no such file or folder", "check the path")
+    if root.is_file():
+        return list_csv(root)
+    listing = root / "clips.csv"
+    return list_csv(listing) if listing.is_file() else list_folders(root)
+
+
+def _only(listed: Sequence[Listed], classes: Collection[str], root: Path) -> list[Listed]:
+    unknown = sorted(set(classes) - {row.label for row in listed})
+    if unknown:
+        raise DataError(root, f"has no class {', '.join(unknown)}", "check the names in classes")
+    return [row for row in listed if row.label in classes]
+
+
+def _split(listed: Sequence[Listed]) -> list[Clip]:
+    """Every clip with its split: the one it states, or one chosen for it when the listing states none."""
+    chosen = val_groups([(row.group, row.label) for row in listed if row.split is None])
+    return [
+        Clip(row.path, row.label, row.group, row.split or ("val" if row.group in chosen else "train"))
+        for row in listed
+    ]
+
+
+def _named(rejected: Sequence[Rejected]) -> str:
+    named = ", ".join(f"{path.name} ({reason})" for path, reason in rejected[:_NAMED_AT_MOST])
+    more = len(rejected) - _NAMED_AT_MOST
+    return f"{named} and {more} more" if more > 0 else named

@@ -1,0 +1,97 @@
+"""Reads what clips a data set has: from a csv, or from folders named after the classes."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from compiler.errors import DataError
+
+VIDEO_SUFFIXES = frozenset(
+    {".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"}
+    | {".ogv", ".ts", ".webm", ".wmv", ".3gp"}
+)
+_SPLITS: dict[str, Literal["train", "val"]] = {"train": "train", "val": "val"}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One row of a listing; the file may be missing, ``split`` is None where the listing has none."""
+
+    path: Path
+    label: str
+    group: str
+    split: Literal["train", "val"] | None
+
+
+def list_csv(listing: Path) -> list[Listed]:
+    """The rows of a csv with the columns ``path,label[,group][,split]``; paths are relative to it.
+
+    Raises: DataError for missing columns, an unknown split, an empty field or a path listed twice.
+    """
+    try:
+        with listing.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = tuple(reader.fieldnames or ())
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(listing, f"is not a csv ({error})", "write it as UTF-8 text with commas") from None
+    missing = [name for name in ("path", "label") if name not in columns]
+    if missing:
+        raise DataError(
+            listing,
+            f"lacks the column {' and '.join(missing)}",
+            "its first line must name path,label and may name group,split",
+        )
+    listed = [_row(listing, number, row) for number, row in enumerate(rows, start=2)]
+    _require_unique(listing, listed)
+    return listed
+
+
+def _row(listing: Path, number: int, row: dict[str, str | None]) -> Listed:
+    place = f"{listing}, line {number}"
+    name, label = row["path"] or "", row["label"] or ""
+    if not name or not label:
+        raise DataError(place, "has no path or no label", "fill it in or remove the line")
+    path = (listing.parent / name).resolve()
+    if "split" not in row:
+        return Listed(path, label, row.get("group") or str(name), None)
+    split = _SPLITS.get(row["split"] or "")
+    if split is None:
+        raise DataError(place, f"the split is {row['split']!r}", "write train or val")
+    return Listed(path, label, row.get("group") or str(name), split)
+
+
+def _require_unique(listing: Path, listed: list[Listed]) -> None:
+    seen: set[Path] = set()
+    for row in listed:
+        if row.path in seen:
+            raise DataError(listing, f"lists {row.path.name} twice", "list every clip once")
+        seen.add(row.path)
+
+
+def list_folders(root: Path) -> list[Listed]:
+    """The videos in ``root/<class>/``, or in ``root/train/<class>/`` and ``root/val/<class>/``.
+
+    Raises: DataError if only one of ``train`` and ``val`` is there.
+    """
+    splits = {name: root / name for name in _SPLITS if (root / name).is_dir()}
+    if not splits:
+        return _class_folders(root, root, None)
+    if len(splits) == 1:
+        there = next(iter(splits))
+        lacking = "val" if there == "train" else "train"
+        raise DataError(root, f"has {there}/ but no {lacking}/", f"add {lacking}/, or move the classes up")
+    return [row for name, folder in splits.items() for row in _class_folders(root, folder, _SPLITS[name])]
+
+
+def _class_folders(root: Path, folder: Path, split: Literal["train", "val"] | None) -> list[Listed]:
+    return [
+        Listed(path, label.name, path.relative_to(root).as_posix(), split)
+        for label in sorted(folder.iterdir())
+        if label.is_dir() and not label.name.startswith(".")
+        for path in sorted(label.rglob("*"))
+        if path.suffix.lower() in VIDEO_SUFFIXES
+    ]

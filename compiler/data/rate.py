@@ -1,0 +1,44 @@
+"""Chooses the step rate at which the clips of a data set fit a model's steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from compiler.data.clips import ClipSet
+from compiler.errors import DataError
+from sdk.errors import SourceError
+from sdk.media.probe import Probe, probe
+
+_PROBED_AT_MOST = 500
+_FITTING_SHARE = 0.9
+
+
+def choose_rate_hz(clips: ClipSet, clip_steps: int) -> float:
+    """The steps per second at which nine clips of ten fit in ``clip_steps`` steps.
+
+    Never more than the clips have frames per second: a step needs a frame of its own. Lengths are those
+    that the files state, of at most 500 clips spread evenly over the set.
+
+    Raises: DataError if no clip states its length.
+    """
+    probes = _probes(clips)
+    lengths = [entry.duration_s for entry in probes if entry.duration_s]
+    if not lengths:
+        raise DataError(clips.root, "no clip states its length", "give the rate in steps per second yourself")
+    length_s = float(np.quantile(lengths, _FITTING_SHARE, method="higher"))
+    rate_hz = round(clip_steps / length_s, 3)
+    rates = [entry.rate_hz for entry in probes if entry.rate_hz]
+    return min(rate_hz, max(rates)) if rates else rate_hz
+
+
+def _probes(clips: ClipSet) -> Sequence[Probe]:
+    stride = -(-len(clips.clips) // _PROBED_AT_MOST)
+    probes = []
+    for clip in clips.clips[::stride]:
+        try:
+            probes.append(probe(clip.path))
+        except SourceError:
+            continue  # The cache reports it, with every other clip that cannot be decoded.
+    return probes
