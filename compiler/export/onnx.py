@@ -1,0 +1,275 @@
+"""ONNX graphs from trained torch modules: uint8 frames in, integer weights and Q/DQ where quantised.
+
+torch's exporter writes the network; the passes here turn its result into what runtimes fuse:
+pixels enter as uint8 NHWC, weights and biases are stored as the integers that were trained, and every
+layer reads integers (see docs/quantization.md).
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from models.backbones.blocks import Backbone
+from models.policy import RecurrentPolicy, State
+from models.quantization import ActivationFormat
+from runtimes.spec import View
+
+OPSET = 17
+FRAME = "frame"
+_PIXELS = "pixels"
+
+
+class _PolicyGraph(nn.Module):
+    """The policy with its state as explicit inputs and outputs."""
+
+    def __init__(self, policy: RecurrentPolicy) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def forward(self, pixels: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        output = self.policy.advance(self.policy.embed(pixels), State(h, c))
+        return output.scores, output.logits, output.state.h, output.state.c
+
+
+def export_branch(
+    backbone: Backbone, name: str, views: Sequence[View], activations: ActivationFormat | None
+) -> onnx.ModelProto:
+    """The graph of one branch: ``frame`` uint8 (1, S, S, 3) to ``logits`` float (1, C).
+
+    Height and width are fixed if there is one view, and may change if there are several.
+    ``activations`` is None for a float network, else how its frozen quantisers are to be read.
+    """
+    example = torch.zeros(1, 3, views[0].size, views[0].size)
+    model = _export(backbone, (example,), [_PIXELS], ["logits"])
+    return _finish(model, backbone, name, views, activations)
+
+
+def export_policy(
+    policy: RecurrentPolicy, name: str, view: View, activations: ActivationFormat | None
+) -> onnx.ModelProto:
+    """The policy graph: ``frame``, ``h``, ``c`` to ``scores``, ``logits``, ``next_h``, ``next_c``."""
+    state = policy.initial_state(1)
+    example = (torch.zeros(1, 3, view.size, view.size), *state)
+    wrapper = _PolicyGraph(policy)
+    model = _export(wrapper, example, [_PIXELS, "h", "c"], ["scores", "logits", "next_h", "next_c"])
+    return _finish(model, wrapper, name, [view], activations)
+
+
+def save(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
+    """Write a graph with its weights in one external file beside it, so that a device can map them.
+
+    Returns the files written: the graph, then the weights.
+    """
+    weights = path.with_suffix(".weights")
+    onnx.save_model(
+        model,
+        path,
+        save_as_external_data=True,
+        location=weights.name,
+        size_threshold=1024,
+        convert_attribute=False,
+    )
+    return (path, weights) if weights.exists() else (path,)
+
+
+def _export(
+    module: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str]
+) -> onnx.ModelProto:
+    buffer = io.BytesIO()
+    module = copy.deepcopy(module).eval()
+    with warnings.catch_warnings(), torch.no_grad():
+        # The trace-based exporter keeps parameter names and fixed scales as they are; the newer one
+        # rewrites Q/DQ weights to float, which no runtime fuses.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        torch.onnx.export(
+            module,
+            example,
+            buffer,
+            input_names=inputs,
+            output_names=outputs,
+            opset_version=OPSET,
+            do_constant_folding=False,
+            dynamo=False,
+        )
+    return onnx.load_from_string(buffer.getvalue())
+
+
+def _finish(
+    model: onnx.ModelProto,
+    module: nn.Module,
+    name: str,
+    views: Sequence[View],
+    activations: ActivationFormat | None,
+) -> onnx.ModelProto:
+    _take_frames(model, views, activations)
+    if activations is not None:
+        _lift_constants(model)
+        _store_weight_codes(model, module)
+        _store_bias_codes(model)
+        _requantise_max_pools(model)
+        _flatten_integers(model)
+    model.graph.name = name  # engine caches of accelerators go by it: it must be unique
+    model.producer_name, model.producer_version = "adaptive-video", ""
+    _sort_nodes(model)
+    model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _constant(model: onnx.ModelProto, name: str, value: NDArray[np.generic]) -> str:
+    model.graph.initializer.append(numpy_helper.from_array(value, name))
+    return name
+
+
+def _take_frames(model: onnx.ModelProto, views: Sequence[View], activations: ActivationFormat | None) -> None:
+    """Replace the float input by uint8 NHWC frames.
+
+    With uint8 activations (or none) one DequantizeLinear is both the normalisation and the first layer's
+    quantised input. TensorRT takes no uint8 there: it gets arithmetic and a signed Q/DQ, equally exact.
+    """
+    view = views[0]
+    side = view.size if len(views) == 1 else None
+    shape = [1, side or "height", side or "width", 3]
+    entry = helper.make_tensor_value_info(FRAME, TensorProto.UINT8, shape)
+    position = [value.name for value in model.graph.input].index(_PIXELS)
+    del model.graph.input[position]
+    model.graph.input.insert(position, entry)
+    scale = _constant(model, "pixel_scale", np.float32(view.scale).reshape(()))
+    if activations == "int8":
+        nodes = _signed_pixels(model, view, scale)
+    else:
+        zero = _constant(model, "pixel_zero", np.uint8(view.zero_point).reshape(()))
+        nodes = [
+            helper.make_node("Transpose", [FRAME], ["frame_nchw"], perm=[0, 3, 1, 2]),
+            helper.make_node("DequantizeLinear", ["frame_nchw", scale, zero], [_PIXELS]),
+        ]
+    model.graph.node.extend(nodes)
+
+
+def _signed_pixels(model: onnx.ModelProto, view: View, scale: str) -> list[onnx.NodeProto]:
+    zero = _constant(model, "pixel_zero", np.float32(view.zero_point).reshape(()))
+    signed_zero = _constant(model, "pixel_signed_zero", np.int8(0).reshape(()))
+    return [
+        helper.make_node("Cast", [FRAME], ["frame_float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["frame_float"], ["frame_nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Sub", ["frame_nchw", zero], ["frame_centred"]),
+        helper.make_node("Mul", ["frame_centred", scale], ["frame_scaled"]),
+        helper.make_node("QuantizeLinear", ["frame_scaled", scale, signed_zero], ["frame_codes"]),
+        helper.make_node("DequantizeLinear", ["frame_codes", scale, signed_zero], [_PIXELS]),
+    ]
+
+
+def _lift_constants(model: onnx.ModelProto) -> None:
+    """Turn Constant nodes, and Casts of them, into initialisers: scales and zero points become readable."""
+    values: dict[str, NDArray[np.generic]] = {}
+    for node in list(model.graph.node):
+        if node.op_type == "Constant":
+            value = numpy_helper.to_array(node.attribute[0].t)
+        elif node.op_type == "Cast" and node.input[0] in values:
+            dtype = helper.tensor_dtype_to_np_dtype(node.attribute[0].i)
+            value = values[node.input[0]].astype(dtype)
+        else:
+            continue
+        values[node.output[0]] = value
+        _constant(model, node.output[0], value)
+        model.graph.node.remove(node)
+
+
+def _store_weight_codes(model: onnx.ModelProto, module: nn.Module) -> None:
+    """Replace each frozen layer's float weight by its int8 codes and a per-channel DequantizeLinear."""
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    for name, layer in module.named_modules():
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            continue
+        weight = f"{name}.weight"
+        codes, scales = layer.codes.numpy(), layer.scales.numpy()
+        model.graph.initializer.remove(initializers[weight])
+        _constant(model, f"{weight}.codes", codes)
+        _constant(model, f"{weight}.scales", np.broadcast_to(scales, codes.shape[0]).astype(np.float32))
+        _constant(model, f"{weight}.zeros", np.zeros(codes.shape[0], np.int8))
+        inputs = [f"{weight}.codes", f"{weight}.scales", f"{weight}.zeros"]
+        model.graph.node.append(helper.make_node("DequantizeLinear", inputs, [weight], axis=0))
+
+
+def _store_bias_codes(model: onnx.ModelProto) -> None:
+    """Replace float biases by int32 codes at the scale of the accumulator: input scale x weight scales."""
+    producers = {output: node for node in model.graph.node for output in node.output}
+    values = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in list(model.graph.node):
+        if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3:
+            continue
+        bias = node.input[2]
+        input_scale = _scale_of(producers, values, node.input[0])
+        scales = numpy_helper.to_array(values[f"{node.input[1]}.scales"]) * input_scale
+        codes = np.rint(numpy_helper.to_array(values[bias]).astype(np.float64) / scales)
+        limits = np.iinfo(np.int32)
+        model.graph.initializer.remove(values[bias])
+        _constant(model, f"{bias}.codes", np.clip(codes, limits.min, limits.max).astype(np.int32))
+        _constant(model, f"{bias}.scales", scales.astype(np.float32))
+        _constant(model, f"{bias}.zeros", np.zeros(len(scales), np.int32))
+        inputs = [f"{bias}.codes", f"{bias}.scales", f"{bias}.zeros"]
+        model.graph.node.append(helper.make_node("DequantizeLinear", inputs, [bias], axis=0))
+
+
+def _scale_of(
+    producers: dict[str, onnx.NodeProto], values: dict[str, onnx.TensorProto], tensor: str
+) -> np.float32:
+    """Scale of the quantised tensor that reaches a layer, past nodes that only move or select values."""
+    node = producers[tensor]
+    while node.op_type in ("Flatten", "MaxPool", "Reshape"):
+        node = producers[node.input[0]]
+    if node.op_type != "DequantizeLinear":
+        raise ValueError(f"{tensor} comes from {node.op_type}, not from a quantiser")
+    return np.float32(numpy_helper.to_array(values[node.input[1]]))
+
+
+def _requantise_max_pools(model: onnx.ModelProto) -> None:
+    """Put Q/DQ of the input's own scale behind each MaxPool: without, the next layer stays in float."""
+    producers = {output: node for node in model.graph.node for output in node.output}
+    for node in list(model.graph.node):
+        if node.op_type != "MaxPool":
+            continue
+        _, scale, zero = producers[node.input[0]].input
+        output = node.output[0]
+        pooled, codes = f"{output}_pooled", f"{output}_codes"
+        node.output[0] = pooled
+        model.graph.node.append(helper.make_node("QuantizeLinear", [pooled, scale, zero], [codes]))
+        model.graph.node.append(helper.make_node("DequantizeLinear", [codes, scale, zero], [output]))
+
+
+def _flatten_integers(model: onnx.ModelProto) -> None:
+    """Move each Flatten between Q and DQ, so that both its neighbours touch their quantiser."""
+    producers = {output: node for node in model.graph.node for output in node.output}
+    for flatten in [node for node in model.graph.node if node.op_type == "Flatten"]:
+        dequantise = producers[flatten.input[0]]
+        if dequantise.op_type != "DequantizeLinear":
+            continue
+        codes, output = dequantise.input[0], flatten.output[0]
+        flatten.input[0], flatten.output[0] = codes, f"{output}_codes"
+        dequantise.input[0], dequantise.output[0] = f"{output}_codes", output
+
+
+def _sort_nodes(model: onnx.ModelProto) -> None:
+    """Order nodes so that each comes after what it reads (the passes append)."""
+    known = {tensor.name for tensor in model.graph.initializer} | {v.name for v in model.graph.input} | {""}
+    waiting, ordered = list(model.graph.node), []
+    while waiting:
+        ready = [node for node in waiting if all(name in known for name in node.input)]
+        if not ready:
+            raise ValueError(f"graph {model.graph.name} has a cycle")
+        ordered += ready
+        known.update(output for node in ready for output in node.output)
+        waiting = [node for node in waiting if node not in ready]
+    del model.graph.node[:]
+    model.graph.node.extend(ordered)

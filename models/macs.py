@@ -1,0 +1,36 @@
+"""Counting multiply-accumulates of one run of a network (convolutions and linear layers)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def count_macs(network: nn.Module, run: Callable[[], Any]) -> int:
+    """Multiply-accumulates of every Conv2d and Linear inside ``network`` while ``run()`` is called."""
+    total = 0
+
+    def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        if isinstance(module, nn.Conv2d):
+            per_output = module.weight[0].numel()
+        else:
+            assert isinstance(module, nn.Linear)
+            per_output = module.in_features
+        total += output.numel() * per_output
+
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    was_training = network.training
+    try:
+        network.eval()
+        with torch.no_grad():
+            run()
+    finally:
+        network.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return total

@@ -1,0 +1,76 @@
+"""The policy: sees the cheap view and its own state, scores every option (arXiv 2007.15796, section 3)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.backbones.blocks import Backbone, Boundary
+
+
+class State(NamedTuple):
+    """Hidden and cell state of the policy's LSTM, each (B, hidden)."""
+
+    h: Tensor
+    c: Tensor
+
+
+class PolicyOutput(NamedTuple):
+    """What the policy says at one step: scores (B, options), class logits (B, C), and its next state."""
+
+    scores: Tensor
+    logits: Tensor
+    state: State
+
+
+class LSTMStep(nn.Module):
+    """One LSTM cell update, its two matrices plain linear layers so that they quantise like any other."""
+
+    def __init__(self, num_inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.from_input = nn.Linear(num_inputs, 4 * hidden)
+        self.from_state = nn.Linear(hidden, 4 * hidden)
+        self.h_in = Boundary()
+        self.hidden = hidden
+        with torch.no_grad():
+            # A forget gate that starts open lets early training see across steps (Jozefowicz et al., 2015).
+            self.from_input.bias[hidden : 2 * hidden] += 1.0
+
+    def forward(self, x: Tensor, state: State) -> State:
+        gates = self.from_input(x) + self.from_state(self.h_in(state.h))
+        i, f, g, o = gates.chunk(4, dim=1)
+        c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)
+        return State(torch.sigmoid(o) * torch.tanh(c), c)
+
+
+class RecurrentPolicy(nn.Module):
+    """Backbone on the cheap view, LSTM over steps, one head for the options and one for the classes."""
+
+    def __init__(self, backbone: Backbone, hidden: int, num_options: int, num_classes: int) -> None:
+        super().__init__()
+        backbone.remove_classifier()
+        self.backbone = backbone
+        self.lstm = LSTMStep(backbone.num_features, hidden)
+        self.dropout = nn.Dropout(0.5)
+        self.h_out = Boundary()
+        self.score = nn.Linear(hidden, num_options)
+        self.classify = nn.Linear(hidden, num_classes)
+        nn.init.normal_(self.score.weight, std=1e-3)
+        nn.init.zeros_(self.score.bias)
+
+    def initial_state(self, batch: int) -> State:
+        """Zeros, for ``batch`` streams that start."""
+        zeros = self.lstm.from_state.weight.new_zeros(batch, self.lstm.hidden)
+        return State(zeros, zeros)
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Features (N, F) of the cheap view (N, 3, H, W)."""
+        return self.backbone.embed(pixels)
+
+    def advance(self, features: Tensor, state: State) -> PolicyOutput:
+        """One step from features (B, F) and the state before it."""
+        state = self.lstm(features, state)
+        h = self.h_out(self.dropout(state.h))
+        return PolicyOutput(self.score(h), self.classify(h), state)

@@ -1,0 +1,209 @@
+"""int8 quantisation-aware training on brevitas' quantisers, and the frozen integer network it ends in.
+
+``quantise`` folds every batch norm and puts a quantiser behind everything that computes, found by the
+order of siblings: a runtime fuses a layer only if its input, weights, bias and output are all quantised.
+``freeze`` turns the trained result into plain layers with fixed scales: what the exporter writes down.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+from brevitas import nn as qnn
+from brevitas.graph.calibrate import calibration_mode
+from brevitas.quant import (
+    Int8ActPerTensorFloat,
+    Int8WeightPerChannelFloat,
+    ShiftedUint8ActPerTensorFloat,
+    Uint8ActPerTensorFloat,
+)
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from models.backbones.blocks import Add, Boundary
+
+ActivationFormat = Literal["uint8", "int8"]
+"""uint8: asymmetric, what x86 and ARM kernels fuse. int8: symmetric, what TensorRT takes."""
+
+_ACTIVATIONS = nn.ReLU | nn.ReLU6
+
+
+def quantise(network: nn.Module, activations: ActivationFormat) -> nn.Module:
+    """A copy of ``network`` for quantisation-aware training: batch norms folded, quantisers everywhere.
+
+    Weights are int8 per output channel, symmetric in [-127, 127]. The input is taken as it is: pixels are
+    integers already. Call ``calibrate`` before training it.
+    """
+    network = copy.deepcopy(network).eval()
+    _quantise_children(network, activations)
+    return network
+
+
+def calibrate(network: nn.Module, run: Iterable[None]) -> None:
+    """Set the activation scales from the statistics seen while ``run`` is exhausted (it runs the network)."""
+    network.eval()
+    with torch.no_grad(), calibration_mode(network):
+        for _ in run:
+            pass
+
+
+def _quantise_children(parent: nn.Module, activations: ActivationFormat) -> None:
+    children = list(parent.named_children())
+    for i, (name, child) in enumerate(children):
+        following = children[i + 1][1] if i + 1 < len(children) else None
+        if isinstance(child, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+            child = fuse_conv_bn_eval(child, following)
+        setattr(parent, name, _quantised(child, isinstance(following, _ACTIVATIONS), activations))
+
+
+def _quantised(module: nn.Module, then_activation: bool, activations: ActivationFormat) -> nn.Module:
+    """The quantised counterpart of one module, or the module with its children quantised."""
+    if isinstance(module, nn.Conv2d):
+        return _quantised_conv(module)
+    if isinstance(module, nn.Linear):
+        return _quantised_linear(module)
+    if isinstance(module, nn.BatchNorm2d):  # folded into the convolution before it
+        return nn.Identity() if then_activation else _signed(activations)
+    if isinstance(module, Add):
+        return module if then_activation else QuantisedAdd(_signed(activations))
+    if isinstance(module, _ACTIVATIONS):
+        return QuantisedActivation(module, _unsigned(activations))
+    if isinstance(module, nn.AdaptiveAvgPool2d):
+        return nn.Sequential(module, _unsigned(activations))
+    if isinstance(module, Boundary):
+        return _signed(activations)
+    _quantise_children(module, activations)
+    return module
+
+
+def _unsigned(activations: ActivationFormat) -> nn.Module:
+    """A quantiser of what is never negative."""
+    quantiser = Uint8ActPerTensorFloat if activations == "uint8" else Int8ActPerTensorFloat
+    return qnn.QuantIdentity(act_quant=quantiser)
+
+
+def _signed(activations: ActivationFormat) -> nn.Module:
+    quantiser = ShiftedUint8ActPerTensorFloat if activations == "uint8" else Int8ActPerTensorFloat
+    return qnn.QuantIdentity(act_quant=quantiser)
+
+
+def _quantised_conv(conv: nn.Conv2d) -> nn.Module:
+    quantised = qnn.QuantConv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        stride=conv.stride,
+        padding=conv.padding,
+        groups=conv.groups,
+        bias=conv.bias is not None,
+        weight_quant=Int8WeightPerChannelFloat,
+    )
+    quantised.load_state_dict(conv.state_dict(), strict=False)
+    return quantised
+
+
+def _quantised_linear(linear: nn.Linear) -> nn.Module:
+    bias = linear.bias is not None
+    quantised = qnn.QuantLinear(
+        linear.in_features, linear.out_features, bias=bias, weight_quant=Int8WeightPerChannelFloat
+    )
+    quantised.load_state_dict(linear.state_dict(), strict=False)
+    return quantised
+
+
+class QuantisedAdd(Add):
+    """An addition whose sum is quantised."""
+
+    def __init__(self, quantiser: nn.Module) -> None:
+        super().__init__()
+        self.quantiser = quantiser
+
+    def forward(self, branch: Tensor, shortcut: Tensor) -> Tensor:
+        return self.quantiser(branch + shortcut)
+
+
+class QuantisedActivation(nn.Sequential):
+    """ReLU or ReLU6 and the quantiser of its output."""
+
+    def __init__(self, activation: nn.Module, quantiser: nn.Module) -> None:
+        super().__init__(activation, quantiser)
+
+
+class FakeQuantise(nn.Module):
+    """A fixed quantiser: rounds to ``(q - zero_point) * scale`` with q in [low, high]. Exports as Q/DQ."""
+
+    def __init__(self, scale: float, zero_point: int, low: int, high: int) -> None:
+        super().__init__()
+        self.scale, self.zero_point, self.low, self.high = scale, zero_point, low, high
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, self.low, self.high)
+
+
+def freeze(network: nn.Module) -> nn.Module:
+    """A copy of a trained quantised network in plain layers, each number the one a device computes with.
+
+    Weights hold ``codes * scales`` with ``codes`` int8 and ``scales`` (out,) kept as buffers beside them.
+    """
+    network = copy.deepcopy(network).eval()
+    _freeze_children(network)
+    return network
+
+
+def _freeze_children(parent: nn.Module) -> None:
+    for name, child in parent.named_children():
+        if isinstance(child, qnn.QuantConv2d | qnn.QuantLinear):
+            setattr(parent, name, _frozen_layer(child))
+        elif isinstance(child, qnn.QuantIdentity):
+            setattr(parent, name, _frozen_quantiser(child))
+        elif isinstance(child, QuantisedActivation):
+            setattr(parent, name, _frozen_activation(child))
+        else:
+            _freeze_children(child)
+
+
+def _frozen_layer(layer: Any) -> nn.Module:
+    quantised = layer.quant_weight()
+    codes = quantised.int(float_datatype=False).to(torch.int8)
+    scales = quantised.scale.detach().flatten()
+    bias = layer.bias is not None
+    frozen: nn.Module
+    if isinstance(layer, nn.Conv2d):
+        frozen = nn.Conv2d(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size,
+            layer.stride,
+            layer.padding,
+            groups=layer.groups,
+            bias=bias,
+        )
+    else:
+        frozen = nn.Linear(layer.in_features, layer.out_features, bias=bias)
+    frozen.weight = nn.Parameter(quantised.value.detach().clone(), requires_grad=False)
+    if bias:
+        frozen.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
+    frozen.register_buffer("codes", codes)
+    frozen.register_buffer("scales", scales)
+    return frozen
+
+
+def _frozen_quantiser(quantiser: Any, ceiling: float | None = None) -> FakeQuantise:
+    scale = float(quantiser.act_quant.scale().detach())
+    zero_point = round(float(quantiser.act_quant.zero_point().detach()))
+    low, high = (-128, 127) if quantiser.act_quant.is_signed else (0, 255)
+    if ceiling is not None:
+        scale = min(scale, ceiling / high)
+    return FakeQuantise(scale, zero_point, low, high)
+
+
+def _frozen_activation(module: QuantisedActivation) -> nn.Module:
+    activation, quantiser = module
+    frozen = _frozen_quantiser(quantiser, ceiling=6.0 if isinstance(activation, nn.ReLU6) else None)
+    if frozen.low == 0 and frozen.zero_point == 0:
+        # The unsigned quantiser's own saturation is the activation, on both ends.
+        return frozen
+    return nn.Sequential(nn.ReLU(), frozen)

@@ -1,0 +1,43 @@
+"""How a model is trained: plain numbers, one stage after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training with SGD (momentum 0.9).
+
+    ``frames``: frames drawn per clip, one from each of as many equal segments; 0 means every step.
+    ``frozen_layers``: so many of a backbone's first layers keep their weights and batch statistics.
+    ``frozen_branches``: only the policy's recurrent part and heads train, on features and branch logits
+    computed once. ``milestones``: fractions of the epochs at which the learning rate drops tenfold;
+    without them it follows half a cosine.
+    """
+
+    epochs: int
+    lr: float
+    batch: int
+    frames: int = 0
+    frozen_layers: int = 0
+    frozen_branches: bool = False
+    milestones: tuple[float, ...] = ()
+    weight_decay: float = 1e-4
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The stages of an adaptive model.
+
+    ``holdout``: the share of training clips that the branches do not see in their first stage, so that
+    the policy learns from branch outputs as they will be on clips never seen; the fine-tuning stage then
+    trains the branches on all of them. ``flip``: mirror clips at random.
+    """
+
+    branches: Stage
+    joint: Stage
+    finetune: Stage
+    qat: Stage
+    holdout: float
+    flip: bool

@@ -1,0 +1,19 @@
+"""Backbones by the name that presets give them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from models.backbones.blocks import Backbone
+from models.backbones.mobilenetv2 import MobileNetV2
+from models.backbones.resnet import resnet18, resnet34, resnet50, resnet_small
+
+BACKBONES: dict[str, Callable[[int], Backbone]] = {
+    "mobilenetv2": MobileNetV2,
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "resnet10-w16": lambda classes: resnet_small(classes, 16),
+    "resnet10-w24": lambda classes: resnet_small(classes, 24),
+    "resnet10-w32": lambda classes: resnet_small(classes, 32),
+}
