@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from runtimes.errors import AdaptiveVideoError
+
 
 def cache_folder(kind: str) -> Path:
     """Folder for one ``kind`` of cached files, below ``$ADAPTIVE_VIDEO_CACHE`` or the user's own cache."""
@@ -24,9 +26,15 @@ def whole_folder(destination: Path) -> Iterator[Path]:
     """Yield an empty sibling of ``destination`` that takes its name when the block ends well.
 
     If another process was first, its folder stays and this one is dropped: both hold the same.
+
+    Raises: AdaptiveVideoError if the cache cannot be written.
     """
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    growing = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        growing = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    except OSError as error:
+        mend = "set ADAPTIVE_VIDEO_CACHE to a folder that can be"
+        raise AdaptiveVideoError(destination.parent, f"cannot be written ({error.strerror})", mend) from error
     try:
         yield growing
         try:

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from runtimes.device import device_name
 from runtimes.engine import Engine, GraphDeclaration, open_engine
 from runtimes.errors import AdaptiveVideoError, BundleError
 from runtimes.spec import Variant
+from sdk.media.frames import Frame
 from sdk.media.pushed import pictures_of
 from sdk.media.sources import Source, TimedImages, open_source
 from sdk.media.steps import StepPicker, decode_steps
@@ -112,8 +113,17 @@ class StreamRecognizer:
 
         Raises: SourceError, EngineError; AdaptiveVideoError if another stream is still running.
         """
+        with closing(self.stream_with_frames(source, **source_options)) as pairs:
+            for _, recognition in pairs:
+                yield recognition
+
+    def stream_with_frames(
+        self, source: str | os.PathLike[str] | TimedImages, **source_options: Any
+    ) -> Generator[tuple[Frame, Recognition], None, None]:
+        """As ``stream``, with the frame that each result is about: to draw on it, or to keep it."""
         with self._exclusively(), self._opened(source, source_options) as opened:
-            yield from self._recognitions(opened)
+            for frame in opened:
+                yield frame, self._counted(self._pipeline.advance(frame, opened.dropped_since_last))
 
     def recognize(self, path: str | os.PathLike[str]) -> ClipRecognition:
         """Recognise one clip, a video file, from its first step to its last.
@@ -255,10 +265,6 @@ class StreamRecognizer:
         with open_source(source, rate_hz=self._manifest.steps.rate_hz, **options) as opened:
             self._source = opened
             yield opened
-
-    def _recognitions(self, source: Source) -> Iterator[Recognition]:
-        for frame in source:
-            yield self._counted(self._pipeline.advance(frame, source.dropped_since_last))
 
     def _counted(self, recognition: Recognition) -> Recognition:
         self._statistics.add(recognition)

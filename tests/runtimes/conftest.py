@@ -1,0 +1,7 @@
+"""The small bundle, and a cache of the tests' own."""
+
+from __future__ import annotations
+
+from tests.runtimes.fixtures import bundle, isolated_cache
+
+__all__ = ["bundle", "isolated_cache"]

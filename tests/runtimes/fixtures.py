@@ -1,0 +1,25 @@
+"""Fixtures shared by the tests of the runtimes and of the SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from runtimes.bundle import Bundle
+from tests.runtimes.bundles import build_bundle
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolated_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's own cache out of it; subprocesses inherit this too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADAPTIVE_VIDEO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The small bundle, built once; not to be changed by a test."""
+    folder = tmp_path_factory.mktemp("bundle")
+    return build_bundle(folder / "tiny.bundle", folder / "scratch")
