@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from runtimes.cache import cache_folder, whole_folder
 from runtimes.errors import BundleError
-from runtimes.spec import SCHEMA_VERSION, CostTable, FileRecord, Manifest
+from runtimes.spec import SCHEMA_VERSION, CostTable, FileRecord, Manifest, Variant
 
 MANIFEST = "manifest.json"
 _COPY_AGAIN = "compile again, or copy the bundle whole"
@@ -67,6 +67,14 @@ class Bundle:
         if file not in self.manifest.files:
             raise BundleError(self.location / file, "is not listed in the manifest", _COPY_AGAIN)
         return (self.folder / file).resolve()
+
+    def variant(self, name: str | None = None) -> Variant:
+        """The variant called ``name``, or the default one. Raises: BundleError if there is none."""
+        try:
+            return self.manifest.variant(name)
+        except KeyError:
+            known = ", ".join(variant.name for variant in self.manifest.variants)
+            raise BundleError(self.location, f"has no variant {name}", f"use one of {known}") from None
 
     @property
     def device_costs_path(self) -> Path:

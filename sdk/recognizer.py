@@ -20,7 +20,6 @@ from runtimes.bundle import Bundle
 from runtimes.device import device_name
 from runtimes.engine import Engine, GraphDeclaration, open_engine
 from runtimes.errors import AdaptiveVideoError, BundleError
-from runtimes.spec import Variant
 from sdk.media.frames import Frame
 from sdk.media.pushed import pictures_of
 from sdk.media.sources import Source, TimedImages, open_source
@@ -64,7 +63,7 @@ class StreamRecognizer:
         """
         self._bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self._manifest = self._bundle.manifest
-        self.variant = self._named_variant(variant)
+        self.variant = self._bundle.variant(variant)
         if fixed is not None and random_seed is not None:
             raise AdaptiveVideoError("fixed and random_seed", "exclude each other", "give one of them")
         if top < 1:
@@ -82,6 +81,11 @@ class StreamRecognizer:
     def engine(self) -> Engine:
         """The engine that runs the graphs."""
         return self._engine
+
+    @property
+    def rate_hz(self) -> float:
+        """Steps per second of source time."""
+        return self._manifest.steps.rate_hz
 
     @property
     def declared(self) -> tuple[GraphDeclaration, ...]:
@@ -132,7 +136,7 @@ class StreamRecognizer:
         """
         with self._exclusively():
             self.reset()
-            frames = decode_steps(path, self._manifest.steps.rate_hz)
+            frames = decode_steps(path, self.rate_hz)
             recognitions = tuple(self._counted(self._pipeline.advance(frame)) for frame in frames)
         return _clip(path, recognitions)
 
@@ -191,7 +195,7 @@ class StreamRecognizer:
 
     def reset(self) -> None:
         """Forget the stream so far: the policy's state, the fusion, the clock and the statistics."""
-        self._picker = StepPicker(self._manifest.steps.rate_hz)
+        self._picker = StepPicker(self.rate_hz)
         self._statistics = Statistics()
         self._source = None
         self._pipeline.reset()
@@ -208,15 +212,6 @@ class StreamRecognizer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _named_variant(self, name: str | None) -> Variant:
-        try:
-            return self._manifest.variant(name)
-        except KeyError:
-            known = ", ".join(variant.name for variant in self._manifest.variants)
-            raise BundleError(
-                self._bundle.location, f"has no variant {name}", f"use one of {known}"
-            ) from None
 
     def _make_chooser(
         self, price: float | None, fixed: str | None, every: int, random_seed: int | None
@@ -262,7 +257,7 @@ class StreamRecognizer:
         self, source: str | os.PathLike[str] | TimedImages, options: dict[str, Any]
     ) -> Iterator[Source]:
         self.reset()
-        with open_source(source, rate_hz=self._manifest.steps.rate_hz, **options) as opened:
+        with open_source(source, rate_hz=self.rate_hz, **options) as opened:
             self._source = opened
             yield opened
 

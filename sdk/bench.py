@@ -1,0 +1,226 @@
+"""Measures what a bundle costs on this device: its graphs, its views, its opening and the whole pipeline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.bundle import Bundle
+from runtimes.device import device_name, process_memory_mb
+from runtimes.engine import Array, Engine, open_engine
+from runtimes.errors import AdaptiveVideoError
+from runtimes.spec import CostTable, Graph, GraphCost, Manifest, Option, Variant, View, ViewCost
+from sdk.media.frames import Frame
+from sdk.media.steps import decode_steps
+from sdk.media.views import ViewRenderer
+from sdk.pipeline import Pipeline
+from sdk.scheduler import FixedChoice, LearntChoice, option_costs
+from sdk.statistics import Statistics, StatisticsSnapshot
+
+DEFAULT_SOURCE = "test://?size=1280x720&rate=30&duration=10&live=0"
+_WARM_UP_RUNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTimes:
+    """Opening, in ms: checking every file, opening the graphs, and from the start to the first result."""
+
+    verify_ms: float
+    graphs_ms: float
+    first_result_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineReport:
+    """The adaptive pipeline beside one that always runs ``dense_option``, on the same frames in turns."""
+
+    variant: str
+    dense_option: str
+    adaptive: StatisticsSnapshot
+    dense: StatisticsSnapshot
+    adaptive_mean_ms: float
+    dense_mean_ms: float
+
+    @property
+    def speed_up(self) -> float:
+        """How many times less the mean step takes than a dense one, decoding included."""
+        return self.dense_mean_ms / self.adaptive_mean_ms
+
+
+@dataclass(frozen=True, slots=True)
+class BenchReport:
+    """All that was measured; ``memory_mb`` is the whole process's with every graph open."""
+
+    costs: CostTable
+    load: LoadTimes
+    pipeline: PipelineReport
+    memory_mb: float | None
+
+    def exceeding(self, max_p95_ms: float) -> list[str]:
+        """The rows whose 95th percentile is above the limit, each with its value."""
+        rows = [(f"{row.graph} on {row.view}", row.p95_ms) for row in self.costs.graphs]
+        rows.append(("adaptive pipeline", self.pipeline.adaptive.latency_ms["total"].p95))
+        return [f"{name}: p95 {p95_ms:.2f} ms" for name, p95_ms in rows if p95_ms > max_p95_ms]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        return {
+            "costs": self.costs.model_dump(mode="json"),
+            "load": asdict(self.load),
+            "pipeline": asdict(self.pipeline) | {"speed_up": self.pipeline.speed_up},
+            "memory_mb": self.memory_mb,
+        }
+
+
+def bench(
+    path: str | Path,
+    device: str = "auto",
+    *,
+    source: str = DEFAULT_SOURCE,
+    runs: int = 50,
+    variant: str | None = None,
+    threads: int | None = None,
+    allow_fallback: bool = False,
+) -> BenchReport:
+    """Measure the bundle at ``path``; ``source`` is a file or a test pattern, ``runs`` those of each row.
+
+    Raises: BundleError, EngineError, SourceError; AdaptiveVideoError if ``runs`` is less than 1.
+    """
+    if runs < 1:
+        raise AdaptiveVideoError(f"runs {runs}", "is not a number of runs", "use 1 or more")
+    began = time.perf_counter()
+    bundle = Bundle.open(path)
+    verified = time.perf_counter()
+    manifest = bundle.manifest
+    chosen = bundle.variant(variant)
+    with open_engine(bundle, device, allow_fallback=allow_fallback, threads=threads) as engine:
+        free = LearntChoice(chosen.action_space, np.zeros(len(chosen.action_space.options)))
+        pipeline = Pipeline(manifest, chosen, engine, free, top=1)
+        opened = time.perf_counter()
+        frame = next(decode_steps(source, manifest.steps.rate_hz))
+        pipeline.advance(frame)
+        answered = time.perf_counter()
+        costs = measure_costs(engine, manifest, frame, runs)
+        return BenchReport(
+            costs=costs,
+            load=LoadTimes((verified - began) * 1e3, (opened - verified) * 1e3, (answered - began) * 1e3),
+            pipeline=_measure_pipeline(engine, manifest, chosen, costs, source),
+            memory_mb=process_memory_mb(),
+        )
+
+
+def measure_costs(engine: Engine, manifest: Manifest, frame: Frame, runs: int = 50) -> CostTable:
+    """Costs of every graph on each of its views, and of rendering each view from ``frame``.
+
+    Raises: EngineError.
+    """
+    pairs = _graphs_on_views(manifest)
+    return CostTable(
+        device=device_name(),
+        providers=(engine.provider,),
+        threads=engine.threads,
+        graphs=tuple(
+            measure_graph(engine, manifest.graph(graph), manifest.view(view), runs) for graph, view in pairs
+        ),
+        views=tuple(measure_view(view, frame, runs) for view in manifest.views),
+    )
+
+
+def measure_graph(engine: Engine, graph: Graph, view: View, runs: int = 50) -> GraphCost:
+    """Wall time of one run of ``graph`` on noise of the view's size, and the memory it holds (MB).
+
+    Raises: EngineError.
+    """
+    before = process_memory_mb()
+    runner = engine.graph(graph.name)
+    inputs = _inputs(graph, view)
+    spent = _timed(lambda: runner(**inputs), runs)
+    after = process_memory_mb()
+    opened = next(entry.opened_mb for entry in engine.declared if entry.graph == graph.name)
+    memory = None if before is None or after is None or opened is None else max(after - before, opened)
+    p50, p95 = _p50_p95(spent)
+    return GraphCost(graph=graph.name, view=view.name, p50_ms=p50, p95_ms=p95, memory_mb=memory)
+
+
+def measure_view(view: View, frame: Frame, runs: int = 50) -> ViewCost:
+    """Wall time of rendering ``view`` from the decoded ``frame``."""
+    renderer = ViewRenderer(view)
+    p50, p95 = _p50_p95(_timed(lambda: renderer.render(frame), runs))
+    return ViewCost(view=view.name, p50_ms=p50, p95_ms=p95)
+
+
+def _graphs_on_views(manifest: Manifest) -> list[tuple[str, str]]:
+    """Each graph with each view it is ever run on, once, in a fixed order."""
+    pairs: dict[tuple[str, str], None] = {}
+    for variant in manifest.variants:
+        pairs[variant.policy.graph, variant.policy.view] = None
+        for option in variant.action_space.options:
+            if option.graph and option.view and option.graph != variant.policy.graph:
+                pairs[option.graph, option.view] = None
+    return list(pairs)
+
+
+def _measure_pipeline(
+    engine: Engine, manifest: Manifest, variant: Variant, costs: CostTable, source: str
+) -> PipelineReport:
+    """Take each frame through both pipelines, in turns which goes first: load on the machine hits both."""
+    dense = _largest(variant, costs)
+    learnt = LearntChoice(variant.action_space, option_costs(variant, costs), variant.price)
+    pipelines = (
+        Pipeline(manifest, variant, engine, learnt, top=1),
+        Pipeline(manifest, variant, engine, FixedChoice(variant, dense.name), top=1),
+    )
+    statistics = Statistics(), Statistics()
+    totals: tuple[list[float], list[float]] = ([], [])
+    for number, frame in enumerate(decode_steps(source, manifest.steps.rate_hz)):
+        for which in (0, 1) if number % 2 else (1, 0):
+            recognition = pipelines[which].advance(frame)
+            statistics[which].add(recognition)
+            totals[which].append(recognition.latency_ms.total)
+    return PipelineReport(
+        variant=variant.name,
+        dense_option=dense.name,
+        adaptive=statistics[0].snapshot(),
+        dense=statistics[1].snapshot(),
+        adaptive_mean_ms=float(np.mean(totals[0])),
+        dense_mean_ms=float(np.mean(totals[1])),
+    )
+
+
+def _largest(variant: Variant, costs: CostTable) -> Option:
+    """The branch that costs most."""
+    ranked = zip(option_costs(variant, costs), variant.action_space.options, strict=True)
+    return max(((cost, option) for cost, option in ranked if not option.skip), key=lambda pair: pair[0])[1]
+
+
+def _inputs(graph: Graph, view: View) -> dict[str, Array]:
+    """Noise for the frame, zeros for the states."""
+    inputs: dict[str, Array] = {
+        name: np.zeros([1 if size is None else size for size in tensor.shape], tensor.dtype)
+        for name, tensor in graph.inputs.items()
+    }
+    noise = np.random.default_rng(0).integers(0, 256, (1, view.size, view.size, 3), np.uint8)
+    return inputs | {"frame": noise}
+
+
+def _timed(run: Callable[[], object], runs: int) -> NDArray[np.float64]:
+    """Wall time of each of ``runs`` runs in ms, (runs,), after some to warm up."""
+    for _ in range(_WARM_UP_RUNS):
+        run()
+    spent = np.empty(runs)
+    for index in range(runs):
+        began = time.perf_counter()
+        run()
+        spent[index] = (time.perf_counter() - began) * 1e3
+    return spent
+
+
+def _p50_p95(spent: NDArray[np.float64]) -> tuple[float, float]:
+    p50, p95 = np.percentile(spent, [50, 95])
+    return float(p50), float(p95)

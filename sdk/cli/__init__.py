@@ -1,0 +1,1 @@
+"""The command lines: run a bundle, measure it, look into it."""

@@ -1,0 +1,94 @@
+"""``adaptive-inspect``: verify a bundle and show what is in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from runtimes.bundle import Bundle
+from runtimes.errors import BundleError
+from runtimes.spec import CostTable, Manifest, Option
+from sdk.cli.command import FAILED_LIMIT, Version, fail, run_command
+
+
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="The bundle, a folder or a zip.")],
+    version: Version = False,
+) -> int:
+    """Verify every file of BUNDLE, and show its graphs, options, views, costs, accuracy and provenance."""
+    try:
+        opened = Bundle.open(bundle)
+        tables = (*opened.device_costs(), *opened.manifest.cost_tables)
+    except BundleError as error:
+        return fail(str(error), FAILED_LIMIT)
+    manifest = opened.manifest
+    console = Console(highlight=False)
+    console.print(_headline(manifest), soft_wrap=True)
+    console.print(_graphs(manifest), _views(manifest), _options(manifest))
+    for table in tables:
+        console.print(_costs(table))
+    for title, content in (("accuracy", manifest.accuracy), ("provenance", manifest.provenance)):
+        if content:
+            console.print(f"{title}: {json.dumps(content, indent=1)}", soft_wrap=True, markup=False)
+    console.print(f"all {len(manifest.files)} files are as the manifest says")
+    return 0
+
+
+def _headline(manifest: Manifest) -> str:
+    return (
+        f"{manifest.model} ({manifest.preset}) for {manifest.target}: {len(manifest.labels)} labels, "
+        f"{manifest.steps.rate_hz:g} steps/s, trained on {manifest.steps.clip_steps} steps, "
+        f"fusion over {manifest.fusion.window} steps"
+    )
+
+
+def _graphs(manifest: Manifest) -> Table:
+    table = Table("graph", "role", "precision", "MB", "MMACs by view")
+    for graph in manifest.graphs:
+        size = sum(manifest.files[file].bytes for file in (graph.file, *graph.weight_files))
+        macs = ", ".join(f"{view} {count / 1e6:.1f}" for view, count in graph.macs.items())
+        table.add_row(graph.name, graph.role, graph.precision, f"{size / 1e6:.2f}", macs)
+    return table
+
+
+def _views(manifest: Manifest) -> Table:
+    table = Table("view", "modality", "px", "resize")
+    for view in manifest.views:
+        table.add_row(view.name, view.modality, str(view.size), view.resize)
+    return table
+
+
+def _options(manifest: Manifest) -> Table:
+    table = Table("variant", "price", "group", "option", "runs")
+    for variant in manifest.variants:
+        name = f"{variant.name} (default)" if variant.name == manifest.default_variant else variant.name
+        for group in variant.action_space.groups:
+            for option in group.options:
+                table.add_row(name, f"{variant.price:g}", group.name, option.name, _what_runs(option))
+    return table
+
+
+def _what_runs(option: Option) -> str:
+    if option.skip:
+        return f"nothing, for {option.skip} steps"
+    return f"{option.graph} on {option.view} ({option.precision})"
+
+
+def _costs(costs: CostTable) -> Table:
+    title = f"{costs.device}, {', '.join(costs.providers)}, {costs.threads} threads"
+    table = Table("graph", "view", "p50 ms", "p95 ms", "with resizing", "mJ", title=title)
+    for row in costs.graphs:
+        energy = "" if row.energy_mj is None else f"{row.energy_mj:.2f}"
+        whole = f"{costs.graph_ms(row.graph, row.view):.2f}"
+        table.add_row(row.graph, row.view, f"{row.p50_ms:.2f}", f"{row.p95_ms:.2f}", whole, energy)
+    return table
+
+
+def main() -> None:
+    """Entry point."""
+    run_command(inspect)
