@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Self
 
@@ -17,8 +14,8 @@ from numpy.typing import NDArray
 
 from compiler.data.cache_index import CachedClip, CacheIndex, cache_key
 from compiler.data.clips import ClipSet, Rejected, Split, require_usable
+from compiler.data.publishing import published
 from compiler.data.rendering import render_clips
-from compiler.errors import DataError
 from runtimes.spec import View
 
 Progress = Callable[[int, int], None]
@@ -65,7 +62,7 @@ class ClipCache:
         """
         folder = Path(root) / cache_key(clips, views, rate_hz, clip_steps)
         if not (folder / _INDEX).is_file():
-            with _published(folder) as draft:
+            with published(folder, _INDEX) as draft:
                 _write(draft, clips, views, rate_hz, clip_steps, progress)
         return cls(folder, CacheIndex.model_validate_json((folder / _INDEX).read_text("utf-8")))
 
@@ -98,33 +95,6 @@ def _mapped(folder: Path, view: View, steps: int) -> NDArray[np.uint8]:
 
 def _pixel_file(folder: Path, view: View) -> Path:
     return folder / f"{view.name}.rgb"
-
-
-@contextmanager
-def _published(folder: Path) -> Iterator[Path]:
-    """A draft folder that becomes ``folder`` if all goes well, and is removed if not."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            yield draft
-            _rename(draft, folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    except OSError as error:
-        if error.errno in (ENOSPC, EDQUOT):
-            mend = "free some space, or put the cache on another disk"
-            raise DataError(folder.parent, "the disk is full", mend) from error
-        raise DataError(folder.parent, f"cannot be written: {error}", "put the cache elsewhere") from error
-
-
-def _rename(draft: Path, folder: Path) -> None:
-    try:
-        draft.rename(folder)
-    except OSError:
-        # Another process may have published the same cache meanwhile; it is as good as this one.
-        if not (folder / _INDEX).is_file():
-            raise
 
 
 def _write(
