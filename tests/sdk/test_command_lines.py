@@ -1,0 +1,155 @@
+"""The command lines, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import pytest
+
+from runtimes.bundle import Bundle
+from tests.sdk.films import BRIGHT, DARK, encode
+
+SOURCE = "test://?duration=2&live=0"
+
+
+def command(name: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-c", f"from sdk.cli.{name} import main; main()", *map(str, arguments)]
+
+
+def call(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(name, *arguments), capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def copy(bundle: Bundle, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle.folder, tmp_path / "tiny.bundle"))
+
+
+def assert_mistake(done: subprocess.CompletedProcess[str], words: str, status: int = 2) -> None:
+    assert done.returncode == status, done.stderr
+    assert words in done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_run_prints_a_line_a_step_and_a_summary(bundle: Bundle) -> None:
+    done = call("run", bundle.folder, SOURCE)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len([line for line in lines if line.rstrip().endswith(" ms") and " s  " in line]) == 20
+    assert any(line.startswith("20 steps") for line in lines)
+
+
+def test_run_prints_json_lines_only(bundle: Bundle, tmp_path: Path) -> None:
+    clip = encode(tmp_path / "clip.mp4", [BRIGHT] * 15 + [DARK] * 15)
+    done = call("run", bundle.folder, clip, "--json")
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [result["step"] for result in results] == list(range(10))
+    assert results[0]["choice"] == "rgb224"
+    assert "10 steps" in done.stderr
+
+
+def test_run_saves_an_annotated_video(bundle: Bundle, tmp_path: Path) -> None:
+    done = call("run", bundle.folder, SOURCE, "--save-video", tmp_path / "out.mp4", "--max-steps", 5)
+    assert done.returncode == 0, done.stderr
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+        assert container.streams.video[0].average_rate == 10
+        assert len(list(container.decode(video=0))) == 5
+
+
+def test_run_fixed_option(bundle: Bundle) -> None:
+    done = call("run", bundle.folder, SOURCE, "--json", "--fixed", "rgb84", "--every", 2, "--variant", "fp32")
+    choices = [json.loads(line)["choice"] for line in done.stdout.splitlines()]
+    assert choices == ["rgb84", "held"] * 10
+
+
+def test_interrupt_ends_with_the_summary(bundle: Bundle) -> None:
+    with subprocess.Popen(
+        command("run", bundle.folder, "test://"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None and running.stderr is not None
+        running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        output, errors = running.communicate(timeout=20)
+    assert running.returncode == 0, errors
+    assert " steps" in output and errors == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("{bundle}", "missing.mp4"), "no such file"),
+        (("{bundle}", "teapot://"), "unknown scheme"),
+        (("none.bundle", SOURCE), "no such bundle"),
+        (("{bundle}", SOURCE, "--variant", "fp64"), "use one of fp32, int8"),
+        (("{bundle}", SOURCE, "--fixed", "rgb999"), "use one of"),
+        (("{bundle}", SOURCE, "--price", "-1"), "not a price"),
+        (("{bundle}", SOURCE, "--device", "npu"), "is unknown"),
+        (("{bundle}", SOURCE, "--save-video", "/no/such/folder/out.mp4"), "cannot be written"),
+        (("{bundle}", SOURCE, "--colour"), "--colour"),
+        (("{bundle}",), "argument 'source'"),
+    ],
+)
+def test_mistakes_are_one_line(bundle: Bundle, arguments: tuple[str, ...], words: str) -> None:
+    filled = [argument.replace("{bundle}", str(bundle.folder)) for argument in arguments]
+    assert_mistake(call("run", *filled), words)
+
+
+def test_bench_measures_and_keeps_the_costs(copy: Path) -> None:
+    done = call("bench", copy, "--runs", 3, "--source", SOURCE, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert {(row["graph"], row["view"]) for row in report["costs"]["graphs"]} >= {
+        ("policy", "rgb84"),
+        ("net-int8", "rgb224"),
+        ("net-fp32", "rgb84"),
+    }
+    assert report["pipeline"]["dense_option"] == "rgb224"
+    assert report["pipeline"]["adaptive"]["steps"] == report["pipeline"]["dense"]["steps"] == 20
+    kept = Bundle.open(copy).device_costs()
+    assert [table.model_dump(mode="json") for table in kept] == [report["costs"]]
+
+
+def test_bench_fails_above_a_limit_and_names_the_row(copy: Path) -> None:
+    done = call("bench", copy, "--runs", 3, "--source", SOURCE, "--max-p95-ms", 1e-4)
+    assert_mistake(done, "net-fp32 on rgb224: p95", status=1)
+    assert "adaptive (x" in done.stdout
+
+
+def test_bench_passes_below_a_limit(copy: Path) -> None:
+    assert call("bench", copy, "--runs", 3, "--source", SOURCE, "--max-p95-ms", 1e4).returncode == 0
+
+
+def test_bench_mistakes(copy: Path) -> None:
+    assert_mistake(call("bench", copy, "--runs", 0), "use 1 or more")
+
+
+def test_inspect_shows_what_is_in_it(bundle: Bundle) -> None:
+    done = call("inspect", bundle.folder)
+    assert done.returncode == 0, done.stderr
+    for words in ("net-int8", "skip4", "rgb224", "bench board", "all 4 files"):
+        assert words in done.stdout
+
+
+def test_inspect_finds_damage(copy: Path) -> None:
+    path = copy / "policy.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert_mistake(call("inspect", copy), "policy.onnx: SHA-256 differs", status=1)
+
+
+@pytest.mark.parametrize("name", ["run", "bench", "inspect"])
+def test_version_and_help(name: str) -> None:
+    assert call(name, "--version").stdout.strip().count(".") == 2
+    assert "BUNDLE" in call(name, "--help").stdout
+
+
+def test_no_terminal_colours_in_a_pipe(bundle: Bundle) -> None:
+    assert "\x1b" not in call("run", bundle.folder, SOURCE).stdout

@@ -1,0 +1,37 @@
+"""The SDK is light: what it needs not is not imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+_HEAVY = "{'torch', 'onnx', 'lightning', 'models', 'compiler'}"
+
+
+def run_fresh(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_sdk_is_quick() -> None:
+    took = run_fresh("import time; t = time.perf_counter(); import sdk; print(time.perf_counter() - t)")
+    assert float(took) < 0.5
+
+
+@pytest.mark.parametrize("module", ["sdk", "sdk.recognizer", "sdk.scheduler", "sdk.bench", "sdk.cli.run"])
+def test_nothing_heavy_is_imported(module: str) -> None:
+    code = f"import sys, {module}; print(sorted({_HEAVY} & {{n.split('.')[0] for n in sys.modules}}))"
+    assert run_fresh(code).strip() == "[]"
+
+
+def test_public_names() -> None:
+    import sdk
+
+    assert sorted(sdk.__all__) == dir(sdk)
+    for name in sdk.__all__:
+        assert getattr(sdk, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'Recogniser'"):
+        sdk.Recogniser  # noqa: B018

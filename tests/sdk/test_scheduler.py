@@ -1,0 +1,199 @@
+"""The choice, the held steps, and the fusion."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtimes.errors import AdaptiveVideoError
+from runtimes.spec import ActionSpace, CostTable, GraphCost, Group, Option, Variant, ViewCost
+from sdk.scheduler import (
+    Decision,
+    FixedChoice,
+    Fusion,
+    LearntChoice,
+    RandomChoice,
+    Scheduler,
+    choose,
+    option_costs,
+)
+from tests.runtimes.bundles import cost_table, manifest_fields
+
+
+def branch(name: str) -> Option:
+    return Option(name=name, graph="net", view="rgb84", precision="int8")
+
+
+LARGE, SMALL, SKIP2, SKIP4 = (
+    branch("large"),
+    branch("small"),
+    Option(name="skip2", skip=2),
+    Option(name="skip4", skip=4),
+)
+SPACE = ActionSpace(groups=(Group(name="step", options=(LARGE, SMALL, SKIP2, SKIP4)),))
+COSTS = np.array([8.0, 2.0, 0.0, 0.0])
+SIX = st.lists(st.integers(-3, 3), min_size=4, max_size=4)
+
+
+def pick(scores: list[float], price: float = 0.0, allow_skip: bool = True) -> str:
+    return choose(np.array(scores), SPACE, COSTS, price, allow_skip)[0].name
+
+
+def test_largest_score_at_no_price() -> None:
+    assert pick([3, 2, 1, 0]) == "large"
+
+
+def test_price_weighs_cost() -> None:
+    assert pick([3, 2, -9, -9], price=0.1) == "large"
+    assert pick([3, 2, -9, -9], price=0.2) == "small"
+
+
+def test_ties_go_to_the_cheaper_then_to_the_earlier() -> None:
+    assert pick([1, 1, 0, 0]) == "small"
+    assert pick([0, 0, 1, 1]) == "skip2"
+
+
+def test_skips_are_not_offered_unless_allowed() -> None:
+    assert pick([0, 1, 5, 9], allow_skip=False) == "small"
+
+
+@given(SIX, SIX, st.floats(0, 10))
+def test_choice_is_the_best_of_each_group(first: list[int], second: list[int], price: float) -> None:
+    space = ActionSpace(groups=(SPACE.groups[0], SPACE.groups[0]))
+    costs = np.tile(COSTS, 2)
+    chosen = choose(np.array(first + second, np.float32), space, costs, price, allow_skip=True)
+    for scores, option in zip((first, second), chosen, strict=True):
+        values = [score - price * cost for score, cost in zip(scores, COSTS.tolist(), strict=True)]
+        assert values[space.groups[0].options.index(option)] == max(values)
+
+
+@given(SIX, st.floats(0, 10), st.floats(0, 10))
+def test_a_higher_price_never_buys_a_dearer_option(scores: list[int], price: float, more: float) -> None:
+    def cost(at: float) -> float:
+        option = choose(np.array(scores), SPACE, COSTS, at, allow_skip=True)[0]
+        return float(COSTS[SPACE.groups[0].options.index(option)])
+
+    assert cost(price + more) <= cost(price)
+
+
+def scheduler(price: float = 0.0) -> Scheduler:
+    return Scheduler(LearntChoice(SPACE, COSTS, price))
+
+
+def test_the_first_decision_gives_an_output() -> None:
+    stream = scheduler()
+    assert stream.decide(np.array([0, 1, 2, 3])) == (SMALL,)
+    assert not stream.idle()
+    assert stream.decide(np.array([0, 1, 2, 3])) == (SKIP4,)
+
+
+def test_skip_holds_the_steps_after_it() -> None:
+    stream = scheduler()
+    stream.decide(np.array([1, 0, 0, 0]))
+    stream.decide(np.array([0, 0, 0, 1]))
+    assert [stream.idle() for _ in range(5)] == [True, True, True, False, False]
+
+
+def test_reset_forgets_held_steps_and_the_first_output() -> None:
+    stream = scheduler()
+    stream.decide(np.array([1, 0, 0, 0]))
+    stream.decide(np.array([0, 0, 0, 1]))
+    stream.reset()
+    assert not stream.idle()
+    assert stream.decide(np.array([0, 0, 0, 1])) == (SMALL,)
+
+
+def test_a_skip_beside_a_branch_holds_nothing() -> None:
+    space = ActionSpace(groups=(SPACE.groups[0], SPACE.groups[0]))
+    stream = Scheduler(LearntChoice(space, np.tile(COSTS, 2)))
+    stream.decide(np.ones(8))
+    assert stream.decide(np.array([0, 0, 0, 1, 1, 0, 0, 0])) == (SKIP4, LARGE)
+    assert not stream.idle()
+    assert stream.decide(np.array([0, 0, 0, 1, 0, 0, 1, 0])) == (SKIP4, SKIP2)
+    assert [stream.idle(), stream.idle()] == [True, False]
+
+
+def arnet() -> Variant:
+    return manifest_fields()["variants"][1]  # type: ignore[no-any-return]
+
+
+def test_fixed_choice_runs_at_every_nth_step() -> None:
+    stream = Scheduler(FixedChoice(arnet(), "rgb112", every=3))
+    ran = []
+    for _ in range(7):
+        held = stream.idle()
+        if not held:
+            assert stream.decide(None)[0].name == "rgb112"
+        ran.append(not held)
+    assert ran == [True, False, False, True, False, False, True]
+
+
+def test_fixed_choice_needs_the_policy_for_its_own_head_only() -> None:
+    assert FixedChoice(arnet(), "head").runs_policy
+    assert not FixedChoice(arnet(), "rgb224").runs_policy
+
+
+@pytest.mark.parametrize(("option", "every"), [("rgb999", 1), ("skip4", 1), ("rgb224", 0)])
+def test_fixed_choice_refuses(option: str, every: int) -> None:
+    with pytest.raises(AdaptiveVideoError, match="use"):
+        FixedChoice(arnet(), option, every)
+
+
+def test_random_choice_repeats_after_reset() -> None:
+    chooser = RandomChoice(SPACE, seed=3)
+    first: list[Decision] = [chooser.decide(None, True) for _ in range(50)]
+    chooser.reset()
+    assert first == [chooser.decide(None, True) for _ in range(50)]
+    assert {option.name for decision in first for option in decision.options} == {
+        "large",
+        "small",
+        "skip2",
+        "skip4",
+    }
+    assert not any(chooser.decide(None, False).held for _ in range(50))
+
+
+def test_option_costs() -> None:
+    # rgb224: 8 + 0.1 to resize; rgb84 is the policy's own view, rendered anyway; head and skip are free.
+    np.testing.assert_allclose(option_costs(arnet(), cost_table()), [8.1, 2.1, 1.0, 0, 0])
+
+
+def test_option_costs_of_an_incomplete_table() -> None:
+    table = CostTable(
+        device="x",
+        providers=(),
+        threads=1,
+        graphs=(GraphCost(graph="net-int8", view="rgb84", p50_ms=1, p95_ms=1),),
+        views=(ViewCost(view="rgb84", p50_ms=1, p95_ms=1),),
+    )
+    with pytest.raises(KeyError, match="rgb224"):
+        option_costs(arnet(), table)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max())
+    return powers / powers.sum()
+
+
+def test_fusion_before_any_output() -> None:
+    assert Fusion(4).update(None) is None
+
+
+@given(
+    st.integers(1, 6),
+    st.lists(st.one_of(st.none(), st.lists(st.floats(-20, 20), min_size=3, max_size=3)), max_size=30),
+)
+def test_fusion_is_the_softmax_of_the_windows_mean(window: int, steps: list[list[float] | None]) -> None:
+    fusion = Fusion(window)
+    expected: np.ndarray | None = None
+    for index, logits in enumerate(steps):
+        scores = fusion.update(None if logits is None else np.array(logits))
+        inside = [step for step in steps[max(0, index + 1 - window) : index + 1] if step is not None]
+        if inside:
+            expected = softmax(np.mean(inside, axis=0))
+        if expected is None:
+            assert scores is None
+        else:
+            np.testing.assert_allclose(scores, expected, atol=1e-12)
