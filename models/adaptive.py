@@ -89,6 +89,11 @@ class AdaptiveModel(nn.Module):
         self.register_buffer("skips", skips, persistent=False)
         self.skips: Tensor
 
+    def backbones(self) -> dict[str, Backbone]:
+        """Every backbone by branch name, the policy's under ``POLICY``."""
+        branches = {name: b for name, b in self.branches.items() if isinstance(b, Backbone)}
+        return {POLICY: self.policy.backbone, **branches}
+
     def branch_view(self, branch: str) -> View:
         """The view that a branch runs on."""
         names = {option.graph: option.view for option in self.space.options}

@@ -39,13 +39,13 @@ class Preset:
     accuracy_weight: float = 0.95
     efficiency_weight: float = 0.05
     dense_cost: float = 4.12
-    """What the dearest branch counts in the cost loss: the paper's GMACs, so that its weights hold at any size."""
+    """What the dearest branch counts in the cost loss: the paper's GMACs, whatever the real size."""
     steps: int = 16
 
 
 _TINY = Recipe(
     branches=Stage(epochs=6, lr=0.05, batch=16, frames=3),
-    joint=Stage(epochs=60, lr=0.003, batch=32, frozen_branches=True),
+    joint=Stage(epochs=100, lr=0.002, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
     finetune=Stage(epochs=1, lr=0.002, batch=8),
     qat=Stage(epochs=1, lr=0.001, batch=16, frames=2),
     holdout=0.25,
@@ -53,10 +53,21 @@ _TINY = Recipe(
 )
 
 _MOBILE = Recipe(
-    branches=Stage(epochs=12, lr=0.01, batch=8, frames=3, frozen_layers=10),
-    joint=Stage(epochs=60, lr=0.001, batch=32, frozen_branches=True),
-    finetune=Stage(epochs=4, lr=0.002, batch=8, frozen_layers=10),
-    qat=Stage(epochs=3, lr=0.0005, batch=8, frames=2),
+    branches=Stage(
+        epochs=10,
+        lr=5e-4,
+        batch=8,
+        frames=3,
+        frozen_layers=10,
+        frozen_norms=True,
+        adam=True,
+        weight_decay=0.05,
+    ),
+    joint=Stage(epochs=100, lr=1e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
+    finetune=Stage(
+        epochs=4, lr=2e-4, batch=8, frozen_layers=10, frozen_norms=True, adam=True, weight_decay=0.05
+    ),
+    qat=Stage(epochs=2, lr=1e-5, batch=8, frames=2, adam=True),
     holdout=0.25,
     flip=True,
 )

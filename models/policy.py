@@ -74,3 +74,16 @@ class RecurrentPolicy(nn.Module):
         state = self.lstm(features, state)
         h = self.h_out(self.dropout(state.h))
         return PolicyOutput(self.score(h), self.classify(h), state)
+
+
+class ClassifiedFeatures(nn.Module):
+    """A policy's backbone with a linear classifier, to train its features before there is a policy."""
+
+    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.dropout = nn.Dropout(0.2)
+        self.classify = nn.Linear(backbone.num_features, num_classes)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.classify(self.dropout(self.backbone.embed(pixels)))

@@ -171,16 +171,9 @@ def _frozen_layer(layer: Any) -> nn.Module:
     scales = quantised.scale.detach().flatten()
     bias = layer.bias is not None
     frozen: nn.Module
-    if isinstance(layer, nn.Conv2d):
-        frozen = nn.Conv2d(
-            layer.in_channels,
-            layer.out_channels,
-            layer.kernel_size,
-            layer.stride,
-            layer.padding,
-            groups=layer.groups,
-            bias=bias,
-        )
+    if isinstance(layer, qnn.QuantConv2d):
+        shape = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+        frozen = nn.Conv2d(*shape, groups=layer.groups, bias=bias)
     else:
         frozen = nn.Linear(layer.in_features, layer.out_features, bias=bias)
     frozen.weight = nn.Parameter(quantised.value.detach().clone(), requires_grad=False)

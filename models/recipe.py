@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of training with SGD (momentum 0.9).
+    """One stage of training with SGD (momentum 0.9), or Adam.
 
     ``frames``: frames drawn per clip, one from each of as many equal segments; 0 means every step.
-    ``frozen_layers``: so many of a backbone's first layers keep their weights and batch statistics.
+    ``frozen_layers``: so many of a pretrained backbone's first layers keep their weights.
+    ``frozen_norms``: batch norms keep the statistics they came with, as small data sets need.
     ``frozen_branches``: only the policy's recurrent part and heads train, on features and branch logits
     computed once. ``milestones``: fractions of the epochs at which the learning rate drops tenfold;
     without them it follows half a cosine.
@@ -21,9 +22,11 @@ class Stage:
     batch: int
     frames: int = 0
     frozen_layers: int = 0
+    frozen_norms: bool = False
     frozen_branches: bool = False
     milestones: tuple[float, ...] = ()
     weight_decay: float = 1e-4
+    adam: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,3 +44,11 @@ class Recipe:
     qat: Stage
     holdout: float
     flip: bool
+
+    def from_scratch(self) -> Recipe:
+        """The same without what only makes sense for pretrained weights: nothing is frozen."""
+        stages = {
+            name: replace(getattr(self, name), frozen_layers=0, frozen_norms=False)
+            for name in ("branches", "joint", "finetune", "qat")
+        }
+        return replace(self, **stages)

@@ -95,7 +95,7 @@ def _export(
         torch.onnx.export(
             module,
             example,
-            buffer,
+            buffer,  # type: ignore[arg-type]  # a stream is taken, whatever its hint says
             input_names=inputs,
             output_names=outputs,
             opset_version=OPSET,
@@ -127,8 +127,8 @@ def _finish(
     return model
 
 
-def _constant(model: onnx.ModelProto, name: str, value: NDArray[np.generic]) -> str:
-    model.graph.initializer.append(numpy_helper.from_array(value, name))
+def _constant(model: onnx.ModelProto, name: str, value: NDArray[np.generic] | np.generic) -> str:
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
     return name
 
 
@@ -145,11 +145,11 @@ def _take_frames(model: onnx.ModelProto, views: Sequence[View], activations: Act
     position = [value.name for value in model.graph.input].index(_PIXELS)
     del model.graph.input[position]
     model.graph.input.insert(position, entry)
-    scale = _constant(model, "pixel_scale", np.float32(view.scale).reshape(()))
+    scale = _constant(model, "pixel_scale", np.float32(view.scale))
     if activations == "int8":
         nodes = _signed_pixels(model, view, scale)
     else:
-        zero = _constant(model, "pixel_zero", np.uint8(view.zero_point).reshape(()))
+        zero = _constant(model, "pixel_zero", np.uint8(view.zero_point))
         nodes = [
             helper.make_node("Transpose", [FRAME], ["frame_nchw"], perm=[0, 3, 1, 2]),
             helper.make_node("DequantizeLinear", ["frame_nchw", scale, zero], [_PIXELS]),
@@ -158,8 +158,8 @@ def _take_frames(model: onnx.ModelProto, views: Sequence[View], activations: Act
 
 
 def _signed_pixels(model: onnx.ModelProto, view: View, scale: str) -> list[onnx.NodeProto]:
-    zero = _constant(model, "pixel_zero", np.float32(view.zero_point).reshape(()))
-    signed_zero = _constant(model, "pixel_signed_zero", np.int8(0).reshape(()))
+    zero = _constant(model, "pixel_zero", np.float32(view.zero_point))
+    signed_zero = _constant(model, "pixel_signed_zero", np.int8(0))
     return [
         helper.make_node("Cast", [FRAME], ["frame_float"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["frame_float"], ["frame_nchw"], perm=[0, 3, 1, 2]),
@@ -193,7 +193,8 @@ def _store_weight_codes(model: onnx.ModelProto, module: nn.Module) -> None:
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             continue
         weight = f"{name}.weight"
-        codes, scales = layer.codes.numpy(), layer.scales.numpy()
+        codes = layer.get_buffer("codes").numpy()
+        scales = layer.get_buffer("scales").numpy()
         model.graph.initializer.remove(initializers[weight])
         _constant(model, f"{weight}.codes", codes)
         _constant(model, f"{weight}.scales", np.broadcast_to(scales, codes.shape[0]).astype(np.float32))

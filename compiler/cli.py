@@ -1,0 +1,155 @@
+"""``adaptive-compile``: from clips to a bundle, stage by stage."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from compiler.data.clips import find_clips
+from compiler.pipeline import Request, check_request, compile_bundle
+from compiler.targets import TARGETS, find_target
+from compiler.train import Hardware
+from runtimes.errors import AdaptiveVideoError
+from sdk.cli.command import Version, run_command
+
+
+class StageConsole:
+    """Prints stages, notes and progress bars on the terminal."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+        self._count = 0
+
+    def stage(self, name: str) -> None:
+        """A numbered headline."""
+        self._count += 1
+        self._console.print(f"[bold]\\[{self._count}] {name}[/bold]")
+
+    def note(self, text: str) -> None:
+        """An indented line."""
+        self._console.print(f"    {text}", markup=False, soft_wrap=True)
+
+    @contextmanager
+    def progress(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """A bar that goes away when done."""
+        columns = (
+            TextColumn("    {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._console, transient=True) as bars:
+            bar = bars.add_task(name, total=None)
+            yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def _print_targets(wanted: bool) -> None:
+    if not wanted:
+        return
+    table = Table("target", "int8 activations", "precisions", "providers", "for")
+    for target in TARGETS.values():
+        precisions, providers = ", ".join(target.precisions), ", ".join(target.providers)
+        table.add_row(target.name, target.activations, precisions, providers, target.description)
+    Console().print(table)
+    raise typer.Exit
+
+
+def compile_model(
+    model: Annotated[str, typer.Option(help="The adaptive model: arnet.")],
+    target: Annotated[str, typer.Option(help="The device class: see --list-targets.")],
+    preset: Annotated[str, typer.Option(help="Its size: tiny, mobile or paper.")] = "tiny",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder per class, or a csv path,label[,group][,split]; default: built-in clips."
+        ),
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Weights to start from: a state dict, or an .npz.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The bundle; default MODEL-PRESET-TARGET.bundle.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, batches and built-in clips.")] = 0,
+    rate_hz: Annotated[
+        float | None, typer.Option(help="Steps a second; default: such that most clips fit.")
+    ] = None,
+    flip: Annotated[
+        bool | None, typer.Option("--flip/--no-flip", help="Mirror training clips; default: the preset's.")
+    ] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="Where training results are kept, to be taken again.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Continue an interrupted stage from its last epoch.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="Check everything, say what would be done, and stop.")
+    ] = False,
+    accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu.")] = "auto",
+    devices: Annotated[str, typer.Option(help="Lightning's: a number, a list, or auto.")] = "auto",
+    num_nodes: Annotated[int, typer.Option(help="Lightning's.")] = 1,
+    strategy: Annotated[str, typer.Option(help="Lightning's: auto, ddp, fsdp.")] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="Lightning's: 32-true, 16-mixed, bf16-mixed; default by accelerator.")
+    ] = None,
+    list_targets: Annotated[
+        bool,
+        typer.Option(
+            "--list-targets", callback=_print_targets, is_eager=True, help="Print the targets and exit."
+        ),
+    ] = False,
+    version: Version = False,
+) -> int:
+    """Train an adaptive model, quantise it, split it, prove it, measure it, and pack a bundle."""
+    check_request(model, preset)
+    request = Request(
+        model=model,
+        preset=preset,
+        target=find_target(target),
+        out=out or Path(f"{model}-{preset}-{target}.bundle"),
+        data=data,
+        init=init,
+        seed=seed,
+        rate_hz=rate_hz,
+        flip=flip,
+        runs=runs,
+        resume=resume,
+        hardware=Hardware(accelerator, devices, num_nodes, strategy, precision),
+    )
+    console = StageConsole()
+    if dry_run:
+        return _describe(request, console)
+    bundle = compile_bundle(request, console)
+    console.note(f"wrote {bundle.location} ({_megabytes(bundle.folder):.1f} MB); see report.html in it")
+    return 0
+
+
+def _describe(request: Request, console: StageConsole) -> int:
+    """What a compile would do; user data is listed and checked, nothing is decoded."""
+    console.stage(f"would compile {request.model} {request.preset} for {request.target.name}")
+    if request.data is None:
+        console.note("data: the built-in clips")
+    else:
+        clips = find_clips(request.data)
+        console.note(f"data: {len(clips.clips)} clips of {len(clips.labels)} classes in {request.data}")
+    if request.init is not None and not request.init.is_file():
+        raise AdaptiveVideoError(request.init, "no such file", "check the path given to --init")
+    console.note(f"precisions: {', '.join(request.target.precisions)}")
+    console.note(f"bundle: {request.out}")
+    return 0
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
+def main() -> None:
+    """The ``adaptive-compile`` command."""
+    # Libraries' hints to developers are not for the people who run this.
+    warnings.filterwarnings("ignore", module=r"(lightning|brevitas|torch)(\.|$)")
+    run_command(compile_model)

@@ -1,0 +1,296 @@
+"""From clips to a bundle: data, training, int8, split, gates, profile, pack."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from pydantic import JsonValue
+
+from compiler.data import synthetic
+from compiler.data.cache import ClipCache
+from compiler.data.clips import ClipSet, find_clips
+from compiler.data.rate import choose_rate_hz
+from compiler.errors import CompileError
+from compiler.profile import measure, profile
+from compiler.report import verdicts, write_report
+from compiler.split import Split, split
+from compiler.stages import Training, option_macs, quantise_model, train
+from compiler.targets import Target
+from compiler.train import Hardware, TrainingRun
+from compiler.verify import (
+    Gate,
+    Reference,
+    require,
+    verify_fused,
+    verify_graphs,
+    verify_streaming,
+)
+from models import arnet
+from models.adaptive import POLICY, AdaptiveModel
+from models.backbones.weights import WeightsError, load_weights
+from runtimes.bundle import Bundle, write_bundle
+from runtimes.cache import cache_folder
+from runtimes.engine import open_engine
+from runtimes.spec import Fusion, Steps
+
+_VERSIONED = ("adaptive-video", "av", "brevitas", "lightning", "numpy", "onnx", "onnxruntime", "torch")
+_GATE_CLIPS = 40
+_STREAMED_CLIPS = 8
+"""How many validation clips the gates look at: enough for their limits, and large sets take no longer."""
+
+
+class Console(Protocol):
+    """Where the pipeline tells what it does."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something the user should know."""
+        ...
+
+    def progress(self, name: str) -> AbstractContextManager[Callable[[int, int], None]]:
+        """A progress bar: call what it gives with (done, total)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be compiled. ``data`` None is the built-in set; ``init`` None starts from random weights."""
+
+    model: str
+    preset: str
+    target: Target
+    out: Path
+    data: Path | None = None
+    init: Path | None = None
+    seed: int = 0
+    rate_hz: float | None = None
+    flip: bool | None = None
+    runs: Path | None = None
+    resume: bool = False
+    hardware: Hardware = field(default_factory=Hardware)
+
+
+def compile_bundle(request: Request, console: Console) -> Bundle:
+    """Compile and pack; a finished stage of the same model, data, recipe and seed is taken as it is.
+
+    Raises: DataError, CompileError, WeightsError, BundleError; KeyboardInterrupt leaves what is finished.
+    """
+    console.stage("data")
+    clips = find_training_clips(request, console)
+    preset, model = build_model(request, clips.labels, console)
+    cache = _cached(request, clips, model, preset.steps, console)
+    training = _training(request, preset, model, cache, console)
+    console.stage("train")
+    train(training)
+    console.stage("quantise")
+    integer = quantise_model(training, request.target.activations)
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+        return _pack(request, training, integer, console)
+    raise SystemExit(0)  # the other processes of a distributed training have done their part
+
+
+def find_training_clips(request: Request, console: Console) -> ClipSet:
+    """The clips to train on. Raises: DataError."""
+    if request.data is not None:
+        return find_clips(request.data)
+    root = synthetic.make_clips(seed=request.seed)
+    # A model of frames alone cannot tell classes that only sound different.
+    console.note(f"built-in data, the visible classes: {', '.join(synthetic.VISIBLE_CLASSES)}")
+    return find_clips(root, classes=synthetic.VISIBLE_CLASSES)
+
+
+def build_model(
+    request: Request, labels: tuple[str, ...], console: Console
+) -> tuple[arnet.Preset, AdaptiveModel]:
+    """The untrained model and its preset, with ``init``'s weights where they fit. Raises: WeightsError."""
+    torch.manual_seed(request.seed)
+    preset = arnet.PRESETS[request.preset]
+    recipe = preset.recipe if request.init else preset.recipe.from_scratch()
+    if request.flip is not None:
+        recipe = replace(recipe, flip=request.flip)
+    preset = replace(preset, recipe=recipe)
+    model = arnet.build(preset, labels)
+    if request.init is not None:
+        _load_init(model, request.init, console)
+    return preset, model
+
+
+def _load_init(model: AdaptiveModel, path: Path, console: Console) -> None:
+    """Load the weights into every backbone of their architecture; others are named."""
+    fitted: list[str] = []
+    errors: dict[str, WeightsError] = {}
+    for name, backbone in model.backbones().items():
+        view = model.views[model.policy_view] if name == POLICY else model.branch_view(name)
+        try:
+            report = load_weights(backbone, path, view)
+        except WeightsError as error:
+            errors[name] = error
+            continue
+        fitted.append(name)
+        unfit = ", ".join(report.unfit) or "none"
+        missing = ", ".join(report.missing) or "none"
+        console.note(
+            f"{name}: {len(report.loaded)} tensors of {path.name}; unfit: {unfit}; left random: {missing}"
+        )
+    if not fitted:
+        raise next(iter(errors.values()))
+    for name, misfit in errors.items():
+        console.note(f"{name}: starts from random weights ({misfit.reason})")
+
+
+def _cached(
+    request: Request, clips: ClipSet, model: AdaptiveModel, steps: int, console: Console
+) -> ClipCache:
+    rate_hz = request.rate_hz or choose_rate_hz(clips, steps)
+    with console.progress("decoding clips") as advance:
+        views = list(model.views.values())
+        cache = ClipCache.build(clips, views, rate_hz, steps, cache_folder("clips"), advance)
+    train_clips, val_clips = len(cache.split("train")), len(cache.split("val"))
+    console.note(
+        f"{len(cache.labels)} classes, {train_clips} training and {val_clips} validation clips, "
+        f"{rate_hz:g} steps a second, at most {steps} a clip"
+    )
+    for path, reason in cache.rejected:
+        console.note(f"left out: {path}: {reason}")
+    if cache.cut_clips:
+        console.note(f"{cache.cut_clips} clips are longer than {steps} steps: only their beginning is used")
+    return cache
+
+
+def _training(
+    request: Request, preset: arnet.Preset, model: AdaptiveModel, cache: ClipCache, console: Console
+) -> Training:
+    macs = option_macs(model)
+
+    def loss(rollout: object, targets: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        return arnet.loss(rollout, targets, present, macs.to(present.device), preset)  # type: ignore[arg-type]
+
+    root = request.runs or cache_folder("runs")
+    folder = root / f"{request.model}-{request.preset}-{_run_key(request, preset, cache)}"
+    console.note(f"training results: {folder}")
+    run = TrainingRun(folder, request.seed, request.hardware, request.resume)
+    return Training(model, preset.recipe, loss, cache, run, console.note)
+
+
+def _run_key(request: Request, preset: arnet.Preset, cache: ClipCache) -> str:
+    """Names the training by all that decides its outcome; the target does not, so that targets share it."""
+    init = hashlib.sha256(request.init.read_bytes()).hexdigest() if request.init else None
+    facts = [asdict(preset), cache.fingerprint, cache.rate_hz, cache.clip_steps, request.seed, init]
+    return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
+
+
+def _pack(
+    request: Request, training: Training, integer: dict[str, torch.nn.Module], console: Console
+) -> Bundle:
+    """Split, verify, profile and write: nothing is at ``out`` before every gate has passed."""
+    model, cache, target = training.model, training.cache, request.target
+    val = cache.split("val")
+    with tempfile.TemporaryDirectory(prefix="adaptive-compile-") as scratch:
+        graphs, draft = Path(scratch) / "graphs", Path(scratch) / "draft.bundle"
+        graphs.mkdir()
+        console.stage("split")
+        parts = split(request.model, model, integer, target, graphs)
+        fields = _fields(request, training, parts)
+        bundle = write_bundle(draft, graphs, fields)
+        console.stage("verify")
+        gates = _verify(bundle, target, Reference(model, _networks(model, integer)), cache, val)
+        for gate in gates:
+            console.note(f"{'passed' if gate.passed else 'FAILED'}: {gate.name}: {gate.saw}")
+        require(gates)
+        console.stage("profile")
+        with open_engine(bundle, "cpu") as engine:
+            costs = measure(bundle, engine, cache, val)
+            bundle = write_bundle(draft, graphs, fields | {"cost_tables": (costs,)})
+            measured = profile(bundle, engine, costs, cache, val, console.note)
+        accuracy: dict[str, JsonValue] = {
+            **measured.to_json(),
+            "verdicts": list(verdicts(bundle.manifest, measured)),
+            "gates": [asdict(gate) for gate in gates],
+        }
+        console.stage("pack")
+        report = write_report(bundle.manifest, measured, gates, cache)
+        (graphs / "report.html").write_text(report, "utf-8")
+        packed = write_bundle(request.out, graphs, fields | {"cost_tables": (costs,), "accuracy": accuracy})
+    for line in verdicts(packed.manifest, measured):
+        console.note(line)
+    return packed
+
+
+def _networks(
+    model: AdaptiveModel, integer: dict[str, torch.nn.Module]
+) -> dict[str, dict[str, torch.nn.Module]]:
+    return {"fp32": {POLICY: model.policy, **dict(model.branches.items())}, "int8": integer}
+
+
+def _verify(
+    bundle: Bundle, target: Target, reference: Reference, cache: ClipCache, val: list[int]
+) -> list[Gate]:
+    spread = partial(_spread, val)
+    with open_engine(bundle, "cpu") as engine:
+        gates = verify_graphs(bundle, engine, reference, cache, spread(_GATE_CLIPS))
+    gates += verify_fused(bundle, target.fuses_here)
+    return gates + verify_streaming(bundle, reference, cache, spread(_STREAMED_CLIPS))
+
+
+def _spread(clips: list[int], count: int) -> list[int]:
+    """At most ``count`` of the clips, evenly spread (clips lie class by class)."""
+    return [clips[i * len(clips) // count] for i in range(count)] if len(clips) > count else clips
+
+
+def _fields(request: Request, training: Training, parts: Split) -> dict[str, object]:
+    cache = training.cache
+    return {
+        "model": request.model,
+        "preset": request.preset,
+        "target": request.target.name,
+        "labels": cache.labels,
+        "views": tuple(training.model.views.values()),
+        "steps": Steps(rate_hz=cache.rate_hz, clip_steps=cache.clip_steps),
+        "fusion": Fusion(window=cache.clip_steps),
+        "graphs": parts.graphs,
+        "variants": parts.variants,
+        "default_variant": request.target.precisions[0],
+        "provenance": _provenance(request, training),
+    }
+
+
+def _provenance(request: Request, training: Training) -> dict[str, JsonValue]:
+    return {
+        "command": " ".join(sys.argv),
+        "dataset": str(request.data) if request.data else "built-in",
+        "dataset_sha256": training.cache.fingerprint,
+        "init": str(request.init) if request.init else None,
+        "seed": request.seed,
+        "recipe": json.loads(json.dumps(asdict(training.recipe))),
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "versions": {name: importlib.metadata.version(name) for name in _VERSIONED},
+    }
+
+
+def check_request(model: str, preset: str) -> None:
+    """Raises: CompileError that lists the known models or presets."""
+    if model not in MODELS:
+        raise CompileError(f"model {model}", "is unknown", f"use one of {', '.join(MODELS)}")
+    if preset not in MODELS[model]:
+        raise CompileError(
+            f"preset {preset}", f"is unknown to {model}", f"use one of {', '.join(MODELS[model])}"
+        )
+
+
+MODELS = {"arnet": arnet.PRESETS}

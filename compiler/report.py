@@ -1,0 +1,197 @@
+"""``report.html``: what was compiled, what it is worth, and how the gates went, in one file."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+from matplotlib.figure import Figure
+from PIL import Image
+
+from compiler.data.cache import ClipCache
+from compiler.evaluate import Outcome
+from compiler.profile import Profile, Timeline, verdict
+from compiler.verify import Gate
+from runtimes.spec import Manifest
+
+matplotlib.use("svg")
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .2rem .7rem; text-align: right }
+th:first-child, td:first-child { text-align: left } tr:nth-child(even) { background: #f4f4f4 }
+th { border-bottom: 1px solid #888 } .failed { color: #b00; font-weight: bold }
+.timeline { display: flex; gap: 2px; overflow-x: auto } .timeline figure { margin: 0; text-align: center }
+.timeline img { display: block; width: 84px; height: 84px } figcaption { font-size: 11px; padding: 1px 3px }
+.verdict { font-size: 1.15rem; font-weight: 600 }
+"""
+_COLOURS = ("#c0392b", "#e67e22", "#f1c40f", "#27ae60", "#95a5a6", "#7f8c8d", "#626e70")
+_HELD = "#dfe4e6"
+
+
+def verdicts(manifest: Manifest, profile: Profile) -> list[str]:
+    """The first lines of the report: one verdict per variant, the default one first."""
+    names = sorted((v.name for v in manifest.variants), key=lambda name: name != manifest.default_variant)
+    return [verdict(profile, name) for name in names]
+
+
+def write_report(manifest: Manifest, profile: Profile, gates: Sequence[Gate], cache: ClipCache) -> str:
+    """The report as HTML."""
+    title = f"{manifest.model} {manifest.preset} for {manifest.target}"
+    first = "".join(f'<p class="verdict">{html.escape(line)}</p>' for line in verdicts(manifest, profile))
+    body = [
+        f"<h1>{html.escape(title)}</h1>{first}",
+        "<h2>Accuracy and cost</h2>",
+        _plot(manifest, profile),
+        "<p>Cost: resizing, policy and branches, as measured on "
+        f"{html.escape(profile.costs.device)} with {profile.costs.threads} thread(s) a branch; "
+        "decoding is the same for all and comes on top (see whole clips).</p>",
+        _outcome_table(manifest, profile),
+        "<h2>Whole clips through the SDK, decoding included</h2>",
+        _end_to_end_table(profile),
+        "<h2>What was chosen</h2>",
+        _histogram(manifest, profile),
+        *(_timeline(line, manifest, cache) for line in profile.timelines),
+        "<h2>Graphs on this device</h2>",
+        _graph_table(manifest, profile),
+        "<h2>Gates</h2>",
+        _gate_table(gates),
+        "<h2>Where it comes from</h2>",
+        _table(("what", "value"), [(key, str(value)) for key, value in manifest.provenance.items()]),
+    ]
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
+    return f"<!doctype html><html><head>{head}</head><body>{''.join(body)}</body></html>\n"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    lines = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
+    return f"<table><tr>{top}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+def _outcome_table(manifest: Manifest, profile: Profile) -> str:
+    rows: list[tuple[str, ...]] = []
+    for variant in manifest.variants:
+        adaptive, dense = profile.adaptive(variant.name), profile.dense(variant.name)
+        listed = [adaptive, dense, *profile.front(variant.name), *profile.of(variant.name, "random")]
+        for outcome in listed:
+            kind = "static front" if outcome.kind == "static" and outcome is not dense else outcome.kind
+            share = f"{outcome.mean_ms / dense.mean_ms:.0%}"
+            row = (
+                outcome.name,
+                variant.name,
+                kind,
+                f"{outcome.accuracy:.1%}",
+                f"{outcome.mean_ms:.2f}",
+                share,
+            )
+            rows.append(row)
+    return _table(("choice", "variant", "kind", "accuracy", "ms a clip", "of dense"), rows)
+
+
+def _end_to_end_table(profile: Profile) -> str:
+    rows = [(e.name, e.variant, f"{e.p50_ms:.1f}", f"{e.p95_ms:.1f}") for e in profile.end_to_end]
+    return _table(("choice", "variant", "p50 ms a clip", "p95"), rows)
+
+
+def _graph_table(manifest: Manifest, profile: Profile) -> str:
+    rows = []
+    for cost in profile.costs.graphs:
+        macs = manifest.graph(cost.graph).macs.get(cost.view, 0)
+        memory = "unknown" if cost.memory_mb is None else f"{cost.memory_mb:.1f}"
+        rows.append(
+            (cost.graph, cost.view, f"{macs / 1e6:.1f}", f"{cost.p50_ms:.3f}", f"{cost.p95_ms:.3f}", memory)
+        )
+    rows += [
+        (f"resize to {v.view}", v.view, "", f"{v.p50_ms:.3f}", f"{v.p95_ms:.3f}", "")
+        for v in profile.costs.views
+    ]
+    return _table(("graph", "view", "million MACs", "p50 ms", "p95 ms", "memory MB"), rows)
+
+
+def _gate_table(gates: Sequence[Gate]) -> str:
+    return _table(("gate", "saw", ""), [(g.name, g.saw, "passed" if g.passed else "FAILED") for g in gates])
+
+
+def _histogram(manifest: Manifest, profile: Profile) -> str:
+    rows = []
+    for variant in manifest.variants:
+        choices = profile.adaptive(variant.name).choices
+        total = sum(choices.values())
+        names = [*(option.name for option in variant.action_space.options), "held"]
+        rows.append((variant.name, *(f"{choices[name] / total:.1%}" for name in names)))
+    return _table(("variant", *names), rows)
+
+
+def _colours(manifest: Manifest) -> Mapping[str, str]:
+    names = [option.name for option in manifest.variants[0].action_space.options]
+    return dict(zip(names, _COLOURS, strict=False)) | {"held": _HELD}
+
+
+def _timeline(timeline: Timeline, manifest: Manifest, cache: ClipCache) -> str:
+    """Thumbnails of a clip's steps with the chosen option and the label so far."""
+    colours = _colours(manifest)
+    figures = []
+    view = min(manifest.views, key=lambda v: v.size).name
+    for frame, step in zip(cache.frames(timeline.clip, view), timeline.steps, strict=True):
+        choice = step.choice or "held"
+        label = manifest.labels[int(step.scores.argmax())]
+        caption = f"<b>{html.escape(choice)}</b><br>{html.escape(label)} {step.scores.max():.0%}"
+        style = f'style="background:{colours.get(choice, "#fff")}"'
+        figures.append(
+            f'<figure {style}><img src="{_jpeg(frame)}"><figcaption>{caption}</figcaption></figure>'
+        )
+    clip = cache.clips[timeline.clip]
+    title = html.escape(f"{clip.path.name} ({clip.label}), {timeline.variant}")
+    return f'<h4>{title}</h4><div class="timeline">{"".join(figures)}</div>'
+
+
+def _jpeg(frame: object) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "JPEG", quality=75)  # type: ignore[arg-type]
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _plot(manifest: Manifest, profile: Profile) -> str:
+    """Accuracy over cost, one panel per variant, as inline SVG."""
+    figure = Figure(figsize=(5.2 * len(manifest.variants), 4), layout="constrained")
+    panels = figure.subplots(1, len(manifest.variants), squeeze=False)[0]
+    for panel, variant in zip(panels, manifest.variants, strict=True):
+        front = profile.front(variant.name)
+        for kind, colour, marker in (
+            ("static", "#999", "."),
+            ("random", "#8e44ad", "x"),
+            ("curve", "#2980b9", "."),
+        ):
+            _scatter(panel, profile.of(variant.name, kind), kind, colour, marker)
+        panel.step(
+            [o.mean_ms for o in front],
+            [o.accuracy for o in front],
+            where="post",
+            color="#555",
+            label="static front",
+        )
+        adaptive = profile.adaptive(variant.name)
+        panel.plot(adaptive.mean_ms, adaptive.accuracy, "*", color="#c0392b", markersize=14, label="adaptive")
+        panel.set(xscale="log", xlabel="measured ms a clip", ylabel="accuracy", title=variant.name)
+        panel.legend(fontsize=8)
+        panel.grid(alpha=0.3)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg")
+    return buffer.getvalue().partition("?>")[2].partition('.dtd">')[2]
+
+
+def _scatter(
+    panel: matplotlib.axes.Axes, outcomes: Sequence[Outcome], label: str, colour: str, marker: str
+) -> None:
+    panel.plot(
+        [o.mean_ms for o in outcomes],
+        [o.accuracy for o in outcomes],
+        marker,
+        color=colour,
+        linestyle="",
+        label=label,
+    )

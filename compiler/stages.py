@@ -1,0 +1,233 @@
+"""The training stages of an adaptive model: branches alone, policy, branches again, then int8.
+
+Only what a paper's own file says differs between models: its loss, its recipe, its presets.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from compiler.data.batches import ClipOutputs, ClipSteps, DrawnFrames, OutputBatch
+from compiler.data.cache import ClipCache
+from compiler.tasks import (
+    FrameTask,
+    PolicyDistillTask,
+    RolloutLoss,
+    RolloutTask,
+    branch_answer,
+    policy_answer,
+)
+from compiler.train import TrainingRun, fit
+from models.adaptive import POLICY, AdaptiveModel, pixels
+from models.macs import count_macs
+from models.policy import ClassifiedFeatures
+from models.quantization import ActivationFormat, calibrate, freeze, quantise
+from models.recipe import Recipe, Stage
+
+Announce = Callable[[str], None]
+"""Told the name of each stage as it starts."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What every stage needs: the model, its recipe and loss, the clips, and where results are kept."""
+
+    model: AdaptiveModel
+    recipe: Recipe
+    loss: RolloutLoss
+    cache: ClipCache
+    run: TrainingRun
+    announce: Announce = lambda stage: None
+
+    def frames(self, view: str, count: int, clips: Sequence[int], *, train: bool) -> DrawnFrames:
+        """Drawn frames of some clips at a view."""
+        shape = self.model.views[view]
+        return DrawnFrames(self.cache, clips, shape, count, train=train, flip=self.recipe.flip)
+
+    def held_out(self) -> list[int]:
+        """Training clips that the branches' first stage does not see: a fixed share of every class."""
+        by_label: dict[str, list[int]] = {}
+        for clip in self.cache.split("train"):
+            by_label.setdefault(self.cache.clips[clip].label, []).append(clip)
+        held: list[int] = []
+        for clips in by_label.values():
+            # Whole groups go (clips of one scene or person): by the hash of their name, not by position.
+            order = sorted(clips, key=lambda c: (_hash(self._group(c)), c))
+            held += order[: round(len(order) * self.recipe.holdout)]
+        return sorted(held)
+
+    def _group(self, clip: int) -> str:
+        entry = self.cache.clips[clip]
+        return entry.group or entry.path.name
+
+
+def _hash(text: str) -> int:
+    return zlib.crc32(text.encode())
+
+
+def option_macs(model: AdaptiveModel) -> Tensor:
+    """MACs that each option adds to the policy's own: (A,), zero for its head and for skips."""
+    costs = []
+    for option in model.space.options:
+        if option.graph in (None, POLICY):
+            costs.append(0)
+            continue
+        size = model.views[str(option.view)].size
+        frame = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+        branch = str(option.graph)
+        costs.append(count_macs(model.branches[branch], partial(model.branch_logits, branch, frame)))
+    return torch.tensor(costs, dtype=torch.float32)
+
+
+def train(training: Training) -> None:
+    """All float stages, each skipped if its result is there. The model ends in evaluation mode."""
+    _train_branches(training)
+    _train_jointly(training)
+    _finetune_branches(training)
+    training.model.eval()
+
+
+def _first_layers(backbone: nn.Module, count: int) -> list[nn.Module]:
+    """The first ``count`` layers of a backbone: MobileNetV2's blocks, or a ResNet's stem and stages."""
+    features = getattr(backbone, "features", None)
+    layers = list(features) if isinstance(features, nn.Sequential) else list(backbone.children())
+    return layers[:count]
+
+
+def _train_branches(training: Training) -> None:
+    """Each branch alone on its view, and the policy's backbone likewise, with a classifier for the time."""
+    model, stage = training.model, training.recipe.branches
+    held = set(training.held_out())
+    seen = [clip for clip in training.cache.split("train") if clip not in held]
+    val = training.cache.split("val")
+    probe = ClassifiedFeatures(model.policy.backbone, len(model.labels))
+    networks: dict[str, nn.Module] = {POLICY: probe, **dict(model.branches.items())}
+    for name, network in networks.items():
+        training.announce(f"branches: {name}")
+        view = model.policy_view if name == POLICY else model.branch_view(name).name
+        frozen = _first_layers(probe.backbone if name == POLICY else network, stage.frozen_layers)
+        task = FrameTask(network, branch_answer, model.views[view], stage, len(model.labels), frozen=frozen)
+        train_set = training.frames(view, stage.frames, seen, train=True)
+        fit(training.run, f"branches-{name}", task, train_set, training.frames(view, 4, val, train=False))
+    model.requires_grad_(True)
+
+
+def _train_jointly(training: Training) -> None:
+    """The policy with the branches, by straight-through Gumbel sampling."""
+    model, stage = training.model, training.recipe.joint
+    training.announce("policy")
+    clips = training.held_out() or training.cache.split("train")
+    val = training.cache.split("val")
+    policy = model.policy
+    if stage.frozen_branches:
+        trained: list[nn.Module] = [policy.lstm, policy.dropout, policy.score, policy.classify]
+        flips = (False, True) if training.recipe.flip else (False,)
+        needed = not training.run.done("joint")
+        train_set = ClipOutputs([_outputs(training, clips, f) for f in flips]) if needed else ClipOutputs([])
+        val_set = ClipOutputs([_outputs(training, val, False)]) if needed else ClipOutputs([])
+        task = RolloutTask(model, training.loss, option_macs(model), stage, trained)
+        fit(training.run, "joint", task, train_set, val_set)
+        return
+    views = list(model.views)
+    task = RolloutTask(model, training.loss, option_macs(model), stage, [policy, model.branches])
+    train_clips = ClipSteps(training.cache, clips, views, flip=training.recipe.flip)
+    fit(training.run, "joint", task, train_clips, ClipSteps(training.cache, val, views, flip=False))
+
+
+def _outputs(training: Training, clips: Sequence[int], flip: bool) -> OutputBatch:
+    """Features and logits of every step of some clips, computed once, mirrored or not."""
+    model, cache = training.model.eval(), training.cache
+    steps, classes = cache.clip_steps, len(model.labels)
+    outputs: OutputBatch = {
+        "features": torch.zeros(len(clips), steps, model.policy.backbone.num_features),
+        "branches": {name: torch.zeros(len(clips), steps, classes) for name in model.branches},
+        "present": torch.zeros(len(clips), steps, dtype=torch.bool),
+        "label": torch.tensor([cache.target(clip) for clip in clips]),
+    }
+
+    def frames(clip: int, view: str) -> Tensor:
+        stored = torch.from_numpy(cache.frames(clip, view).copy())
+        return stored.flip(2) if flip else stored
+
+    with torch.no_grad():
+        for row, clip in enumerate(clips):
+            count = cache.steps(clip)
+            outputs["present"][row, :count] = True
+            outputs["features"][row, :count] = model.embed(frames(clip, model.policy_view))
+            for name, logits in outputs["branches"].items():
+                logits[row, :count] = model.branch_logits(name, frames(clip, model.branch_view(name).name))
+    return outputs
+
+
+def _finetune_branches(training: Training) -> None:
+    """The branches on the frames that choose them, of all training clips; the policy stays as it is."""
+    model, stage = training.model, training.recipe.finetune
+    training.announce("branch fine-tune")
+    views = list(model.views)
+    task = RolloutTask(
+        model, training.loss, option_macs(model), stage, list(model.branches.values()), decided=True
+    )
+    for branch in model.branches.values():
+        for layer in _first_layers(branch, stage.frozen_layers):
+            layer.requires_grad_(False)
+    train_clips = ClipSteps(training.cache, training.cache.split("train"), views, flip=training.recipe.flip)
+    val_clips = ClipSteps(training.cache, training.cache.split("val"), views, flip=False)
+    fit(training.run, "finetune", task, train_clips, val_clips)
+    model.requires_grad_(True)
+
+
+def quantise_model(training: Training, activations: ActivationFormat) -> dict[str, nn.Module]:
+    """Quantisation-aware finetuning of the policy and every branch; the frozen integer networks by name."""
+    model = training.model.eval()
+    frozen: dict[str, nn.Module] = {}
+    for name in (POLICY, *model.branches):
+        training.announce(f"int8: {name}")
+        network = quantise(model.policy if name == POLICY else model.branches[name], activations)
+        _finetune_quantised(training, name, network, activations)
+        frozen[name] = freeze(network)
+    return frozen
+
+
+def _finetune_quantised(
+    training: Training, name: str, network: nn.Module, activations: ActivationFormat
+) -> None:
+    """Calibrate one quantised network on training clips and pull it to its float self."""
+    model, stage = training.model, training.recipe.qat
+    is_policy = name == POLICY
+    view = model.policy_view if is_policy else model.branch_view(name).name
+    teacher = model.policy if is_policy else model.branches[name]
+    if is_policy:
+        stage = replace(stage, frames=4 * stage.frames)
+    clips = training.cache.split("train")
+    drawn = training.frames(view, stage.frames, clips, train=True)
+    calibrate(network, _calibration(network, drawn, stage, training))
+    shape, classes = model.views[view], len(model.labels)
+    task = (
+        PolicyDistillTask(network, shape, stage, classes, teacher)
+        if is_policy
+        else FrameTask(network, branch_answer, shape, stage, classes, teacher=teacher)
+    )
+    val = training.frames(view, stage.frames, training.cache.split("val"), train=False)
+    fit(training.run, f"{activations}-{name}", task, drawn, val)
+
+
+def _calibration(network: nn.Module, drawn: DrawnFrames, stage: Stage, training: Training) -> Iterator[None]:
+    """Run a network over a few batches of training frames, drawn by the run's seed."""
+    torch.manual_seed(training.run.seed)
+    batches = DataLoader(drawn, stage.batch, shuffle=True)
+    for _, (frames, _) in zip(range(_CALIBRATION_BATCHES), batches, strict=False):
+        images = pixels(frames.flatten(0, 1), drawn.view)
+        images = images.view(*frames.shape[:2], *images.shape[1:])
+        answer = policy_answer if hasattr(network, "advance") else branch_answer
+        answer(network, images)
+        yield
+
+
+_CALIBRATION_BATCHES = 8

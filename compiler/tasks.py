@@ -1,0 +1,279 @@
+"""What each training stage optimises, as Lightning modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics.classification import MulticlassAccuracy
+
+from compiler.data.batches import ClipBatch, OutputBatch
+from models.adaptive import AdaptiveModel, Rollout, Sampler, argmax_sampler, gumbel_sampler, pixels
+from models.losses import exponential_temperature
+from models.policy import RecurrentPolicy
+from models.recipe import Stage
+from runtimes.spec import View
+
+RolloutLoss = Callable[[Rollout, Tensor, Tensor], Tensor]
+"""Rollout, targets (B,), present (B, T) to a scalar."""
+
+
+class Task(LightningModule):
+    """Base: SGD and learning-rate schedule of a stage, and the accuracy of training and validation.
+
+    ``network`` is what the stage trains, and its state dict what the stage leaves.
+    """
+
+    def __init__(self, network: nn.Module, stage: Stage, num_classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.stage = stage
+        self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
+
+    def hold_norms(self) -> None:
+        """Put batch norms in evaluation mode if the stage freezes their statistics."""
+        if self.stage.frozen_norms:
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """The parameters that this stage changes."""
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The stage's optimiser; the rate drops at its milestones, or follows half a cosine, per batch."""
+        stage = self.stage
+        parameters, decay = self.trained_parameters(), stage.weight_decay
+        optimizer: torch.optim.Optimizer = (
+            torch.optim.AdamW(parameters, stage.lr, weight_decay=decay)
+            if stage.adam
+            else torch.optim.SGD(parameters, stage.lr, momentum=0.9, weight_decay=decay)
+        )
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule: torch.optim.lr_scheduler.LRScheduler
+        if stage.milestones:
+            milestones = [round(fraction * total) for fraction in stage.milestones]
+            schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones)
+        else:
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(total, 1))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def report(self, loss: Tensor, logits: Tensor, targets: Tensor, *, train: bool) -> None:
+        """Log the loss and the running accuracy."""
+        name, metric = ("train", self.train_accuracy) if train else ("val", self.val_accuracy)
+        metric(logits, targets)
+        log = partial(self.log, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(targets))
+        log(f"{name}/loss", loss, sync_dist=not train)
+        log(f"{name}/accuracy", metric)
+
+
+class FrameTask(Task):
+    """A network of frames as a clip classifier: cross-entropy of the mean of its logits over drawn frames.
+
+    ``answer`` maps float images (B, K, 3, H, W) to logits (B, K, C). With a ``teacher`` (a float
+    counterpart, same mapping) each frame's logits are also pulled to the teacher's.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        answer: Callable[[nn.Module, Tensor], Tensor],
+        view: View,
+        stage: Stage,
+        num_classes: int,
+        *,
+        teacher: nn.Module | None = None,
+        frozen: Sequence[nn.Module] = (),
+    ) -> None:
+        super().__init__(network, stage, num_classes)
+        self.answer = answer
+        self.view = view
+        self.teacher = teacher.eval().requires_grad_(False) if teacher is not None else None
+        self.frozen = list(frozen)  # a plain list: these are part of the network already
+        for module in self.frozen:
+            module.requires_grad_(False)
+
+    def on_train_epoch_start(self) -> None:
+        """Keep batch statistics of what is frozen, and the teacher, as they are."""
+        for module in self.frozen:
+            module.eval()
+        self.hold_norms()
+        if self.teacher is not None:
+            self.teacher.eval()
+
+    def _images(self, frames: Tensor) -> Tensor:
+        flat = pixels(frames.flatten(0, 1), self.view)
+        return flat.view(*frames.shape[:2], *flat.shape[1:])
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        """Frames uint8 (B, K, S, S, 3) and labels (B,)."""
+        frames, targets = batch
+        images = self._images(frames)
+        logits = self.answer(self.network, images)
+        loss = functional.cross_entropy(logits.mean(1), targets)
+        if self.teacher is not None:
+            with torch.no_grad():
+                target = self.answer(self.teacher, images).softmax(-1)
+            loss = loss + functional.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1))
+        self.report(loss, logits.mean(1), targets, train=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        """As training, without the teacher."""
+        frames, targets = batch
+        logits = self.answer(self.network, self._images(frames)).mean(1)
+        self.report(functional.cross_entropy(logits, targets), logits, targets, train=False)
+
+
+def branch_answer(network: nn.Module, images: Tensor) -> Tensor:
+    """Logits (B, K, C) of a branch on images (B, K, 3, H, W), each on its own."""
+    return network(images.flatten(0, 1)).view(*images.shape[:2], -1)
+
+
+def policy_answer(network: nn.Module, images: Tensor) -> Tensor:
+    """Class logits (B, K, C) of the policy's own head along images (B, K, 3, H, W) in order of time."""
+    return _policy_outputs(network, images)[1]
+
+
+def policy_score_answer(network: nn.Module, images: Tensor) -> Tensor:
+    """Class logits and option scores (B, K, C + A) of the policy along images in order of time."""
+    scores, logits = _policy_outputs(network, images)
+    return torch.cat((logits, scores), dim=-1)
+
+
+def _policy_outputs(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    assert isinstance(network, RecurrentPolicy)
+    features = network.embed(images.flatten(0, 1)).view(*images.shape[:2], -1)
+    state = network.initial_state(len(images))
+    scores, logits = [], []
+    for t in range(images.shape[1]):
+        output = network.advance(features[:, t], state)
+        state = output.state
+        scores.append(output.scores)
+        logits.append(output.logits)
+    return torch.stack(scores, 1), torch.stack(logits, 1)
+
+
+class PolicyDistillTask(FrameTask):
+    """A quantised policy pulled to its float teacher at every step: its class logits and its scores."""
+
+    def __init__(
+        self, network: nn.Module, view: View, stage: Stage, num_classes: int, teacher: nn.Module
+    ) -> None:
+        super().__init__(network, policy_answer, view, stage, num_classes, teacher=teacher)
+        self.num_classes = num_classes
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        """Frames uint8 (B, K, S, S, 3) and labels (B,)."""
+        frames, targets = batch
+        images = self._images(frames)
+        scores, logits = _policy_outputs(self.network, images)
+        assert self.teacher is not None
+        with torch.no_grad():
+            wanted_scores, wanted_logits = _policy_outputs(self.teacher, images)
+        loss = functional.cross_entropy(logits.flatten(0, 1), wanted_logits.flatten(0, 1).softmax(-1))
+        loss = loss + functional.cross_entropy(scores.flatten(0, 1), wanted_scores.flatten(0, 1).softmax(-1))
+        self.report(loss, logits.mean(1), targets, train=True)
+        return loss
+
+
+class RolloutTask(Task):
+    """The adaptive model as a whole, rolled out over the steps of clips.
+
+    Batches hold views (``ClipBatch``), or outputs computed once (``OutputBatch``).
+    """
+
+    def __init__(
+        self,
+        model: AdaptiveModel,
+        loss: RolloutLoss,
+        costs: Tensor,
+        stage: Stage,
+        parameters: Sequence[nn.Module],
+        *,
+        decided: bool = False,
+    ) -> None:
+        """``parameters``: the modules that train. ``decided``: choices are argmax, and only what they name runs."""
+        super().__init__(model, stage, len(model.labels))
+        self.model = model
+        self.loss = loss
+        self.decided = decided
+        self.register_buffer("costs", costs, persistent=False)
+        self.costs: Tensor
+        self.model.requires_grad_(False)
+        self.trained = list(parameters)
+        for module in self.trained:
+            module.requires_grad_(True)
+
+    def on_train_epoch_start(self) -> None:
+        """Only what trains is in training mode: the rest keeps its batch statistics."""
+        self.model.eval()
+        for module in self.trained:
+            module.train()
+        self.hold_norms()
+
+    def _sampler(self) -> Sampler:
+        if self.decided or not self.training:
+            return argmax_sampler(self.costs)
+        # Schedules are the paper's, for 50 epochs: shorter or longer runs go through the same range.
+        epoch = self.current_epoch * 50 / max(self.stage.epochs, 1)
+        return gumbel_sampler(exponential_temperature(epoch))
+
+    def _rollout(self, batch: Any) -> Rollout:
+        if "features" in batch:
+            return self.model.rollout(batch["features"], batch["branches"], batch["present"], self._sampler())
+        return roll_out_clips(
+            self.model, batch, self._sampler(), only_chosen=self.decided or not self.training
+        )
+
+    def training_step(self, batch: ClipBatch | OutputBatch, _: int) -> Tensor:
+        """One batch of clips."""
+        rollout = self._rollout(batch)
+        loss = self.loss(rollout, batch["label"], batch["present"])
+        self.report(loss, rollout.logits, batch["label"], train=True)
+        return loss
+
+    def validation_step(self, batch: ClipBatch | OutputBatch, _: int) -> None:
+        """One batch of clips; decisions are argmax."""
+        rollout = self._rollout(batch)
+        loss = self.loss(rollout, batch["label"], batch["present"])
+        self.report(loss, rollout.logits, batch["label"], train=False)
+        cost = (rollout.choices * self.costs).sum() / batch["present"].sum() / self.costs.max()
+        self.log("val/relative_cost", cost, prog_bar=True, batch_size=len(batch["label"]), sync_dist=True)
+
+
+def roll_out_clips(model: AdaptiveModel, batch: ClipBatch, sample: Sampler, *, only_chosen: bool) -> Rollout:
+    """Roll a model out over clips' views.
+
+    A soft choice needs every branch at every step. With ``only_chosen`` the decisions (which depend on the
+    policy alone) are made first, and each branch sees only the frames that chose it.
+    """
+    views, present = batch["views"], batch["present"]
+    shape = present.shape
+    features = model.embed(views[model.policy_view].flatten(0, 1)).view(*shape, -1)
+    if not only_chosen:
+        logits = {}
+        for name in model.branches:
+            frames = views[model.branch_view(name).name].flatten(0, 1)
+            logits[name] = model.branch_logits(name, frames).view(*shape, -1)
+        return model.rollout(features, logits, present, sample)
+    zeros = features.new_zeros(*shape, len(model.labels))
+    with torch.no_grad():
+        decisions = model.rollout(features, dict.fromkeys(model.branches, zeros), present, sample).choices
+    logits = {}
+    for i, option in enumerate(model.space.options):
+        if option.graph is not None and option.graph in model.branches:
+            chosen = decisions[:, :, i] > 0
+            logits[option.graph] = zeros.clone()
+            if chosen.any():
+                frames = views[str(option.view)][chosen]
+                logits[option.graph] = zeros.index_put((chosen,), model.branch_logits(option.graph, frames))
+    return model.rollout(features, logits, present, sample)

@@ -1,0 +1,144 @@
+"""Running a stage with Lightning: checkpoints, resumption, several devices, logs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from compiler.tasks import Task
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What reaches Lightning's Trainer as it is: the accelerator, devices, nodes, strategy and precision."""
+
+    accelerator: str = "auto"
+    devices: str = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str | None = None
+
+    def trainer_arguments(self) -> dict[str, Any]:
+        """Keyword arguments of the Trainer; the precision is 16-bit mixed on a GPU unless given."""
+        precision = self.precision or ("16-mixed" if torch.cuda.is_available() else "32-true")
+        devices = int(self.devices) if self.devices.isdigit() else self.devices
+        return {
+            "accelerator": self.accelerator,
+            "devices": devices,
+            "num_nodes": self.num_nodes,
+            "strategy": self.strategy,
+            "precision": precision,
+        }
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A folder where stages leave their results, and how they are run.
+
+    A stage that is done leaves ``<stage>.pt`` and is not trained again. One that was interrupted leaves a
+    checkpoint of its last epoch, from which ``resume`` continues.
+    """
+
+    folder: Path
+    seed: int
+    hardware: Hardware
+    resume: bool = False
+    progress: bool = True
+
+    def result(self, stage: str) -> Path:
+        """The state dict that a finished stage leaves."""
+        return self.folder / f"{stage}.pt"
+
+    def done(self, stage: str) -> bool:
+        """Whether a stage is finished."""
+        return self.result(stage).is_file()
+
+
+def fit(run: TrainingRun, name: str, task: Task, train: Dataset[Any], val: Dataset[Any]) -> None:
+    """Train a task's network for its stage's epochs, or load what the finished stage left.
+
+    Raises: KeyboardInterrupt if the training was interrupted; its last epoch's checkpoint stays.
+    """
+    if not run.done(name):
+        _train(run, name, task, train, val)
+    state = torch.load(run.result(name), map_location="cpu", weights_only=True)
+    task.network.load_state_dict(state)
+    task.network.eval()
+
+
+def _train(run: TrainingRun, name: str, task: Task, train: Dataset[Any], val: Dataset[Any]) -> None:
+    folder = run.folder / CHECKPOINTS / name
+    last = folder / "last.ckpt"
+    if not run.resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    torch.manual_seed(run.seed)
+    trainer = _trainer(run, name, folder, task)
+    batch = task.stage.batch
+    # Batches come from mapped memory: worker processes would cost more than they bring on a small machine.
+    workers = 0 if (os.cpu_count() or 1) <= 4 else 4
+    generator = torch.Generator().manual_seed(run.seed)
+    trainer.fit(
+        task,
+        DataLoader(train, batch, shuffle=True, num_workers=workers, generator=generator),
+        DataLoader(val, batch, num_workers=workers),
+        ckpt_path=str(last) if last.is_file() else None,
+        weights_only=False,
+    )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    task.cpu()
+    if trainer.is_global_zero:
+        _save(run, name, task.network)
+        shutil.rmtree(folder, ignore_errors=True)
+    trainer.strategy.barrier(name)
+
+
+# Its banners and hints would drown the stages that the command line prints.
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+
+def _trainer(run: TrainingRun, name: str, folder: Path, task: Task) -> Trainer:
+    callbacks: list[Callback] = [ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_epochs=1)]
+    if run.progress:
+        callbacks.append(RichProgressBar(leave=False))
+    loggers: list[Logger] = [
+        CSVLogger(run.folder / "logs", name=name, version=""),
+        TensorBoardLogger(run.folder / "tensorboard", name=name, version=""),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Trainer(
+            max_epochs=task.stage.epochs,
+            gradient_clip_val=20.0,
+            callbacks=callbacks,
+            logger=loggers,
+            enable_progress_bar=run.progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+            **run.hardware.trainer_arguments(),
+        )
+
+
+def _save(run: TrainingRun, name: str, network: nn.Module) -> None:
+    """Write a stage's result under a temporary name and rename it: it is there whole or not at all."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    state: Mapping[str, Tensor] = network.state_dict()
+    draft = run.result(name).with_suffix(".draft")
+    torch.save(dict(state), draft)
+    draft.replace(run.result(name))
