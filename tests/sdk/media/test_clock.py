@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdk.media import StepClock, Tick
+
+rates = st.floats(0.1, 240)
+
+
+def steps(clock: StepClock, times: list[float]) -> list[int]:
+    return [index for index, time_s in enumerate(times) if clock.due(time_s)]
+
+
+def test_takes_every_frame_of_a_source_at_its_own_rate() -> None:
+    assert steps(StepClock(4), [k / 4 for k in range(16)]) == list(range(16))
+
+
+def test_takes_every_other_frame_at_half_the_rate() -> None:
+    assert steps(StepClock(4), [k / 8 for k in range(32)]) == list(range(0, 32, 2))
+
+
+def test_times_rounded_to_milliseconds_lose_no_step() -> None:
+    for offset in range(300):
+        times = [round(offset / 7 + k / 15, 3) for k in range(60)]
+        assert steps(StepClock(15), times) == list(range(60))
+
+
+def test_slow_source_gives_one_step_per_frame() -> None:
+    assert steps(StepClock(10), [0.0, 1.0, 1.05, 1.1, 2.0]) == [0, 1, 3, 4]
+
+
+def test_gap_and_backward_time_restart_and_say_so() -> None:
+    clock = StepClock(1, gap_s=2)
+    ticks = [clock.tick(time_s) for time_s in (0.0, 1.0, 9.5, 10.0, 10.5, 3.0)]
+    expected = [Tick.STEP, Tick.STEP, Tick.STEP_AFTER_GAP, Tick.NO, Tick.STEP, Tick.STEP_AFTER_GAP]
+    assert ticks == expected
+
+
+def test_small_disorder_is_no_step_and_no_gap() -> None:
+    clock = StepClock(25)
+    assert [clock.tick(k / 25) for k in (0, 1, 3, 2, 4)] == [Tick.STEP] * 3 + [Tick.NO, Tick.STEP]
+
+
+def test_restart_before_the_first_frame_is_no_gap() -> None:
+    clock = StepClock(1)
+    clock.restart()
+    assert clock.tick(5.0) is Tick.STEP
+    clock.restart()
+    clock.restart()
+    assert clock.tick(5.0) is Tick.STEP_AFTER_GAP
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf")])
+def test_rejects_rates_that_are_not_positive(rate: float) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        StepClock(rate)
+
+
+@given(rates, rates, st.floats(-1e5, 1e5))
+def test_even_sources_give_the_rate(rate: float, fps: float, start: float) -> None:
+    """Over n frames there are as many steps as due times passed, or as frames if those are fewer."""
+    times = [start + k / fps for k in range(200)]
+    chosen = [times[index] for index in steps(StepClock(rate, gap_s=100), times)]
+    due = (times[-1] - start) * rate
+    assert chosen[0] == start
+    assert abs(len(chosen) - min(200, due + 1)) <= 2
+
+
+@given(rates, st.lists(st.floats(0, 1.9), min_size=1, max_size=60))
+def test_is_causal_and_never_early(rate: float, gaps: list[float]) -> None:
+    times = [sum(gaps[: k + 1]) for k in range(len(gaps))]
+    chosen = steps(StepClock(rate), times)
+    cut = len(times) // 2
+    assert steps(StepClock(rate), times[:cut]) == [index for index in chosen if index < cut]
+    for ordinal, index in enumerate(chosen):
+        assert times[index] - times[0] >= ordinal / rate - 2e-3
+
+
+@given(rates, st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=60))
+def test_any_times_start_with_a_step_and_restart_after_every_gap(rate: float, times: list[float]) -> None:
+    clock = StepClock(rate)
+    ticks = [clock.tick(time_s) for time_s in times]
+    assert ticks[0] is Tick.STEP
+    for index in range(1, len(times)):
+        if times[index] - max(times[:index]) > 2:
+            assert ticks[index] is Tick.STEP_AFTER_GAP
