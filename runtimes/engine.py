@@ -62,7 +62,7 @@ class Engine(Protocol):
 
     @property
     def provider(self) -> str:
-        """The provider asked for, e.g. CPUExecutionProvider; cost tables are kept by it."""
+        """What graphs run on, e.g. CPUExecutionProvider; after a fallback, what they fell back to."""
         ...
 
     @property

@@ -46,8 +46,9 @@ class OnnxEngine:
         self._runners: dict[str, OnnxRunner] = {}
         self._closed = False
         self._allow_fallback = allow_fallback or device == "auto"
+        self._wanted = _wanted(device)
         self.threads = threads or physical_cores()
-        self.provider = self._available(device)
+        self.provider = self._available()
 
     def graph(self, name: str) -> OnnxRunner:
         """The graph called ``name``, opened when first asked for.
@@ -78,16 +79,14 @@ class OnnxEngine:
     ) -> None:
         self.close()
 
-    def _available(self, device: str) -> str:
-        """The provider for ``device``, if this build of the runtime has it."""
-        available = ort.get_available_providers()
-        if device == "auto":
-            return next(name for name in (TENSORRT, CUDA, CPU) if name in available)
-        wanted = _PROVIDERS[device]
-        if wanted not in available and not self._allow_fallback:
+    def _available(self) -> str:
+        """The provider that is wanted if this build of the runtime has it, or the allowed fallback."""
+        if self._wanted in ort.get_available_providers():
+            return self._wanted
+        if not self._allow_fallback:
             mend = "install onnxruntime-gpu (for Jetson: NVIDIA's build of it), or allow the fallback"
-            raise EngineError(f"device {device}", f"onnxruntime here has no {wanted}", mend)
-        return wanted
+            raise EngineError("onnxruntime", f"has no {self._wanted} here", mend)
+        return CPU
 
     def _open(self, name: str) -> OnnxRunner:
         try:
@@ -100,10 +99,12 @@ class OnnxEngine:
         opened_ms = (time.perf_counter() - start) * 1e3
         after = process_memory_mb()
         opened_mb = None if memory is None or after is None else after - memory
-        runner = OnnxRunner(graph, session, self._threads_of(graph), self.provider, opened_ms, opened_mb)
-        if runner.declaration.fallback and not self._allow_fallback:
-            mend = "check the accelerator's driver and libraries, or allow the fallback"
-            raise EngineError(f"graph {name}", f"runs on the CPU and not on {self.provider}", mend)
+        runner = OnnxRunner(graph, session, self._threads_of(graph), self._wanted, opened_ms, opened_mb)
+        if runner.declaration.fallback:
+            if not self._allow_fallback:
+                mend = "check the accelerator's driver and libraries, or allow the fallback"
+                raise EngineError(f"graph {name}", f"does not run on {self._wanted}", mend)
+            self.provider = runner.declaration.provider
         return runner
 
     def _session(self, graph: Graph) -> ort.InferenceSession:
@@ -133,7 +134,7 @@ class OnnxEngine:
 
     def _providers(self, graph: Graph) -> list[Any]:
         available = ort.get_available_providers()
-        if self.provider == CPU or self.provider not in available:
+        if self.provider == CPU:
             return [CPU]
         if self.provider == CUDA:
             return [CUDA, CPU]
@@ -196,6 +197,14 @@ class OnnxRunner:
             opened_mb=self._opened[1],
             runs=self._runs,
         )
+
+
+def _wanted(device: str) -> str:
+    """The provider for ``device``; for ``auto`` the best that this build of the runtime has."""
+    if device == "auto":
+        available = ort.get_available_providers()
+        return next(name for name in (TENSORRT, CUDA, CPU) if name in available)
+    return _PROVIDERS[device]
 
 
 def _options(threads: int) -> ort.SessionOptions:

@@ -75,7 +75,7 @@ class StreamRecognizer:
         self._in_use = threading.Lock()
         self._background: _Background | None = None
         self._source: Source | None = None
-        self.reset()
+        self._begin()
 
     @property
     def engine(self) -> Engine:
@@ -135,7 +135,7 @@ class StreamRecognizer:
         Raises: SourceError, EngineError; AdaptiveVideoError if another stream is still running.
         """
         with self._exclusively():
-            self.reset()
+            self._begin()
             frames = decode_steps(path, self.rate_hz)
             recognitions = tuple(self._counted(self._pipeline.advance(frame)) for frame in frames)
         return _clip(path, recognitions)
@@ -191,14 +191,15 @@ class StreamRecognizer:
         """Latencies, rate, drops and choices since the stream began; may be asked from any thread."""
         source = self._source
         drops = {} if source is None else {str(cause): count for cause, count in source.drops.items()}
-        return self._statistics.snapshot(drops, {entry.graph: entry.runs for entry in self._engine.declared})
+        return self._statistics.snapshot(drops, self._engine.declared)
 
     def reset(self) -> None:
-        """Forget the stream so far: the policy's state, the fusion, the clock and the statistics."""
-        self._picker = StepPicker(self.rate_hz)
-        self._statistics = Statistics()
-        self._source = None
-        self._pipeline.reset()
+        """Forget the stream so far: the policy's state, the fusion, the clock and the statistics.
+
+        Raises: AdaptiveVideoError if a stream is running.
+        """
+        with self._exclusively():
+            self._begin()
 
     def close(self) -> None:
         """Stop, and free the graphs. May be called twice."""
@@ -212,6 +213,12 @@ class StreamRecognizer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _begin(self) -> None:
+        self._picker = StepPicker(self.rate_hz)
+        self._statistics = Statistics()
+        self._source = None
+        self._pipeline.reset()
 
     def _make_chooser(
         self, price: float | None, fixed: str | None, every: int, random_seed: int | None
@@ -256,7 +263,7 @@ class StreamRecognizer:
     def _opened(
         self, source: str | os.PathLike[str] | TimedImages, options: dict[str, Any]
     ) -> Iterator[Source]:
-        self.reset()
+        self._begin()
         with open_source(source, rate_hz=self.rate_hz, **options) as opened:
             self._source = opened
             yield opened

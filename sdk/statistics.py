@@ -7,11 +7,12 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import accumulate
 from typing import Any
 
+from runtimes.engine import GraphDeclaration
 from sdk.results import Latency, Recognition
 
 _LOWEST_MS = 1e-3
@@ -67,7 +68,7 @@ class StatisticsSnapshot:
 
     ``fps``: steps per second of wall clock over the last steps, None before the second; ``latency_ms``: by
     stage, counting the steps in which the stage ran; ``drops``: frames lost by cause; ``choices``: steps by
-    choice; ``graph_runs``: runs of each graph since it was opened.
+    choice; ``graphs``: what each graph really runs on, and its runs since it was opened.
     """
 
     steps: int
@@ -75,7 +76,12 @@ class StatisticsSnapshot:
     latency_ms: dict[str, Percentiles]
     drops: dict[str, int]
     choices: dict[str, int]
-    graph_runs: dict[str, int]
+    graphs: tuple[GraphDeclaration, ...]
+
+    @property
+    def graph_runs(self) -> dict[str, int]:
+        """Runs of each graph since it was opened."""
+        return {graph.graph: graph.runs for graph in self.graphs}
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
@@ -105,9 +111,9 @@ class Statistics:
             self._steps += 1
 
     def snapshot(
-        self, drops: Mapping[str, int] | None = None, graph_runs: Mapping[str, int] | None = None
+        self, drops: Mapping[str, int] | None = None, graphs: Iterable[GraphDeclaration] = ()
     ) -> StatisticsSnapshot:
-        """The statistics as they stand, with the source's ``drops`` and the engine's ``graph_runs``."""
+        """The statistics as they stand, with the source's ``drops`` and the engine's ``graphs``."""
         with self._lock:
             measured = {stage: histogram.percentiles() for stage, histogram in self._latencies.items()}
             return StatisticsSnapshot(
@@ -116,7 +122,7 @@ class Statistics:
                 latency_ms={stage: values for stage, values in measured.items() if values},
                 drops=dict(drops or {}),
                 choices=dict(self._choices.most_common()),
-                graph_runs=dict(graph_runs or {}),
+                graphs=tuple(graphs),
             )
 
     def _fps(self) -> float | None:

@@ -14,7 +14,6 @@ from runtimes.errors import AdaptiveVideoError
 FAILED_LIMIT = 1
 USER_MISTAKE = 2
 _INTERRUPTED = 130
-_PIPE_CLOSED = 141
 
 
 def _print_version(wanted: bool) -> None:
@@ -37,9 +36,6 @@ def run_command(function: Callable[..., Any]) -> NoReturn:
         status = app(standalone_mode=False)
     except AdaptiveVideoError as error:
         status = fail(str(error))
-    except BrokenPipeError:  # the reader, e.g. head, has seen enough
-        sys.stderr.close()
-        status = _PIPE_CLOSED
     except (KeyboardInterrupt, typer.Abort):
         status = _INTERRUPTED
     except Exception as error:

@@ -80,7 +80,8 @@ def _answer(recognition: Recognition) -> Table:
 def _summary(statistics: StatisticsSnapshot) -> Group:
     rate = "" if statistics.fps is None else f", {statistics.fps:.1f} steps/s"
     drops = ", ".join(f"{cause} {count}" for cause, count in statistics.drops.items() if count) or "none"
-    return Group(f"{statistics.steps} steps{rate}; drops: {drops}", _choices(statistics), _stages(statistics))
+    headline = f"{statistics.steps} steps{rate}; drops: {drops}"
+    return Group(headline, _choices(statistics), _stages(statistics), _graphs(statistics))
 
 
 def _choices(statistics: StatisticsSnapshot) -> Table:
@@ -95,4 +96,12 @@ def _stages(statistics: StatisticsSnapshot) -> Table:
     for stage, spent in statistics.latency_ms.items():
         percentiles = (f"{value:.2f}" for value in (spent.p50, spent.p95, spent.p99))
         table.add_row(stage, *percentiles, str(spent.count))
+    return table
+
+
+def _graphs(statistics: StatisticsSnapshot) -> Table:
+    table = Table("graph", "precision", "runs on", "threads", "runs")
+    for graph in statistics.graphs:
+        where = f"{graph.provider} (fallback)" if graph.fallback else graph.provider
+        table.add_row(graph.graph, graph.precision, where, str(graph.threads), str(graph.runs))
     return table

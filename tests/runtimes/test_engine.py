@@ -78,7 +78,7 @@ def test_allowed_fallback_is_declared(bundle: Bundle) -> None:
     with open_engine(bundle, "tensorrt", allow_fallback=True) as engine:
         run_policy(engine, noise(84))
         assert engine.declared[0].fallback
-        assert engine.declared[0].provider == "CPUExecutionProvider"
+        assert engine.declared[0].provider == engine.provider == "CPUExecutionProvider"
 
 
 def test_unknown_names(bundle: Bundle) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import av
@@ -203,7 +203,7 @@ def test_step_takes_only_the_clocks_frames(bundle: Bundle) -> None:
 
 def test_step_refuses_what_is_no_picture(bundle: Bundle) -> None:
     with StreamRecognizer(bundle, "cpu") as recognizer, pytest.raises(SourceError, match="uint8"):
-        recognizer.step(flat(BRIGHT).astype(np.float32), 0.0)  # type: ignore[arg-type]
+        recognizer.step(flat(BRIGHT).astype(np.float32), 0.0)
 
 
 def test_price_may_change_while_a_stream_runs(bundle: Bundle) -> None:
@@ -289,6 +289,32 @@ def test_stop_is_prompt_and_final(bundle: Bundle) -> None:
         assert len(results) == count
         recognizer.stop()
         assert len(run_in_background(recognizer, "test://?duration=1&live=0")) == 10
+
+
+def test_stop_does_not_wait_for_a_source_that_hangs(bundle: Bundle) -> None:
+    first, release = threading.Event(), threading.Event()
+
+    def hanging() -> Iterator[tuple[NDArray[np.uint8], float]]:
+        yield flat(BRIGHT), 0.0
+        release.wait(20)
+
+    with StreamRecognizer(bundle, "cpu") as recognizer:
+        recognizer.start(hanging(), lambda _: first.set(), pytest.fail)
+        assert first.wait(10)
+        began = time.monotonic()
+        recognizer.stop()
+        assert time.monotonic() - began < 1.5
+        release.set()
+
+
+def test_reset_is_refused_while_a_stream_runs(bundle: Bundle) -> None:
+    with StreamRecognizer(bundle, "cpu") as recognizer:
+        stream = recognizer.stream(film([BRIGHT] * 3))
+        next(stream)
+        with pytest.raises(AdaptiveVideoError, match="still running"):
+            recognizer.reset()
+        stream.close()
+        recognizer.reset()
 
 
 def test_stop_from_a_callback(bundle: Bundle) -> None:
