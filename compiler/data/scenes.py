@@ -78,7 +78,8 @@ def draw_frames(rng: Random, label: str, timeline: Timeline) -> Iterator[NDArray
         if number and timeline.still[number]:
             yield frame
             continue
-        picture = background + _noise_bank()[rng.integers(_BANK)]
+        noise = _noise_bank()[rng.integers(_BANK)]
+        picture = background + np.roll(noise, rng.integers(0, HEIGHT, 2), (0, 1))
         if timeline.visible[number]:
             draw(picture, position, radius)
         frame = np.clip(picture, 0, 255).astype(np.uint8)
