@@ -229,7 +229,7 @@ def _create(
 
 
 def _nodes_by_provider(session: ort.InferenceSession) -> dict[str, int]:
-    if not hasattr(session, "get_provider_graph_assignment_info"):  # before 1.24
+    if not hasattr(session, "get_provider_graph_assignment_info"):  # older versions do not tell
         return {session.get_providers()[0]: 0}
     counts: Counter[str] = Counter()
     for part in session.get_provider_graph_assignment_info():

@@ -20,6 +20,7 @@ from runtimes.bundle import Bundle
 from runtimes.device import device_name
 from runtimes.engine import Engine, GraphDeclaration, open_engine
 from runtimes.errors import AdaptiveVideoError, BundleError
+from sdk.background import BackgroundStream
 from sdk.media.frames import Frame
 from sdk.media.pushed import pictures_of
 from sdk.media.sources import Source, TimedImages, open_source
@@ -73,7 +74,7 @@ class StreamRecognizer:
         self._chooser = self._make_chooser(price, fixed, every, random_seed)
         self._pipeline = Pipeline(self._manifest, self.variant, self._engine, self._chooser, top)
         self._in_use = threading.Lock()
-        self._background: _Background | None = None
+        self._background: BackgroundStream | None = None
         self._source: Source | None = None
         self._begin()
 
@@ -168,7 +169,9 @@ class StreamRecognizer:
         """
         if self._in_use.locked() or (self._background and self._background.thread.is_alive()):
             raise _busy()
-        self._background = _Background(self.stream(source, **source_options), on_result, on_error, on_end)
+        self._background = BackgroundStream(
+            self.stream(source, **source_options), on_result, on_error, on_end
+        )
         self._background.thread.start()
 
     def stop(self) -> None:
@@ -271,44 +274,6 @@ class StreamRecognizer:
     def _counted(self, recognition: Recognition) -> Recognition:
         self._statistics.add(recognition)
         return recognition
-
-
-class _Background:
-    """A stream taken by a thread, its results given to callbacks."""
-
-    def __init__(
-        self,
-        stream: Generator[Recognition, None, None],
-        on_result: Callable[[Recognition], None],
-        on_error: Callable[[Exception], None],
-        on_end: Callable[[], None] | None,
-    ) -> None:
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self._run, name="recognise", daemon=True)
-        self._stream = stream
-        self._on_result = on_result
-        self._on_error = on_error
-        self._on_end = on_end
-
-    def _run(self) -> None:
-        try:
-            for recognition in self._stream:
-                if self.stopping.is_set():
-                    break
-                self._report(recognition)
-        except Exception as error:
-            if not self.stopping.is_set():
-                self._on_error(error)
-        finally:
-            self._stream.close()
-            if self._on_end is not None:
-                self._on_end()
-
-    def _report(self, recognition: Recognition) -> None:
-        try:
-            self._on_result(recognition)
-        except Exception as error:
-            self._on_error(error)
 
 
 def _busy() -> AdaptiveVideoError:
