@@ -56,7 +56,7 @@ class OnnxEngine:
         Raises: EngineError if it is unknown, does not open, or does not run where it was asked to.
         """
         if self._closed:
-            raise EngineError(f"graph {name}", "its engine is closed", "open the engine again")
+            raise _closed(name)
         if name not in self._runners:
             self._runners[name] = self._open(name)
         return self._runners[name]
@@ -67,8 +67,9 @@ class OnnxEngine:
         return tuple(runner.declaration for runner in self._runners.values())
 
     def close(self) -> None:
-        """Free every session."""
-        self._runners.clear()
+        """Free every session, whoever still holds its runner; the declarations stay."""
+        for runner in self._runners.values():
+            runner.close()
         self._closed = True
 
     def __enter__(self) -> Self:
@@ -163,7 +164,7 @@ class OnnxRunner:
         opened_mb: float | None,
     ) -> None:
         self._graph = graph
-        self._session = session
+        self._session: ort.InferenceSession | None = session
         self._outputs = [output.name for output in session.get_outputs()]
         self._nodes = _nodes_by_provider(session)
         self._threads = threads
@@ -174,15 +175,22 @@ class OnnxRunner:
     def __call__(self, **inputs: Array) -> dict[str, Array]:
         """Run on ``inputs`` and return the named outputs.
 
-        Raises: EngineError if an input's name, type or shape is not the graph's.
+        Raises: EngineError if an input's name, type or shape is not the graph's, or the engine is closed.
         """
+        session = self._session
+        if session is None:
+            raise _closed(self._graph.name)
         try:
-            values = self._session.run(self._outputs, inputs)
+            values = session.run(self._outputs, inputs)
         except Exception as error:  # the runtime's own errors share no narrower base
             mend = "give the inputs that the manifest declares"
             raise EngineError(f"graph {self._graph.name}", _one_line(error), mend) from error
         self._runs += 1
         return dict(zip(self._outputs, values, strict=True))
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
 
     @property
     def declaration(self) -> GraphDeclaration:
@@ -235,6 +243,10 @@ def _nodes_by_provider(session: ort.InferenceSession) -> dict[str, int]:
     for part in session.get_provider_graph_assignment_info():
         counts[part.ep_name] += len(part.get_nodes())
     return dict(counts)
+
+
+def _closed(graph: str) -> EngineError:
+    return EngineError(f"graph {graph}", "its engine is closed", "open the engine again")
 
 
 def _one_line(error: Exception) -> str:

@@ -169,9 +169,8 @@ class StreamRecognizer:
         """
         if self._in_use.locked() or (self._background and self._background.thread.is_alive()):
             raise _busy()
-        self._background = BackgroundStream(
-            self.stream(source, **source_options), on_result, on_error, on_end
-        )
+        stream = self.stream(source, **source_options)
+        self._background = BackgroundStream(stream, on_result, on_error, on_end)
         self._background.thread.start()
 
     def stop(self) -> None:

@@ -100,9 +100,14 @@ def test_wrong_inputs(bundle: Bundle) -> None:
 
 def test_closed_engine(bundle: Bundle) -> None:
     engine = open_engine(bundle)
+    runner = engine.graph("net-int8")
+    runner(frame=noise(84))
     engine.close()
     with pytest.raises(EngineError, match="closed"):
         engine.graph("policy")
+    with pytest.raises(EngineError, match="closed"):
+        runner(frame=noise(84))
+    assert [entry.runs for entry in engine.declared] == [1]
 
 
 def test_tensorrt_engines_never_share_a_cache(bundle: Bundle) -> None:

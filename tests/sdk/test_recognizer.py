@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.engine import open_engine
-from runtimes.errors import AdaptiveVideoError, BundleError
+from runtimes.errors import AdaptiveVideoError, BundleError, EngineError
 from runtimes.spec import Option
 from sdk.errors import SourceError
 from sdk.media.frames import Frame
@@ -353,6 +353,15 @@ def test_a_source_that_fails_goes_to_on_error(bundle: Bundle, tmp_path: Path) ->
         recognizer.start(broken, lambda _: None, errors.append, ended.set)
         assert ended.wait(10)
     assert [type(error) for error in errors] == [SourceError]
+
+
+def test_closing_frees_the_graphs(bundle: Bundle) -> None:
+    with StreamRecognizer(bundle, "cpu") as recognizer:
+        recognizer.step(flat(BRIGHT), 0.0)
+    assert recognizer.stats().graph_runs == {"net-int8": 1, "policy": 1}
+    with pytest.raises(EngineError, match="closed"):
+        recognizer.step(flat(BRIGHT), 1.0)
+    recognizer.close()
 
 
 def test_results_are_plain_json(bundle: Bundle) -> None:
