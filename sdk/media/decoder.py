@@ -19,6 +19,7 @@ from sdk.media.ffmpeg_errors import source_error
 from sdk.media.frames import Picture
 
 _BAD_READS_IN_A_ROW = 16
+_BAD_PACKETS_IN_A_ROW = 600
 _ASSUMED_RATE_HZ = 25.0
 
 
@@ -37,7 +38,7 @@ class Decoder:
     Damaged packets are skipped; ``on_corrupt`` is called for each.
 
     Raises: SourceError on entering (cannot be opened, no video stream, codec unsupported) and on iterating
-    (connection lost, or not one picture could be decoded).
+    (connection lost, not one picture could be decoded, or a live stream's last 600 packets were damaged).
     """
 
     def __init__(self, address: Address, options: DecoderOptions, on_corrupt: Callable[[], None]) -> None:
@@ -50,13 +51,14 @@ class Decoder:
         self._container = open_container(self._address, self._options)
         try:
             self._stream = video_stream(self._container, self._address)
-            _set_threads(self._stream, self._options.threads)
+            _open_codec(self._stream, self._options.threads, self._address)
         except BaseException:
             self._container.close()
             raise
         self._period_s = 1 / float(self._stream.average_rate or _ASSUMED_RATE_HZ)
         self._opened_s = time.monotonic()
         self._last_time_s: float | None = None
+        self._bad_packets = 0
         return self
 
     def __exit__(
@@ -77,12 +79,7 @@ class Decoder:
         for packet in self._packets():
             yield from self._decode(packet)
         if self._last_time_s is None:
-            raise SourceError(
-                self._address,
-                "not one frame of it can be decoded",
-                "convert it anew, e.g. to H.264 in mp4",
-                SourceErrorCode.CORRUPT,
-            )
+            raise self._undecodable("not one frame of it")
 
     def _packets(self) -> Iterator[av.Packet[VideoStream]]:
         """Packets to the end, then the empty one that flushes the decoder."""
@@ -94,6 +91,9 @@ class Decoder:
                     bad_reads = 0
                     yield packet
                 return
+            except IndexError:
+                # PyAV's way to say that this packet is of a stream that began after opening: not ours.
+                continue
             except av.error.InvalidDataError:
                 bad_reads += 1
                 self._on_corrupt()
@@ -106,15 +106,24 @@ class Decoder:
         began = time.perf_counter()
         try:
             images = self._stream.codec_context.decode(packet)
-        except av.error.InvalidDataError:
-            self._on_corrupt()
-            return
         except av.error.FFmpegError as error:
-            raise self._decoder_error(error) from None
+            self._skip(error)
+            return
         decode_ms = (time.perf_counter() - began) * 1e3
         for image in images:
+            self._bad_packets = 0
             yield Picture(image, self._time_s(image), decode_ms)
             decode_ms = 0.0
+
+    def _skip(self, error: av.error.FFmpegError) -> None:
+        """Count a damaged packet. A file is read to its end; a live stream would go on for ever."""
+        self._on_corrupt()
+        self._bad_packets += 1
+        if isinstance(error, av.error.EOFError):
+            # An empty packet amid the stream told the decoder that this was the end.
+            self._stream.codec_context.flush_buffers()
+        if self.live and self._bad_packets == _BAD_PACKETS_IN_A_ROW:
+            raise self._undecodable(f"none of {_BAD_PACKETS_IN_A_ROW} packets in a row")
 
     def _time_s(self, image: av.VideoFrame) -> float:
         """Its pts in seconds; without one: a live source's arrival, else one period after the last."""
@@ -127,13 +136,12 @@ class Decoder:
         self._last_time_s = time_s
         return time_s
 
-    def _decoder_error(self, error: av.error.FFmpegError) -> SourceError:
-        """The decoder's refusal, whatever its number: even EPERM is about the stream, not the user."""
+    def _undecodable(self, what: str) -> SourceError:
         return SourceError(
             self._address,
-            f"the {self._stream.codec_context.name} decoder refuses the stream",
+            f"{what} can be decoded",
             "convert it anew, e.g. to H.264 in mp4",
-            SourceErrorCode.CODEC_UNSUPPORTED,
+            SourceErrorCode.CORRUPT,
         )
 
 
@@ -170,6 +178,17 @@ def video_stream(container: InputContainer, address: Address) -> VideoStream:
     return stream
 
 
-def _set_threads(stream: VideoStream, threads: int) -> None:
-    stream.codec_context.thread_count = threads
-    stream.codec_context.thread_type = "AUTO" if threads != 1 else "SLICE"
+def _open_codec(stream: VideoStream, threads: int, address: Address) -> None:
+    codec = stream.codec_context
+    codec.thread_count = threads
+    codec.thread_type = "AUTO" if threads != 1 else "SLICE"
+    try:
+        codec.open(strict=False)
+    except av.error.FFmpegError:
+        # Whatever number a decoder gives its refusal, even EPERM: it is about the stream, not the user.
+        raise SourceError(
+            address,
+            f"the {codec.name} decoder refuses the stream",
+            "convert it anew, e.g. to H.264 in mp4",
+            SourceErrorCode.CODEC_UNSUPPORTED,
+        ) from None

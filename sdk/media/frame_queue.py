@@ -28,9 +28,13 @@ class FrameQueue:
 
     A frame put with ``live=False`` waits for room; one with ``live=True`` never waits, and the oldest is
     dropped instead. When a frame that began a new stretch (``restarted``) is dropped, the next inherits it.
+
+    Raises: ValueError if ``capacity`` is less than one.
     """
 
     def __init__(self, capacity: int, max_staleness_s: float) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity {capacity}: a queue needs room for one frame")
         self._capacity = capacity
         self._max_staleness_s = max_staleness_s
         self._frames: deque[tuple[Frame, bool]] = deque()

@@ -212,7 +212,8 @@ def open_source(
     Times are the source's own pts. Nothing is opened before the source is entered or iterated.
 
     Raises: SourceError for an unknown scheme, a malformed address, or a missing file; ValueError for a
-    rate that is not positive. Whatever else goes wrong is raised as SourceError while iterating.
+    rate that is not positive or a queue without room. Whatever else goes wrong is raised as SourceError
+    while iterating.
     """
     picker = StepPicker(rate_hz, gap_s)
     if not isinstance(source, str | os.PathLike):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from errno import ENOSPC
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,13 @@ def test_interrupted_build_leaves_nothing(clips: ClipSet, tmp_path: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         build(clips, tmp_path, progress=interrupt)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_builders_at_once_share_one_cache(clips: ClipSet, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        caches = list(pool.map(lambda _: build(clips, tmp_path), range(2)))
+    assert caches[0].folder == caches[1].folder
+    assert list(tmp_path.iterdir()) == [caches[0].folder]
 
 
 def test_root_that_cannot_be_a_folder(clips: ClipSet, tmp_path: Path) -> None:

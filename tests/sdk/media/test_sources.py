@@ -264,6 +264,19 @@ def test_closing_ends_a_blocked_read(transport_stream: bytes) -> None:
         assert time.monotonic() - began < 1
 
 
+def test_http_file_with_a_known_length_simply_ends(tmp_path: Path) -> None:
+    content = write_video(tmp_path / "clip.mkv").read_bytes()
+    header = OK.replace(b"\r\n\r\n", b"\r\nContent-Length: %d\r\n\r\n" % len(content))
+    with serving([Answer(header + content)]) as address:
+        assert len(list(open_source(address, rate_hz=8, queue_size=1))) == 24
+
+
+def test_closing_wakes_a_waiting_consumer() -> None:
+    source = open_source("test://?size=64x48&rate=0.2", rate_hz=30)
+    threading.Timer(0.2, source.close).start()
+    assert len(list(source)) == 1
+
+
 def test_refused_password_is_not_tried_again(transport_stream: bytes) -> None:
     with serving([Answer(OK + transport_stream), Answer(UNAUTHORIZED)]) as address:
         assert code_of(address, reconnect=SOON) is SourceErrorCode.AUTH_FAILED
