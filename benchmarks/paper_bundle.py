@@ -1,0 +1,117 @@
+"""AR-Net's ``paper`` preset as a bundle without training: right in speed and memory, of no use otherwise.
+
+Weights are random; batch norms and int8 scales are set from frames of the benchmark film.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.film import RATE_HZ, benchmark_film
+from compiler.split import split
+from compiler.targets import find_target
+from models import arnet
+from models.adaptive import POLICY, AdaptiveModel, pixels
+from models.policy import RecurrentPolicy
+from models.quantization import calibrate, freeze, quantise
+from runtimes.bundle import MANIFEST, Bundle, write_bundle
+from runtimes.cache import cache_folder
+from runtimes.spec import Fusion, Steps, View
+from sdk.media.steps import decode_steps
+from sdk.media.views import ViewRenderer
+
+PRESET, CLASSES = "paper", 200
+STEP_RATE_HZ = RATE_HZ / 4
+"""Every fourth frame is a step."""
+_BATCHES, _BATCH = 3, 8
+
+
+def paper_bundle() -> Bundle:
+    """The bundle in the user's cache, built when first asked for (two minutes)."""
+    folder = cache_folder("benchmarks") / "arnet-paper.bundle"
+    return Bundle.open(folder) if (folder / MANIFEST).is_file() else build(folder)
+
+
+def build(destination: Path) -> Bundle:
+    """Build the model, quantise it and write the bundle to ``destination``."""
+    torch.manual_seed(0)
+    labels = tuple(f"class{number:03}" for number in range(CLASSES))
+    preset = arnet.PRESETS[PRESET]
+    model = arnet.build(preset, labels)
+    for network, batches in _networks(model):
+        _set_norms(network, batches)
+    model.eval()
+    target = find_target("cpu")
+    integer = {}
+    for name, (network, batches) in zip((POLICY, *model.branches), _networks(model), strict=True):
+        quantised = quantise(network, target.activations)
+        calibrate(quantised, _runs(quantised, batches))
+        integer[name] = freeze(quantised)
+    with tempfile.TemporaryDirectory(prefix="paper-bundle-") as graphs:
+        parts = split("arnet", model, integer, target, Path(graphs))
+        fields = {
+            "model": "arnet",
+            "preset": PRESET,
+            "target": target.name,
+            "labels": labels,
+            "views": tuple(model.views.values()),
+            "steps": Steps(rate_hz=STEP_RATE_HZ, clip_steps=preset.steps),
+            "fusion": Fusion(window=preset.steps),
+            "graphs": parts.graphs,
+            "variants": parts.variants,
+            "default_variant": target.precisions[0],
+        }
+        return write_bundle(destination, graphs, fields)
+
+
+def _networks(model: AdaptiveModel) -> list[tuple[nn.Module, list[Tensor]]]:
+    """The policy and every branch, each with batches (N, 3, S, S) of its view."""
+    views = [model.views[model.policy_view], *(model.branch_view(name) for name in model.branches)]
+    networks = [model.policy, *model.branches.values()]
+    return [(network, _batches(view)) for network, view in zip(networks, views, strict=True)]
+
+
+def _batches(view: View) -> list[Tensor]:
+    renderer = ViewRenderer(view)
+    steps = decode_steps(benchmark_film(10), STEP_RATE_HZ, _BATCHES * _BATCH)
+    frames = torch.cat([torch.from_numpy(renderer.render(frame)) for frame in steps])
+    return list(pixels(frames, view).split(_BATCH))
+
+
+def _set_norms(network: nn.Module, batches: list[Tensor]) -> None:
+    """Give every batch norm the mean statistics of the batches: random nets overflow without."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None
+    network.train()
+    with torch.no_grad():
+        for _ in _runs(network, batches):
+            pass
+
+
+def _runs(network: nn.Module, batches: list[Tensor]) -> Iterator[None]:
+    for batch in batches:
+        if isinstance(network, RecurrentPolicy):
+            network.advance(network.embed(batch), network.initial_state(len(batch)))
+        else:
+            network(batch)
+        yield
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("destination", type=Path, nargs="?", help="a new folder; the user's cache if left out")
+    destination = parser.parse_args().destination
+    bundle = build(destination) if destination else paper_bundle()
+    print(bundle.location)
+
+
+if __name__ == "__main__":
+    main()

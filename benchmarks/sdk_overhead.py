@@ -1,0 +1,159 @@
+"""What the SDK adds to decoding, resizing and graph runs: the same film by the SDK and by bare libraries.
+
+The bare loop repeats the SDK's choices with PyAV, swscale and ONNX Runtime and nothing else; its processor
+time in those three is what the SDK's whole processor time is compared with. Passes alternate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import onnxruntime as ort
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from benchmarks.film import benchmark_film
+from benchmarks.paper_bundle import paper_bundle
+from benchmarks.record import shown, spread, write
+from runtimes.bundle import Bundle
+from sdk import Recognition, StreamRecognizer
+
+VARIANT, SEED, SECONDS, EVERY = "int8", 0, 8, 4
+
+
+class BareLoop:
+    """PyAV, swscale and ONNX Runtime, called in the order that given choices call for."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        variant = bundle.variant(VARIANT)
+        self._options = {option.name: option for option in variant.action_space.options}
+        self._policy = variant.policy
+        self._scalers = {view.name: (view.size, VideoReformatter()) for view in bundle.manifest.views}
+        names = {option.graph for option in self._options.values() if option.graph}
+        self._sessions = {
+            name: _session(bundle.path(bundle.manifest.graph(name).file))
+            for name in {*names, variant.policy.graph}
+        }
+
+    def take(self, path: Path, choices: list[str]) -> float:
+        """ms of processor time spent in the libraries for the whole film."""
+        zeros = {name: np.zeros(shape, np.float32) for name, shape in self._policy.state.items()}
+        state, spent, steps = zeros, 0.0, iter(choices)
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            pictures = container.decode(stream)
+            number = 0
+            while True:
+                began = time.thread_time()
+                image = next(pictures, None)
+                spent += time.thread_time() - began
+                if image is None:
+                    return spent * 1e3
+                if number % EVERY == 0:
+                    choice = next(steps)
+                    began = time.thread_time()
+                    state = self._step(image, choice, state)
+                    spent += time.thread_time() - began
+                number += 1
+
+    def _step(self, image: av.VideoFrame, choice: str, state: dict[str, Any]) -> dict[str, Any]:
+        if choice == "held":
+            return state
+        frame = self._render(image, self._policy.view)
+        _, _, h, c = self._sessions[self._policy.graph].run(
+            ["scores", "logits", "next_h", "next_c"], {"frame": frame, **state}
+        )
+        option = self._options[choice]
+        if option.graph and option.view and option.graph != self._policy.graph:
+            self._sessions[option.graph].run(["logits"], {"frame": self._render(image, option.view)})
+        return {"h": h, "c": c}
+
+    def _render(self, image: av.VideoFrame, view: str) -> NDArray[np.uint8]:
+        size, scaler = self._scalers[view]
+        width = round(image.width * size / image.height)
+        small = scaler.reformat(
+            image, width=width, height=size, format="rgb24", interpolation=Interpolation.AREA, threads=1
+        )
+        left = (width - size) // 2
+        return np.ascontiguousarray(small.to_ndarray()[None, :, left : left + size], np.uint8)
+
+
+def _session(path: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def measure(rounds: int) -> dict[str, Any]:
+    """The SDK's processor time against the libraries' own, and its Python time in a step by choice."""
+    bundle, path = paper_bundle(), benchmark_film(SECONDS)
+    bare = BareLoop(bundle)
+    libraries, passes = [], defaultdict[str, list[float]](list)
+    post: dict[str, list[float]] = defaultdict(list)
+    with StreamRecognizer(bundle, "cpu", variant=VARIANT, random_seed=SEED, threads=1) as recognizer:
+        ways = {
+            "recognize": lambda: list(recognizer.recognize(path).recognitions),
+            "stream": lambda: list(recognizer.stream(path)),
+        }
+        choices = [result.choice for result in ways["recognize"]()]
+        bare.take(path, choices)
+        for _ in range(rounds):
+            libraries.append(bare.take(path, choices))
+            for name, way in ways.items():
+                spent, results = _cpu_ms(way)
+                passes[name].append(spent)
+                _sort_by_choice(results, post)
+    steps = len(choices)
+    return {
+        "steps_per_pass": steps,
+        "rounds": rounds,
+        "libraries_ms_per_step": spread(np.array(libraries) / steps),
+        "sdk": {name: _compared(np.array(spent), np.array(libraries), steps) for name, spent in passes.items()},
+        "python_ms_in_a_step": {choice: spread(spent, 4) for choice, spent in sorted(post.items())},
+    }
+
+
+def _cpu_ms(way: Any) -> tuple[float, list[Recognition]]:
+    began = time.process_time()
+    results = way()
+    return (time.process_time() - began) * 1e3, results
+
+
+def _sort_by_choice(results: list[Recognition], post: dict[str, list[float]]) -> None:
+    for result in results:
+        post[result.choice].append(result.latency_ms.post)
+        post["any"].append(result.latency_ms.post)
+
+
+def _compared(
+    sdk: NDArray[np.float64], libraries: NDArray[np.float64], steps: int
+) -> dict[str, dict[str, float]]:
+    return {
+        "ms_per_step": spread(sdk / steps),
+        "added_ms_per_step": spread((sdk - libraries) / steps),
+        "added_percent": spread((sdk / libraries - 1) * 100, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=25)
+    measured = measure(parser.parse_args().rounds)
+    print("libraries, ms a step:", shown(measured["libraries_ms_per_step"]))
+    for way, row in measured["sdk"].items():
+        print(f"{way}:", *(f"{key} {shown(value)}" for key, value in row.items()), sep="  ")
+    for choice, value in measured["python_ms_in_a_step"].items():
+        print("python ms,", choice, shown(value))
+    print(write("sdk_overhead", measured))
+
+
+if __name__ == "__main__":
+    main()
