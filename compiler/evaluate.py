@@ -50,7 +50,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a rollout: the chosen option's name (None where held) and the fused scores (C,) after it."""
+    """One step of a rollout: the chosen option (None where held) and the fused scores (C,) after it."""
 
     choice: str | None
     scores: NDArray[np.float64]

@@ -49,7 +49,7 @@ class Task(LightningModule):
         return [p for p in self.parameters() if p.requires_grad]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The stage's optimiser; the rate drops at its milestones, or follows half a cosine, per batch."""
+        """The stage's optimiser; the rate drops at its milestones, or rises and falls once."""
         stage = self.stage
         parameters, decay = self.trained_parameters(), stage.weight_decay
         optimizer: torch.optim.Optimizer = (
@@ -57,13 +57,13 @@ class Task(LightningModule):
             if stage.adam
             else torch.optim.SGD(parameters, stage.lr, momentum=0.9, weight_decay=decay)
         )
-        total = int(self.trainer.estimated_stepping_batches)
+        total = max(int(self.trainer.estimated_stepping_batches), 1)
         schedule: torch.optim.lr_scheduler.LRScheduler
         if stage.milestones:
             milestones = [round(fraction * total) for fraction in stage.milestones]
             schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones)
         else:
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(total, 1))
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, stage.lr, total, cycle_momentum=False)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def report(self, loss: Tensor, logits: Tensor, targets: Tensor, *, train: bool) -> None:
@@ -201,7 +201,7 @@ class RolloutTask(Task):
         *,
         decided: bool = False,
     ) -> None:
-        """``parameters``: the modules that train. ``decided``: choices are argmax, and only what they name runs."""
+        """``parameters``: the modules that train. ``decided``: choices are argmax; only what they name runs."""
         super().__init__(model, stage, len(model.labels))
         self.model = model
         self.loss = loss

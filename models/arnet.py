@@ -44,10 +44,10 @@ class Preset:
 
 
 _TINY = Recipe(
-    branches=Stage(epochs=6, lr=0.05, batch=16, frames=3),
-    joint=Stage(epochs=100, lr=0.002, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
-    finetune=Stage(epochs=1, lr=0.002, batch=8),
-    qat=Stage(epochs=1, lr=0.001, batch=16, frames=2),
+    branches=Stage(epochs=12, lr=3e-3, batch=8, frames=4, adam=True, weight_decay=0.01),
+    joint=Stage(epochs=100, lr=2e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
+    finetune=Stage(epochs=1, lr=3e-4, batch=8, adam=True, weight_decay=0.01),
+    qat=Stage(epochs=1, lr=1e-4, batch=8, frames=2, adam=True),
     holdout=0.25,
     flip=False,
 )
@@ -83,7 +83,7 @@ _PAPER = Recipe(
 
 PRESETS = {
     "tiny": Preset(
-        branches={224: "resnet10-w32", 168: "resnet10-w24", 112: "resnet10-w16"},
+        branches={224: "resnet10-w24", 168: "resnet10-w16", 112: "resnet10-w16"},
         policy="resnet10-w16",
         policy_size=84,
         hidden=64,

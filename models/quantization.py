@@ -8,22 +8,27 @@ order of siblings: a runtime fuses a layer only if its input, weights, bias and 
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from brevitas import nn as qnn
-from brevitas.graph.calibrate import calibration_mode
-from brevitas.quant import (
-    Int8ActPerTensorFloat,
-    Int8WeightPerChannelFloat,
-    ShiftedUint8ActPerTensorFloat,
-    Uint8ActPerTensorFloat,
-)
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.backbones.blocks import Add, Boundary
+
+with warnings.catch_warnings():
+    # On import it complains of an optional package that nothing here uses.
+    warnings.filterwarnings("ignore", message="fast_hadamard_transform")
+    from brevitas import nn as qnn
+    from brevitas.graph.calibrate import calibration_mode
+    from brevitas.quant import (
+        Int8ActPerTensorFloat,
+        Int8WeightPerChannelFloat,
+        ShiftedUint8ActPerTensorFloat,
+        Uint8ActPerTensorFloat,
+    )
 
 ActivationFormat = Literal["uint8", "int8"]
 """uint8: asymmetric, what x86 and ARM kernels fuse. int8: symmetric, what TensorRT takes."""

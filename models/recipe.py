@@ -14,7 +14,7 @@ class Stage:
     ``frozen_norms``: batch norms keep the statistics they came with, as small data sets need.
     ``frozen_branches``: only the policy's recurrent part and heads train, on features and branch logits
     computed once. ``milestones``: fractions of the epochs at which the learning rate drops tenfold;
-    without them it follows half a cosine.
+    without them it rises and falls once over the stage (one cycle).
     """
 
     epochs: int

@@ -15,5 +15,4 @@ BACKBONES: dict[str, Callable[[int], Backbone]] = {
     "resnet50": resnet50,
     "resnet10-w16": lambda classes: resnet_small(classes, 16),
     "resnet10-w24": lambda classes: resnet_small(classes, 24),
-    "resnet10-w32": lambda classes: resnet_small(classes, 32),
 }

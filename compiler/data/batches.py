@@ -48,7 +48,7 @@ class DrawnFrames(Dataset[tuple[Tensor, int]]):
 
 
 class ClipBatch(TypedDict):
-    """Clips step by step: ``views`` by name uint8 (B, T, S, S, 3), ``present`` bool (B, T), ``label`` (B,)."""
+    """Clips step by step: ``views`` by name uint8 (B, T, S, S, 3), ``present`` (B, T), ``label`` (B,)."""
 
     views: dict[str, Tensor]
     present: Tensor

@@ -18,7 +18,7 @@ Random = np.random.Generator
 
 _NOISE_LEVELS = 1.5
 _LONG_STRETCH = RATE_HZ
-_TEXTURE_LEVELS, _MASKER_LEVELS = 16.0, 24.0
+_TEXTURE_LEVELS, _MASKER_LEVELS = 40.0, 32.0
 _MASKER_CUTOFF = 0.2
 
 # Cycles per pixel across x and y. Averaging over the 2.9 px that become one at 84 px (2.1 px at 112 px)
@@ -70,7 +70,7 @@ def _still_end(rng: Random, length: int) -> NDArray[np.bool_]:
 def draw_frames(rng: Random, label: str, timeline: Timeline) -> Iterator[NDArray[np.uint8]]:
     """The frames of one clip: uint8 (240, 320, 3) RGB. ``label`` is a shape, a texture, or neither."""
     background = _background(rng)
-    draw = _painter(rng, label, background)
+    draw = _painter(rng, label)
     radius = float(rng.uniform(60, 70) if label in _WAVES else rng.uniform(42, 64))
     position, velocity = _start(rng, radius)
     frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -88,8 +88,8 @@ def draw_frames(rng: Random, label: str, timeline: Timeline) -> Iterator[NDArray
 
 
 def _background(rng: Random) -> Pixels:
-    """A smooth gradient between four random corner colours."""
-    corners = rng.uniform(40, 170, (2, 2, 3))
+    """A smooth gradient between four random, rather dark corner colours."""
+    corners = rng.uniform(40, 110, (2, 2, 1)) + rng.uniform(-15, 15, (2, 2, 3))
     across = np.linspace(0, 1, WIDTH)[None, :, None]
     down = np.linspace(0, 1, HEIGHT)[:, None, None]
     top = corners[0, 0] * (1 - across) + corners[0, 1] * across
@@ -127,12 +127,12 @@ def _bounced(place: float, speed: float, low: float, high: float) -> tuple[float
     return place, speed
 
 
-def _painter(rng: Random, label: str, background: Pixels) -> Painter:
+def _painter(rng: Random, label: str) -> Painter:
     """Paints the object of ``label`` into a picture, in place."""
     if label in _WAVES:
         return _texture_painter(rng, label)
     cover = _COVERS.get(label)
-    colour = _contrasting(rng, float(background.mean()))
+    colour = _bright(rng)
     angle = rng.uniform(-0.35, 0.35)
 
     def paint(picture: Pixels, centre: Point, radius: float) -> None:
@@ -174,12 +174,9 @@ def _blend(part: Pixels, cover: Pixels, colour: NDArray[np.floating]) -> None:
     part += cover[..., None] * (np.asarray(colour, np.float32) - part)
 
 
-def _contrasting(rng: Random, grey: float) -> Pixels:
-    """A random colour whose brightness is well apart from ``grey``."""
-    while True:
-        colour = rng.uniform(0, 255, 3)
-        if abs(colour.mean() - grey) > 60:
-            return np.asarray(colour, np.float32)
+def _bright(rng: Random) -> Pixels:
+    """A random colour that stands out from every background."""
+    return np.asarray(rng.uniform(150, 255, 3), np.float32)
 
 
 def _disc(x: Pixels, y: Pixels, radius: float) -> Pixels:
