@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -75,8 +74,8 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(path, "no such file", "check the path given to --init") from None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = f"not a state dict ({error})"
+    except Exception as error:  # bytes that are no pickle make the reader raise anything
+        reason = f"not a state dict ({type(error).__name__})"
         raise WeightsError(path, reason, "save it with torch.save(state_dict)") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
@@ -89,18 +88,20 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
 def _folded_mobilenetv2(network: Backbone, path: Path) -> dict[str, Tensor]:
     """Arrays ``w0, b0, w1, b1 ...`` in layer order, batch norms folded: each norm becomes a bias only."""
     try:
-        arrays = np.load(path, allow_pickle=False)
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: torch.from_numpy(stored[name]) for name in stored.files}
     except FileNotFoundError:
         raise WeightsError(path, "no such file", "check the path given to --init") from None
-    except (OSError, ValueError) as error:
-        raise WeightsError(path, f"not an .npz of arrays ({error})", "give w0, b0, w1, b1 ...") from None
+    except Exception as error:  # bytes that are no archive make the reader raise anything
+        reason = f"not an .npz of arrays ({type(error).__name__})"
+        raise WeightsError(path, reason, "give w0, b0, w1, b1 ...") from None
     state: dict[str, Tensor] = {}
     pairs = conv_bn_names(network)
-    if len(pairs) + 1 != sum(name.startswith("w") for name in arrays.files):
+    if set(arrays) != {f"{kind}{i}" for kind in "wb" for i in range(len(pairs) + 1)}:
         raise WeightsError(path, "its layer count is not this network's", "give a folded MobileNetV2 1.0")
     for i, (conv, norm) in enumerate(pairs):
-        bias = torch.from_numpy(arrays[f"b{i}"])
-        state[f"{conv}.weight"] = torch.from_numpy(arrays[f"w{i}"])
+        bias = arrays[f"b{i}"]
+        state[f"{conv}.weight"] = arrays[f"w{i}"]
         # eps makes the variance 1 exactly: gamma 1, beta b, mean 0, var 1 - eps.
         state[f"{norm}.weight"], state[f"{norm}.bias"] = torch.ones_like(bias), bias
         state[f"{norm}.running_mean"] = torch.zeros_like(bias)
