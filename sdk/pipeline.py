@@ -21,6 +21,9 @@ class Pipeline:
     Opens the graphs that its chooser may run, so that no step waits for one. Use it from one thread.
     """
 
+    _scores: NDArray[np.float64] | None
+    _best: tuple[tuple[str, float], ...]
+
     def __init__(
         self, manifest: Manifest, variant: Variant, engine: Engine, chooser: Chooser, top: int
     ) -> None:
@@ -36,6 +39,7 @@ class Pipeline:
         self._zeros = {
             name: np.zeros(shape, inputs[name].dtype) for name, shape in variant.policy.state.items()
         }
+        self._carried = {name: f"next_{name}" for name in self._zeros}
         self._scheduler = Scheduler(chooser)
         self._fusion = Fusion(manifest.fusion.window)
         self.reset()
@@ -58,7 +62,9 @@ class Pipeline:
             logits = self._run(options, step)
         scores = self._fusion.update(logits)
         assert scores is not None, "the scheduler offers no skip before the first output"
-        top = self._best(scores)
+        if scores is not self._scores:
+            self._scores, self._best = scores, self._ranked(scores)
+        top = self._best
         self._step += 1
         return Recognition(
             time_s=frame.time_s,
@@ -74,6 +80,7 @@ class Pipeline:
 
     def _forget(self) -> None:
         self._state = self._zeros
+        self._scores = None
         self._scheduler.reset()
         self._fusion.reset()
 
@@ -85,9 +92,9 @@ class Pipeline:
         began = time.perf_counter()
         outputs = self._graphs[self._policy.graph](frame=pixels, **self._state)
         step.policy_ms = (time.perf_counter() - began) * 1e3
-        self._state = {name: outputs[f"next_{name}"] for name in self._zeros}
+        self._state = {name: outputs[after] for name, after in self._carried.items()}
         step.policy_outputs = outputs
-        return self._scheduler.decide(np.asarray(outputs["scores"][0], np.float32))
+        return self._scheduler.decide(outputs["scores"][0])
 
     def _run(self, options: tuple[Option, ...], step: _Step) -> Floats | None:
         """Mean logits (classes,) of the chosen branches; None if all were skips."""
@@ -98,18 +105,22 @@ class Pipeline:
 
     def _logits(self, option: Option, step: _Step) -> Floats:
         if option.graph == self._policy.graph:
-            return np.asarray(step.policy_outputs["logits"][0], np.float32)
+            return step.policy_outputs["logits"][0]
         assert option.graph is not None and option.view is not None, "a branch has both"
         pixels = step.render(self._renderers[option.view])
         began = time.perf_counter()
         outputs = self._graphs[option.graph](frame=pixels)
         step.branch_ms += (time.perf_counter() - began) * 1e3
-        return np.asarray(outputs["logits"][0], np.float32)
+        return outputs["logits"][0]
 
-    def _best(self, scores: NDArray[np.float64]) -> tuple[tuple[str, float], ...]:
+    def _ranked(self, scores: NDArray[np.float64]) -> tuple[tuple[str, float], ...]:
         """The best labels with their scores, best first; ties go to the earlier label."""
-        order = np.argsort(-scores, kind="stable")[: self._top]
-        return tuple((self._labels[index], float(scores[index])) for index in order)
+        left, best = scores.copy(), []
+        for _ in range(self._top):
+            index = int(left.argmax())
+            best.append((self._labels[index], float(left[index])))
+            left[index] = -1.0
+        return tuple(best)
 
 
 class _Step:

@@ -5,6 +5,7 @@ Plain numpy, used both on the device and by the compiler's evaluation, so that b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -51,17 +52,39 @@ def choose(
     scores: (n,) over all options, group after group; costs_ms: (n,) ms; price: score per ms. Ties go to the
     cheaper option, then to the earlier. Without ``allow_skip`` no skip is on offer.
     """
-    values = np.asarray(scores, np.float64).tolist()
-    costs = np.asarray(costs_ms, np.float64).tolist()
-    chosen, first = [], 0
+    return _choose(scores, _cheapest_first(space, costs_ms), price, allow_skip)
+
+
+Priced = tuple[int, float, Option]
+"""An option with its place among the scores, and its cost (ms)."""
+
+
+def _cheapest_first(space: ActionSpace, costs_ms: Floats) -> list[tuple[list[Priced], list[Priced]]]:
+    """Each group's options by cost, then by place: all of them, and those that are no skip."""
+    priced = list(zip(range(len(costs_ms)), costs_ms.tolist(), space.options, strict=True))
+    orders, first = [], 0
     for group in space.groups:
-        ranked = (
-            (values[first + i] - price * costs[first + i], -costs[first + i], -i)
-            for i, option in enumerate(group.options)
-            if allow_skip or not option.skip
-        )
-        chosen.append(group.options[-max(ranked)[2]])
+        order = sorted(priced[first : first + len(group.options)], key=lambda entry: entry[1])
+        orders.append((order, [entry for entry in order if not entry[2].skip]))
         first += len(group.options)
+    return orders
+
+
+def _choose(
+    scores: Floats, orders: list[tuple[list[Priced], list[Priced]]], price: float, allow_skip: bool
+) -> tuple[Option, ...]:
+    # Plain floats: after a branch has run nothing is left in the processor's caches, and each numpy call
+    # is slower than all of this.
+    values = scores.tolist()
+    chosen = []
+    for order, branches in orders:
+        best, most = None, -math.inf
+        for place, cost, option in order if allow_skip else branches:
+            value = values[place] - price * cost
+            if best is None or value > most:
+                best, most = option, value
+        assert best is not None, "a group has a branch"
+        chosen.append(best)
     return tuple(chosen)
 
 
@@ -90,8 +113,7 @@ class LearntChoice:
     runs_policy = True
 
     def __init__(self, space: ActionSpace, costs_ms: Floats, price: float = 0.0) -> None:
-        self._space = space
-        self._costs_ms = costs_ms
+        self._orders = _cheapest_first(space, costs_ms)
         self.options = space.options
         self.price = price
 
@@ -99,7 +121,7 @@ class LearntChoice:
         """The largest ``score - price * cost`` of each group."""
         if scores is None:
             raise ValueError("the learnt choice needs the policy's scores")
-        options = choose(scores, self._space, self._costs_ms, self.price, allow_skip)
+        options = _choose(scores, self._orders, self.price, allow_skip)
         return Decision(options, _held(options))
 
     def reset(self) -> None:
@@ -204,7 +226,7 @@ class Fusion:
     """
 
     _logits: NDArray[np.float64] | None
-    _filled: NDArray[np.bool_]
+    _filled: list[bool]
     _scores: NDArray[np.float64] | None
     _step: int
 
@@ -213,28 +235,36 @@ class Fusion:
         self.reset()
 
     def update(self, logits: Floats | None) -> NDArray[np.float64] | None:
-        """Take one step's ``logits`` (classes,), None for no output; scores (classes,), None before any."""
+        """Take one step's ``logits`` (classes,), None for no output; scores (classes,), None before any.
+
+        The same array comes back as long as the scores stand.
+        """
         if self._logits is None:
             if logits is None:
                 return None
             self._logits = np.zeros((self._window, len(logits)))
         slot = self._step % self._window
         self._step += 1
+        if logits is None and not self._filled[slot]:
+            return self._scores
         self._logits[slot] = 0.0 if logits is None else logits
         self._filled[slot] = logits is not None
-        filled = int(np.count_nonzero(self._filled))
+        filled = sum(self._filled)
         if filled:
-            self._scores = _softmax(self._logits.sum(axis=0) / filled)
+            self._scores = _softmax(np.add.reduce(self._logits, axis=0) / filled)
         return self._scores
 
     def reset(self) -> None:
         """Begin a new stream."""
         self._logits = None
-        self._filled = np.zeros(self._window, bool)
+        self._filled = [False] * self._window
         self._scores = None
         self._step = 0
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    powers = np.exp(logits - logits.max())
-    return np.asarray(powers / powers.sum())
+    # Ufuncs called as such: the array methods take a detour through Python, at every step of a stream.
+    powers = logits - np.maximum.reduce(logits)
+    np.exp(powers, out=powers)
+    powers /= np.add.reduce(powers)
+    return powers

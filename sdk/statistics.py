@@ -19,6 +19,8 @@ _LOWEST_MS = 1e-3
 _HIGHEST_MS = 1e5
 _GROWTH = 1.04
 """Each bucket reaches 4 % further than the last: its geometric middle is within 2 % of all it holds."""
+_PER_E = 1 / math.log(_GROWTH)
+"""Buckets in which a duration grows e-fold."""
 _BUCKETS = math.ceil(math.log(_HIGHEST_MS / _LOWEST_MS, _GROWTH))
 _RATE_WINDOW = 128
 
@@ -43,7 +45,7 @@ class LatencyHistogram:
     def add(self, milliseconds: float) -> None:
         """Count one duration; those out of range count as the nearest that is in range."""
         inside = min(max(milliseconds, _LOWEST_MS), _HIGHEST_MS)
-        bucket = int(math.log(inside / _LOWEST_MS) / math.log(_GROWTH))
+        bucket = int(math.log(inside / _LOWEST_MS) * _PER_E)
         self._counts[min(bucket, _BUCKETS - 1)] += 1
         self._total += 1
 

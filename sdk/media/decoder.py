@@ -127,12 +127,12 @@ class Decoder:
 
     def _time_s(self, image: av.VideoFrame) -> float:
         """Its pts in seconds; without one: a live source's arrival, else one period after the last."""
-        if image.pts is not None and image.time_base:
-            time_s = float(image.pts * image.time_base)
-        elif self.live:
-            time_s = time.monotonic() - self._opened_s
-        else:
-            time_s = 0.0 if self._last_time_s is None else self._last_time_s + self._period_s
+        time_s = image.time
+        if time_s is None:
+            if self.live:
+                time_s = time.monotonic() - self._opened_s
+            else:
+                time_s = 0.0 if self._last_time_s is None else self._last_time_s + self._period_s
         self._last_time_s = time_s
         return time_s
 
