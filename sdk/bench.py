@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtimes.bundle import Bundle
 from runtimes.device import device_name, process_memory_mb
@@ -24,6 +24,8 @@ from sdk.scheduler import FixedChoice, LearntChoice, option_costs
 from sdk.statistics import Statistics, StatisticsSnapshot
 
 DEFAULT_SOURCE = "test://?size=1280x720&rate=30&duration=10&live=0"
+_ROUNDS = 10
+"""Rounds over all graphs and views: what else the machine does meanwhile then hits all of them alike."""
 _WARM_UP_RUNS = 3
 
 
@@ -120,44 +122,42 @@ def measure_costs(engine: Engine, manifest: Manifest, frame: Frame, runs: int = 
 
     Raises: EngineError.
     """
-    rows: dict[str, GraphCost] = {}
-    graphs = []
-    for graph, view in _graphs_on_views(manifest):
-        row = measure_graph(engine, manifest.graph(graph), manifest.view(view), runs)
-        # Weights come in with the first run: on its later views a graph still holds what it held before.
-        held = [known.memory_mb for known in (rows.get(graph), row) if known and known.memory_mb is not None]
-        rows[graph] = row.model_copy(update={"memory_mb": max(held, default=None)})
-        graphs.append(rows[graph])
+    pairs = _graphs_on_views(manifest)
+    calls: list[Callable[[], object]] = []
+    memory: dict[str, float | None] = {}
+    for graph, view in pairs:
+        inputs = _inputs(manifest.graph(graph), manifest.view(view))
+        before = process_memory_mb()
+        runner = engine.graph(graph)
+        calls.append(partial(runner, **inputs))
+        for _ in range(_WARM_UP_RUNS):
+            runner(**inputs)
+        memory[graph] = _held_mb(engine, graph, before, memory.get(graph))
+    renderers = [ViewRenderer(view) for view in manifest.views]
+    calls += [partial(renderer.render, frame) for renderer in renderers]
+    measured = [_p50_p95(spent) for spent in _timed_in_turns(calls, runs)]
     return CostTable(
         device=device_name(),
         providers=(engine.provider,),
         threads=engine.threads,
-        graphs=tuple(graphs),
-        views=tuple(measure_view(view, frame, runs) for view in manifest.views),
+        graphs=tuple(
+            GraphCost(graph=graph, view=view, p50_ms=p50, p95_ms=p95, memory_mb=memory[graph])
+            for (graph, view), (p50, p95) in zip(pairs, measured, strict=False)
+        ),
+        views=tuple(
+            ViewCost(view=view.name, p50_ms=p50, p95_ms=p95)
+            for view, (p50, p95) in zip(manifest.views, measured[len(pairs) :], strict=True)
+        ),
     )
 
 
-def measure_graph(engine: Engine, graph: Graph, view: View, runs: int = 50) -> GraphCost:
-    """Wall time of one run of ``graph`` on noise of the view's size, and the memory it holds (MB).
-
-    Raises: EngineError.
-    """
-    before = process_memory_mb()
-    runner = engine.graph(graph.name)
-    inputs = _inputs(graph, view)
-    spent = _timed(lambda: runner(**inputs), runs)
+def _held_mb(engine: Engine, graph: str, before: float | None, known: float | None) -> float | None:
+    """Memory (MB) that a graph holds once it has run, whichever view it was opened for."""
+    opened = next(entry.opened_mb for entry in engine.declared if entry.graph == graph)
     after = process_memory_mb()
-    opened = next(entry.opened_mb for entry in engine.declared if entry.graph == graph.name)
-    memory = None if before is None or after is None or opened is None else max(after - before, opened)
-    p50, p95 = _p50_p95(spent)
-    return GraphCost(graph=graph.name, view=view.name, p50_ms=p50, p95_ms=p95, memory_mb=memory)
-
-
-def measure_view(view: View, frame: Frame, runs: int = 50) -> ViewCost:
-    """Wall time of rendering ``view`` from the decoded ``frame``."""
-    renderer = ViewRenderer(view)
-    p50, p95 = _p50_p95(_timed(lambda: renderer.render(frame), runs))
-    return ViewCost(view=view.name, p50_ms=p50, p95_ms=p95)
+    if before is None or after is None or opened is None:
+        return None
+    return max(after - before, opened, known or 0.0)
 
 
 def _graphs_on_views(manifest: Manifest) -> list[tuple[str, str]]:
@@ -214,18 +214,24 @@ def _inputs(graph: Graph, view: View) -> dict[str, Array]:
     return inputs | {"frame": noise}
 
 
-def _timed(run: Callable[[], object], runs: int) -> NDArray[np.float64]:
-    """Wall time of each of ``runs`` runs in ms, (runs,), after some to warm up."""
-    for _ in range(_WARM_UP_RUNS):
-        run()
-    spent = np.empty(runs)
-    for index in range(runs):
-        began = time.perf_counter()
-        run()
-        spent[index] = (time.perf_counter() - began) * 1e3
+def _timed_in_turns(calls: Sequence[Callable[[], object]], runs: int) -> list[list[float]]:
+    """Wall times of ``runs`` runs of each call in ms, taken in rounds over all of them.
+
+    Each turn begins with one run that is not counted: the call before left its own data in the caches.
+    """
+    spent: list[list[float]] = [[] for _ in calls]
+    for number in range(_ROUNDS):
+        share = runs * (number + 1) // _ROUNDS - runs * number // _ROUNDS
+        for call, times in zip(calls, spent, strict=True):
+            if share:
+                call()
+            for _ in range(share):
+                began = time.perf_counter()
+                call()
+                times.append((time.perf_counter() - began) * 1e3)
     return spent
 
 
-def _p50_p95(spent: NDArray[np.float64]) -> tuple[float, float]:
+def _p50_p95(spent: Sequence[float]) -> tuple[float, float]:
     p50, p95 = np.percentile(spent, [50, 95])
     return float(p50), float(p95)
