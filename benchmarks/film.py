@@ -34,7 +34,8 @@ def _encode(path: Path, frames: int) -> None:
         stream = container.add_stream("libx264", rate=RATE_HZ, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for number in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(_picture(texture, number), format="rgb24")))
+            picture = av.VideoFrame.from_ndarray(_picture(texture, number), format="rgb24")
+            container.mux(stream.encode(picture))
         container.mux(stream.encode())
 
 

@@ -23,7 +23,7 @@ _RUNS = 3
 
 
 def measure(rounds: int) -> dict[str, Any]:
-    """ms of processor time by network, and the ratio of the two precisions round by round."""
+    """Processor time (ms) by network, and the ratio of the two precisions round by round."""
     bundle = paper_bundle()
     random = np.random.default_rng(0)
     with open_engine(bundle, "cpu", threads=1) as engine:

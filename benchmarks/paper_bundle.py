@@ -81,7 +81,7 @@ def _batches(view: View) -> list[Tensor]:
     renderer = ViewRenderer(view)
     steps = decode_steps(benchmark_film(10), STEP_RATE_HZ, _BATCHES * _BATCH)
     frames = torch.cat([torch.from_numpy(renderer.render(frame)) for frame in steps])
-    return list(pixels(frames, view).split(_BATCH))
+    return list(torch.split(pixels(frames, view), _BATCH))
 
 
 def _set_norms(network: nn.Module, batches: list[Tensor]) -> None:
@@ -107,7 +107,9 @@ def _runs(network: nn.Module, batches: list[Tensor]) -> Iterator[None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("destination", type=Path, nargs="?", help="a new folder; the user's cache if left out")
+    parser.add_argument(
+        "destination", type=Path, nargs="?", help="a new folder; the user's cache if left out"
+    )
     destination = parser.parse_args().destination
     bundle = build(destination) if destination else paper_bundle()
     print(bundle.location)

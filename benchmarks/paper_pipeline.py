@@ -17,41 +17,16 @@ import numpy as np
 from benchmarks.film import HEIGHT, WIDTH, benchmark_film
 from benchmarks.paper_bundle import STEP_RATE_HZ, paper_bundle
 from benchmarks.record import shown, spread, write
+from benchmarks.scripted import TWENTY_STEPS, ScriptedChoice
 from runtimes.bundle import Bundle
 from runtimes.engine import Engine, open_engine
-from runtimes.spec import Option, Variant
+from runtimes.spec import Variant
 from sdk.media.sources import open_source
 from sdk.pipeline import Pipeline
-from sdk.scheduler import Chooser, Decision, FixedChoice, Floats
+from sdk.scheduler import Chooser, FixedChoice
 from sdk.statistics import Statistics
 
 SECONDS = 8
-TWENTY_STEPS = {"rgb224": 4, "rgb168": 3, "rgb112": 5, "rgb84": 2, "skip1": 6}
-
-
-class ScriptedChoice:
-    """Options in fixed proportions, in an order drawn once; the policy runs, and is not heeded."""
-
-    runs_policy = True
-
-    def __init__(self, variant: Variant, counts: dict[str, int]) -> None:
-        named = {option.name: option for option in variant.action_space.options}
-        self.options: tuple[Option, ...] = tuple(named[name] for name in counts)
-        names = np.repeat(list(counts), list(counts.values()))
-        np.random.default_rng(0).shuffle(names)
-        first = next(i for i, name in enumerate(names) if not named[name].skip)
-        self._script = [named[name] for name in np.roll(names, -first)]
-        self.reset()
-
-    def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
-        """The next of the script."""
-        option = self._script[self._step % len(self._script)]
-        self._step += 1
-        return Decision((option,), max(option.skip - 1, 0))
-
-    def reset(self) -> None:
-        """Begin the script anew."""
-        self._step = 0
 
 
 @dataclass

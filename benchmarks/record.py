@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runtimes.device import device_name
 
@@ -20,7 +21,7 @@ _VERSIONED = ("adaptive-video", "av", "numpy", "onnxruntime", "torch")
 _RESULTS = Path(__file__).parent / "results"
 
 
-def spread(values: Sequence[float], digits: int = 3) -> dict[str, float]:
+def spread(values: Sequence[float] | NDArray[np.float64], digits: int = 3) -> dict[str, float]:
     """Median and quartiles, and of how many values."""
     low, median, high = np.percentile(values, [25, 50, 75])
     rounded = {"median": round(median, digits), "q25": round(low, digits), "q75": round(high, digits)}

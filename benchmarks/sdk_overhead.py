@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,19 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from benchmarks.film import benchmark_film
-from benchmarks.paper_bundle import paper_bundle
+from benchmarks.paper_bundle import STEP_RATE_HZ, paper_bundle
 from benchmarks.record import shown, spread, write
+from benchmarks.scripted import TWENTY_STEPS, ScriptedChoice
 from runtimes.bundle import Bundle
-from sdk import Recognition, StreamRecognizer
+from runtimes.engine import open_engine
+from sdk.media.frames import Frame
+from sdk.media.sources import open_source
+from sdk.media.steps import decode_steps
+from sdk.pipeline import Pipeline
+from sdk.results import Recognition
+from sdk.statistics import Statistics
 
-VARIANT, SEED, SECONDS, EVERY = "int8", 0, 8, 4
+VARIANT, SECONDS, EVERY = "int8", 8, 4
 
 
 class BareLoop:
@@ -42,7 +50,7 @@ class BareLoop:
         }
 
     def take(self, path: Path, choices: list[str]) -> float:
-        """ms of processor time spent in the libraries for the whole film."""
+        """Processor time (ms) spent in the libraries for the whole film."""
         zeros = {name: np.zeros(shape, np.float32) for name, shape in self._policy.state.items()}
         state, spent, steps = zeros, 0.0, iter(choices)
         with av.open(str(path)) as container:
@@ -95,36 +103,49 @@ def _session(path: Path) -> ort.InferenceSession:
 def measure(rounds: int) -> dict[str, Any]:
     """The SDK's processor time against the libraries' own, and its Python time in a step by choice."""
     bundle, path = paper_bundle(), benchmark_film(SECONDS)
-    bare = BareLoop(bundle)
+    bare, variant = BareLoop(bundle), bundle.variant(VARIANT)
     libraries, passes = [], defaultdict[str, list[float]](list)
     post: dict[str, list[float]] = defaultdict(list)
-    with StreamRecognizer(bundle, "cpu", variant=VARIANT, random_seed=SEED, threads=1) as recognizer:
-        ways = {
-            "recognize": lambda: list(recognizer.recognize(path).recognitions),
-            "stream": lambda: list(recognizer.stream(path)),
-        }
-        choices = [result.choice for result in ways["recognize"]()]
+    with open_engine(bundle, "cpu", threads=1) as engine:
+        pipeline = Pipeline(bundle.manifest, variant, engine, ScriptedChoice(variant, TWENTY_STEPS), top=5)
+        choices = [result.choice for result in _taken(pipeline, _in_caller(path))]
         bare.take(path, choices)
         for _ in range(rounds):
             libraries.append(bare.take(path, choices))
-            for name, way in ways.items():
-                spent, results = _cpu_ms(way)
-                passes[name].append(spent)
+            for name, frames in (("one thread", _in_caller(path)), ("decoding thread", _in_thread(path))):
+                began = time.process_time()
+                results = _taken(pipeline, frames)
+                passes[name].append((time.process_time() - began) * 1e3)
                 _sort_by_choice(results, post)
-    steps = len(choices)
+    steps, alone = len(choices), np.array(libraries)
     return {
         "steps_per_pass": steps,
         "rounds": rounds,
-        "libraries_ms_per_step": spread(np.array(libraries) / steps),
-        "sdk": {name: _compared(np.array(spent), np.array(libraries), steps) for name, spent in passes.items()},
+        "libraries_ms_per_step": spread(alone / steps),
+        "sdk": {name: _compared(np.array(spent), alone, steps) for name, spent in passes.items()},
         "python_ms_in_a_step": {choice: spread(spent, 4) for choice, spent in sorted(post.items())},
     }
 
 
-def _cpu_ms(way: Any) -> tuple[float, list[Recognition]]:
-    began = time.process_time()
-    results = way()
-    return (time.process_time() - began) * 1e3, results
+def _taken(pipeline: Pipeline, frames: Iterable[Frame]) -> list[Recognition]:
+    """Take the film as StreamRecognizer does: statistics are kept of every result."""
+    pipeline.reset()
+    statistics, results = Statistics(), []
+    for frame in frames:
+        results.append(pipeline.advance(frame))
+        statistics.add(results[-1])
+    return results
+
+
+def _in_caller(path: Path) -> Iterator[Frame]:
+    """Decoded as ``recognize`` does."""
+    return decode_steps(path, STEP_RATE_HZ)
+
+
+def _in_thread(path: Path) -> Iterator[Frame]:
+    """Decoded as ``stream`` does."""
+    with open_source(path, rate_hz=STEP_RATE_HZ) as source:
+        yield from source
 
 
 def _sort_by_choice(results: list[Recognition], post: dict[str, list[float]]) -> None:
