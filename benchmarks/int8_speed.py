@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.paper_bundle import paper_bundle
+from benchmarks.paper import NETWORKS, paper_bundle
 from benchmarks.record import shown, spread, write
-from models import arnet
-from models.adaptive import POLICY
 from runtimes.engine import Array, open_engine
 from runtimes.spec import Graph
 
@@ -33,14 +31,10 @@ def measure(rounds: int) -> dict[str, Any]:
         for _ in range(rounds):
             for name in graphs:
                 spent[name].append(_cpu_ms(engine.graph(name), inputs[name]))
-    preset = arnet.PRESETS[bundle.manifest.preset]
-    networks = {f"rgb{size}": backbone for size, backbone in preset.branches.items()}
-    networks[POLICY] = f"{preset.policy} + LSTM"
     rows = {}
-    for part, network in networks.items():
+    for part, network in NETWORKS.items():
         fp32, int8 = (np.array(spent[f"arnet-{part}-{precision}"]) for precision in ("fp32", "int8"))
-        size = preset.policy_size if part == POLICY else int(part.removeprefix("rgb"))
-        rows[f"{network}@{size}"] = {
+        rows[network] = {
             "fp32_ms": spread(fp32),
             "int8_ms": spread(int8),
             "speed_up": spread(fp32 / int8, 2),

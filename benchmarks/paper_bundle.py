@@ -13,29 +13,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmarks.film import RATE_HZ, benchmark_film
+from benchmarks.film import benchmark_film
+from benchmarks.paper import STEP_RATE_HZ, paper_bundle
 from compiler.split import split
 from compiler.targets import find_target
 from models import arnet
 from models.adaptive import POLICY, AdaptiveModel, pixels
 from models.policy import RecurrentPolicy
 from models.quantization import calibrate, freeze, quantise
-from runtimes.bundle import MANIFEST, Bundle, write_bundle
-from runtimes.cache import cache_folder
+from runtimes.bundle import Bundle, write_bundle
 from runtimes.spec import Fusion, Steps, View
 from sdk.media.steps import decode_steps
 from sdk.media.views import ViewRenderer
 
 PRESET, CLASSES = "paper", 200
-STEP_RATE_HZ = RATE_HZ / 4
-"""Every fourth frame is a step."""
 _BATCHES, _BATCH = 3, 8
-
-
-def paper_bundle() -> Bundle:
-    """The bundle in the user's cache, built when first asked for (two minutes)."""
-    folder = cache_folder("benchmarks") / "arnet-paper.bundle"
-    return Bundle.open(folder) if (folder / MANIFEST).is_file() else build(folder)
 
 
 def build(destination: Path) -> Bundle:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.film import HEIGHT, WIDTH, benchmark_film
-from benchmarks.paper_bundle import STEP_RATE_HZ, paper_bundle
+from benchmarks.paper import STEP_RATE_HZ, paper_bundle
 from benchmarks.record import shown, spread, write
 from benchmarks.scripted import TWENTY_STEPS, ScriptedChoice
 from runtimes.bundle import Bundle

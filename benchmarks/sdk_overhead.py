@@ -20,7 +20,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from benchmarks.film import benchmark_film
-from benchmarks.paper_bundle import STEP_RATE_HZ, paper_bundle
+from benchmarks.paper import STEP_RATE_HZ, paper_bundle
 from benchmarks.record import shown, spread, write
 from benchmarks.scripted import TWENTY_STEPS, ScriptedChoice
 from runtimes.bundle import Bundle
