@@ -121,6 +121,7 @@ def compile_model(
         resume=resume,
         hardware=Hardware(accelerator, devices, num_nodes, strategy, precision),
     )
+    request.hardware.check()
     console = StageConsole()
     if dry_run:
         return _describe(request, console)

@@ -18,9 +18,11 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from compiler.errors import CompileError
 from compiler.tasks import Task
 
 CHECKPOINTS = "checkpoints"
+_LAST = "last"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Hardware:
 
     def trainer_arguments(self) -> dict[str, Any]:
         """Keyword arguments of the Trainer; the precision is 16-bit mixed on a GPU unless given."""
-        precision = self.precision or ("16-mixed" if torch.cuda.is_available() else "32-true")
+        on_gpu = torch.cuda.is_available() and self.accelerator != "cpu"
+        precision = self.precision or ("16-mixed" if on_gpu else "32-true")
         devices = int(self.devices) if self.devices.isdigit() else self.devices
         return {
             "accelerator": self.accelerator,
@@ -44,6 +47,14 @@ class Hardware:
             "strategy": self.strategy,
             "precision": precision,
         }
+
+    def check(self) -> None:
+        """Raises: CompileError if there is no such hardware here, or Lightning knows no such setting."""
+        try:
+            Trainer(logger=False, enable_checkpointing=False, **self.trainer_arguments())
+        except Exception as error:  # Lightning raises of every kind here
+            mend = "see --accelerator, --devices, --num-nodes, --strategy and --precision"
+            raise CompileError("hardware", str(error).rstrip("."), mend) from None
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,7 @@ def fit(run: TrainingRun, name: str, task: Task, train: Dataset[Any], val: Datas
 
 def _train(run: TrainingRun, name: str, task: Task, train: Dataset[Any], val: Dataset[Any]) -> None:
     folder = run.folder / CHECKPOINTS / name
-    last = folder / "last.ckpt"
+    last = folder / f"{_LAST}.ckpt"
     if not run.resume:
         shutil.rmtree(folder, ignore_errors=True)
     torch.manual_seed(run.seed)
@@ -92,15 +103,16 @@ def _train(run: TrainingRun, name: str, task: Task, train: Dataset[Any], val: Da
     # Batches come from mapped memory: worker processes would cost more than they bring on a small machine.
     workers = 0 if (os.cpu_count() or 1) <= 4 else 4
     generator = torch.Generator().manual_seed(run.seed)
-    trainer.fit(
-        task,
-        DataLoader(train, batch, shuffle=True, num_workers=workers, generator=generator),
-        DataLoader(val, batch, num_workers=workers),
-        ckpt_path=str(last) if last.is_file() else None,
-        weights_only=False,
-    )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(
+            task,
+            DataLoader(train, batch, shuffle=True, num_workers=workers, generator=generator),
+            DataLoader(val, batch, num_workers=workers),
+            ckpt_path=str(last) if last.is_file() else None,
+            weights_only=False,
+        )
+    except SystemExit:  # what Lightning makes of an interrupt
+        raise KeyboardInterrupt from None
     task.cpu()
     if trainer.is_global_zero:
         _save(run, name, task.network)
@@ -113,7 +125,9 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
 def _trainer(run: TrainingRun, name: str, folder: Path, task: Task) -> Trainer:
-    callbacks: list[Callback] = [ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_epochs=1)]
+    # One file, replaced after every epoch (save_last alone writes nothing before the end).
+    checkpoint = ModelCheckpoint(folder, _LAST, every_n_epochs=1, enable_version_counter=False)
+    callbacks: list[Callback] = [checkpoint]
     if run.progress:
         callbacks.append(RichProgressBar(leave=False))
     loggers: list[Logger] = [
