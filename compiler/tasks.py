@@ -201,7 +201,7 @@ class RolloutTask(Task):
         *,
         decided: bool = False,
     ) -> None:
-        """``parameters``: the modules that train. ``decided``: choices are argmax; only what they name runs."""
+        """``parameters``: what trains. ``decided``: choices are argmax, and only what they name runs."""
         super().__init__(model, stage, len(model.labels))
         self.model = model
         self.loss = loss
@@ -239,6 +239,9 @@ class RolloutTask(Task):
         rollout = self._rollout(batch)
         loss = self.loss(rollout, batch["label"], batch["present"])
         self.report(loss, rollout.logits, batch["label"], train=True)
+        if self.trainer.world_size > 1 or not loss.requires_grad:
+            # Branches that no frame chose: processes that average gradients, and backward, need a zero.
+            loss = loss + 0 * sum(parameter.sum() for parameter in self.trained_parameters())
         return loss
 
     def validation_step(self, batch: ClipBatch | OutputBatch, _: int) -> None:
