@@ -73,9 +73,7 @@ class ClipSteps(Dataset[ClipBatch]):
 
     def _padded(self, frames: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], mirrored: bool) -> Tensor:
         padded = torch.zeros((self.cache.clip_steps, *frames.shape[1:]), dtype=torch.uint8)
-        padded[: len(frames)] = torch.from_numpy(
-            np.ascontiguousarray(frames[:, :, ::-1] if mirrored else frames)
-        )
+        padded[: len(frames)] = torch.from_numpy(np.array(frames[:, :, ::-1] if mirrored else frames))
         return padded
 
 
