@@ -46,7 +46,7 @@ from runtimes.engine import open_engine
 from runtimes.spec import Fusion, Steps
 
 _VERSIONED = ("adaptive-video", "av", "brevitas", "lightning", "numpy", "onnx", "onnxruntime", "torch")
-_GATE_CLIPS = 40
+_GATE_CLIPS = 24
 _STREAMED_CLIPS = 8
 """How many validation clips the gates look at: enough for their limits, and large sets take no longer."""
 

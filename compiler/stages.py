@@ -58,10 +58,20 @@ class Training:
             by_label.setdefault(self.cache.clips[clip].label, []).append(clip)
         held: list[int] = []
         for clips in by_label.values():
-            # Whole groups go (clips of one scene or person): by the hash of their name, not by position.
-            order = sorted(clips, key=lambda c: (_hash(self._group(c)), c))
-            held += order[: round(len(order) * self.recipe.holdout)]
+            held += self._whole_groups(clips, round(len(clips) * self.recipe.holdout))
         return sorted(held)
+
+    def _whole_groups(self, clips: Sequence[int], wanted: int) -> list[int]:
+        """About ``wanted`` of the clips, never all: groups (clips of one scene or person) are not parted."""
+        groups: dict[str, list[int]] = {}
+        # By the hash of their name, not by position.
+        for clip in sorted(clips, key=lambda c: (_hash(self._group(c)), c)):
+            groups.setdefault(self._group(clip), []).append(clip)
+        taken: list[int] = []
+        for members in groups.values():
+            if len(taken) + len(members) / 2 <= wanted and len(taken) + len(members) < len(clips):
+                taken += members
+        return taken
 
     def _group(self, clip: int) -> str:
         entry = self.cache.clips[clip]
@@ -131,7 +141,11 @@ def _train_jointly(training: Training) -> None:
         flips = (False, True) if training.recipe.flip else (False,)
         needed = not training.run.done("joint")
         train_set = ClipOutputs([_outputs(training, clips, f) for f in flips]) if needed else ClipOutputs([])
-        val_set = ClipOutputs([_outputs(training, val, False)]) if needed else ClipOutputs([])
+        val_set = (
+            ClipOutputs([_outputs(training, val[:: max(1, len(val) // 24)], False)])
+            if needed
+            else ClipOutputs([])
+        )
         task = RolloutTask(model, training.loss, option_macs(model), stage, trained)
         fit(training.run, "joint", task, train_set, val_set)
         return

@@ -165,7 +165,7 @@ def _fused_gate(bundle: Bundle, graph: Graph) -> Gate:
         options.log_severity_level = 3  # it warns that the file fits this machine only, which is the point
         path = str(bundle.path(graph.file))
         onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        counts = Counter(node.op_type for node in onnx.load(optimised).graph.node)
+        counts = Counter(node.op_type for node in onnx.load(optimised, load_external_data=False).graph.node)
     left = {kind: counts[kind] for kind in _FLOAT_LAYERS if counts[kind]}
     fused = counts["QLinearConv"] + counts["QGemm"]
     saw = f"{fused} layers fused, {sum(left.values())} left in float {left or ''}".strip()

@@ -44,7 +44,7 @@ class Preset:
 
 
 _TINY = Recipe(
-    branches=Stage(epochs=12, lr=3e-3, batch=8, frames=4, adam=True, weight_decay=0.01),
+    branches=Stage(epochs=14, lr=3e-3, batch=8, frames=4, adam=True, weight_decay=0.01),
     joint=Stage(epochs=100, lr=2e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
     finetune=Stage(epochs=1, lr=3e-4, batch=8, adam=True, weight_decay=0.01),
     qat=Stage(epochs=1, lr=1e-4, batch=8, frames=2, adam=True),
@@ -54,20 +54,13 @@ _TINY = Recipe(
 
 _MOBILE = Recipe(
     branches=Stage(
-        epochs=10,
-        lr=5e-4,
-        batch=8,
-        frames=3,
-        frozen_layers=10,
-        frozen_norms=True,
-        adam=True,
-        weight_decay=0.05,
+        epochs=8, lr=5e-4, batch=8, frames=2, frozen_layers=10, frozen_norms=True, adam=True, weight_decay=0.05
     ),
     joint=Stage(epochs=100, lr=1e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
     finetune=Stage(
-        epochs=4, lr=2e-4, batch=8, frozen_layers=10, frozen_norms=True, adam=True, weight_decay=0.05
+        epochs=2, lr=2e-4, batch=8, frozen_layers=10, frozen_norms=True, adam=True, weight_decay=0.05
     ),
-    qat=Stage(epochs=2, lr=1e-5, batch=8, frames=2, adam=True),
+    qat=Stage(epochs=1, lr=1e-5, batch=8, frames=2, adam=True),
     holdout=0.25,
     flip=True,
 )
@@ -83,8 +76,8 @@ _PAPER = Recipe(
 
 PRESETS = {
     "tiny": Preset(
-        branches={224: "resnet10-w24", 168: "resnet10-w16", 112: "resnet10-w16"},
-        policy="resnet10-w16",
+        branches={224: "resnet10", 168: "resnet10", 112: "resnet10"},
+        policy="resnet10",
         policy_size=84,
         hidden=64,
         recipe=_TINY,

@@ -13,6 +13,5 @@ BACKBONES: dict[str, Callable[[int], Backbone]] = {
     "resnet18": resnet18,
     "resnet34": resnet34,
     "resnet50": resnet50,
-    "resnet10-w16": lambda classes: resnet_small(classes, 16),
-    "resnet10-w24": lambda classes: resnet_small(classes, 24),
+    "resnet10": lambda classes: resnet_small(classes, 16),
 }

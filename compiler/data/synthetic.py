@@ -31,7 +31,7 @@ VISIBLE_CLASSES = COARSE_CLASSES + FINE_CLASSES
 AUDIBLE_CLASSES = ("chirp", "clicks")
 CLASSES = VISIBLE_CLASSES + AUDIBLE_CLASSES
 
-_FORMAT = 2
+_FORMAT = 3
 _MARKER = "synthetic.json"
 
 
@@ -40,7 +40,7 @@ class Recipe:
     """What determines every byte of the data set."""
 
     seed: int = 0
-    train_clips: int = 32
+    train_clips: int = 40
     val_clips: int = 10
     classes: tuple[str, ...] = CLASSES
     format: int = _FORMAT
@@ -55,7 +55,7 @@ def default_root() -> Path:
 def make_clips(
     root: str | os.PathLike[str] | None = None,
     seed: int = 0,
-    train_clips: int = 32,
+    train_clips: int = 40,
     val_clips: int = 10,
     classes: Sequence[str] = CLASSES,
 ) -> Path:

@@ -121,6 +121,7 @@ def _finish(
         _flatten_integers(model)
     model.graph.name = name  # engine caches of accelerators go by it: it must be unique
     model.producer_name, model.producer_version = "adaptive-video", ""
+    _drop_unused(model)
     _sort_nodes(model)
     model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     onnx.checker.check_model(model, full_check=True)
@@ -259,6 +260,13 @@ def _flatten_integers(model: onnx.ModelProto) -> None:
         codes, output = dequantise.input[0], flatten.output[0]
         flatten.input[0], flatten.output[0] = codes, f"{output}_codes"
         dequantise.input[0], dequantise.output[0] = f"{output}_codes", output
+
+
+def _drop_unused(model: onnx.ModelProto) -> None:
+    """Remove initialisers that no node reads any more."""
+    read = {name for node in model.graph.node for name in node.input}
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in read]:
+        model.graph.initializer.remove(tensor)
 
 
 def _sort_nodes(model: onnx.ModelProto) -> None:

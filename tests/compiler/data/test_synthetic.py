@@ -136,8 +136,7 @@ def test_only_larger_views_tell_the_fine_classes(tmp_path: Path) -> None:
         accuracies[size] = _accuracy(*train, *val)
     assert accuracies[224] > 0.95
     assert accuracies[168] > 0.9
-    # a linear classifier sees traces there that small networks do not learn
-    assert accuracies[112] < 0.7
+    assert accuracies[112] < 0.55
     assert accuracies[84] < 0.4
 
 
