@@ -1,0 +1,86 @@
+"""A data set of a few synthetic clips, and a small AR-Net trained on it for an epoch a stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from compiler.data.cache import ClipCache
+from compiler.data.synthetic import make_clips
+from compiler.split import Split, split
+from compiler.stages import Training, quantise_model, train
+from compiler.targets import TARGETS
+from compiler.verify import Reference
+from models.adaptive import POLICY
+from runtimes.bundle import Bundle, write_bundle
+from runtimes.spec import Fusion, Steps
+from tests.compiler.small_training import CLASSES, small_cache, small_training
+
+
+@pytest.fixture(scope="session")
+def clips_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clips(tmp_path_factory.mktemp("clips"), train_clips=4, val_clips=2, classes=CLASSES)
+
+
+@pytest.fixture(scope="session")
+def cache(clips_root: Path, tmp_path_factory: pytest.TempPathFactory) -> ClipCache:
+    return small_cache(clips_root, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def training(cache: ClipCache, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """After all float stages."""
+    made = small_training(cache, tmp_path_factory.mktemp("run"))
+    train(made)
+    nn.init.normal_(made.model.policy.score.weight, std=3.0)  # an epoch leaves it indifferent
+    return made
+
+
+@pytest.fixture(scope="session")
+def integer(training: Training) -> dict[str, nn.Module]:
+    """The int8 networks for CPUs."""
+    return quantise_model(training, "uint8")
+
+
+@pytest.fixture(scope="session")
+def reference(training: Training, integer: dict[str, nn.Module]) -> Reference:
+    model = training.model
+    return Reference(model, {"fp32": {POLICY: model.policy, **dict(model.branches.items())}, "int8": integer})
+
+
+@pytest.fixture(scope="session")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the graphs' files."""
+    return tmp_path_factory.mktemp("graphs")
+
+
+@pytest.fixture(scope="session")
+def parts(training: Training, integer: dict[str, nn.Module], graphs: Path) -> Split:
+    return split("arnet", training.model, integer, TARGETS["cpu"], graphs)
+
+
+@pytest.fixture(scope="session")
+def manifest_fields(training: Training, parts: Split) -> dict[str, object]:
+    """The manifest of the small bundle, all but ``files``."""
+    cache = training.cache
+    return {
+        "model": "arnet",
+        "preset": "small",
+        "target": "cpu",
+        "labels": cache.labels,
+        "views": tuple(training.model.views.values()),
+        "steps": Steps(rate_hz=cache.rate_hz, clip_steps=cache.clip_steps),
+        "fusion": Fusion(window=cache.clip_steps),
+        "graphs": parts.graphs,
+        "variants": parts.variants,
+        "default_variant": "int8",
+    }
+
+
+@pytest.fixture(scope="session")
+def bundle(
+    manifest_fields: dict[str, object], graphs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "small.bundle", graphs, manifest_fields)

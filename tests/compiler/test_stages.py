@@ -1,0 +1,78 @@
+"""The training stages: which clips each sees, what each option costs, and what they leave."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from compiler.data.cache import ClipCache
+from compiler.data.clips import Clip, ClipSet
+from compiler.stages import Training, option_macs
+from models.adaptive import POLICY
+from models.macs import count_macs
+from tests.compiler.small_training import small_training
+from tests.models.small_arnet import BRANCHES, small_model
+
+STAGES = ("branches-policy", *(f"branches-{name}" for name in BRANCHES), "joint", "finetune")
+
+
+def test_every_stage_leaves_its_result(training: Training, integer: dict[str, nn.Module]) -> None:
+    assert all(training.run.done(stage) for stage in STAGES)
+    assert all(training.run.done(f"uint8-{name}") for name in (POLICY, *BRANCHES))
+    assert set(integer) == {POLICY, *BRANCHES}
+    assert not list(training.run.folder.rglob("*.ckpt"))
+
+
+def test_held_out_clips_are_a_share_of_every_class(training: Training) -> None:
+    held = training.held_out()
+    assert set(held) < set(training.cache.split("train"))
+    labels = [training.cache.clips[clip].label for clip in held]
+    assert sorted(labels) == ["cross", "disc", "square"]  # a quarter of four
+    assert held == training.held_out()
+
+
+class Listed:
+    """A clip cache that holds nothing but the list of its clips."""
+
+    def __init__(self, clips: ClipSet) -> None:
+        self.clips, self.labels = clips.clips, clips.labels
+
+    def split(self, name: str) -> list[int]:
+        return [i for i, clip in enumerate(self.clips) if clip.split == name]
+
+
+@pytest.mark.parametrize("per_group", [1, 2, 3, 5])
+def test_held_out_groups_are_whole(cache: ClipCache, tmp_path: Path, per_group: int) -> None:
+    clips = tuple(
+        Clip(Path(f"{label}{i}.mp4"), label, f"person{i // per_group}", "train")
+        for label in ("a", "b")
+        for i in range(20)
+    )
+    training = replace(small_training(cache, tmp_path), cache=Listed(ClipSet(Path(), clips)))  # type: ignore[arg-type]
+    held = {(clips[i].label, clips[i].group) for i in training.held_out()}
+    kept = {(clip.label, clip.group) for i, clip in enumerate(clips) if i not in training.held_out()}
+    assert held and kept and not held & kept
+    assert 6 <= len(training.held_out()) <= 14  # about a quarter of 40
+
+
+def test_one_group_is_not_held_out(cache: ClipCache, tmp_path: Path) -> None:
+    """Or the branches would have nothing to learn from."""
+    clips = tuple(Clip(Path(f"{label}{i}.mp4"), label, "one", "train") for label in "ab" for i in range(3))
+    training = replace(small_training(cache, tmp_path), cache=Listed(ClipSet(Path(), clips)))  # type: ignore[arg-type]
+    assert training.held_out() == []
+
+
+def test_options_cost_their_branches() -> None:
+    model = small_model()
+    macs = option_macs(model)
+    for i, name in enumerate(BRANCHES):
+        size = model.views[name].size
+        image = torch.zeros(1, 3, size, size)
+        branch = model.branches[name]
+        assert int(macs[i]) == count_macs(branch, lambda branch=branch, image=image: branch(image))
+    assert macs[: len(BRANCHES)].tolist() == sorted(macs[: len(BRANCHES)].tolist(), reverse=True)
+    assert not macs[len(BRANCHES) :].any()
