@@ -44,7 +44,7 @@ class Preset:
 
 
 _TINY = Recipe(
-    branches=Stage(epochs=14, lr=3e-3, batch=8, frames=4, adam=True, weight_decay=0.01),
+    branches=Stage(epochs=6, lr=3e-3, batch=8, frames=4, adam=True, weight_decay=0.01),
     joint=Stage(epochs=100, lr=2e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
     finetune=Stage(epochs=1, lr=3e-4, batch=8, adam=True, weight_decay=0.01),
     qat=Stage(epochs=1, lr=1e-4, batch=8, frames=2, adam=True),

@@ -1,0 +1,117 @@
+"""AR-Net on real clips, several seeds: dense, adaptive and the static front, fp32 and int8.
+
+    python benchmarks/real_clips.py --data DIR [--init WEIGHTS] [--preset mobile] [--seeds 3]
+
+Compiles once per seed (a bundle that is there already is read as it is) and takes every number from the
+bundles' manifests. Written to
+``benchmarks/results/real_clips-<name>.json`` with means and 95 % intervals over the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from compiler.cli import StageConsole
+from compiler.pipeline import Request, compile_bundle
+from compiler.targets import find_target
+from runtimes.bundle import Bundle
+
+RESULTS = Path(__file__).parent / "results"
+# Two-sided 95 % of Student's t for n - 1 degrees of freedom.
+_STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--init", type=Path)
+    parser.add_argument("--preset", default="mobile")
+    parser.add_argument("--target", default="cpu")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--bundles", type=Path, default=Path("build/bundles"))
+    arguments = parser.parse_args()
+    rows = [row for seed in range(arguments.seeds) for row in _compiled(arguments, seed)]
+    document = {
+        "command": " ".join(["python", *sys.argv]),
+        "date": datetime.date.today().isoformat(),
+        "seeds": arguments.seeds,
+        "rows": rows,
+        "summary": _summary(rows),
+    }
+    path = RESULTS / f"real_clips-{arguments.data.name}-{arguments.preset}.json"
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    print(json.dumps(document["summary"], indent=1))
+
+
+def _compiled(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
+    out = arguments.bundles / f"{arguments.data.name}-{arguments.preset}-seed{seed}.bundle"
+    if out.exists():
+        return _rows(Bundle.open(out), seed)
+    target = find_target(arguments.target)
+    request = Request(
+        "arnet", arguments.preset, target, out, arguments.data, arguments.init, seed, resume=True
+    )
+    return _rows(compile_bundle(request, StageConsole()), seed)
+
+
+def _rows(bundle: Bundle, seed: int) -> list[dict[str, Any]]:
+    """Per variant: dense, adaptive, and the best static choice that costs no more than adaptive."""
+    outcomes: list[Any] = bundle.manifest.accuracy["outcomes"]  # type: ignore[assignment]
+    rows = []
+    for variant in bundle.manifest.variants:
+        own = [o for o in outcomes if o["variant"] == variant.name]
+        static = [o for o in own if o["kind"] == "static"]
+        dense = max(static, key=lambda o: o["ms_per_clip"])
+        adaptive = next(o for o in own if o["kind"] == "adaptive")
+        within = [o for o in static if o["ms_per_clip"] <= adaptive["ms_per_clip"]]
+        rival = max(within, key=lambda o: (o["accuracy"], -o["ms_per_clip"]), default=None)
+        rows.append(
+            {
+                "seed": seed,
+                "variant": variant.name,
+                "dense_accuracy": dense["accuracy"],
+                "dense_ms": dense["ms_per_clip"],
+                "adaptive_accuracy": adaptive["accuracy"],
+                "adaptive_ms": adaptive["ms_per_clip"],
+                "share_of_dense": adaptive["ms_per_clip"] / dense["ms_per_clip"],
+                "static_rival": rival and rival["name"],
+                "static_accuracy": rival and rival["accuracy"],
+                "choices": adaptive["choices"],
+            }
+        )
+    return rows
+
+
+def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and 95 % interval over the seeds, per variant."""
+    summary: dict[str, Any] = {}
+    for variant in sorted({row["variant"] for row in rows}):
+        own = [row for row in rows if row["variant"] == variant]
+        measures = {
+            "dense accuracy": [r["dense_accuracy"] for r in own],
+            "adaptive accuracy": [r["adaptive_accuracy"] for r in own],
+            "adaptive - dense": [r["adaptive_accuracy"] - r["dense_accuracy"] for r in own],
+            "share of dense compute": [r["share_of_dense"] for r in own],
+            "adaptive - static front": [
+                r["adaptive_accuracy"] - r["static_accuracy"] for r in own if r["static_accuracy"] is not None
+            ],
+        }
+        summary[variant] = {name: _interval(values) for name, values in measures.items() if values}
+    return summary
+
+
+def _interval(values: list[float]) -> str:
+    if len(values) < 2:
+        return f"{values[0]:.3f} (one seed)"
+    half = _STUDENT[len(values)] * stdev(values) / len(values) ** 0.5
+    return f"{mean(values):.3f} ± {half:.3f}"
+
+
+if __name__ == "__main__":
+    main()
