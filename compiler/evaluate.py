@@ -122,8 +122,9 @@ class Evaluator:
 
 
 def evenly_spaced(count: int, steps: int) -> list[int]:
-    """The middles of ``count`` equal segments of ``steps`` steps (each step once)."""
-    return sorted({int((i + 0.5) * steps / count) for i in range(min(count, steps))})
+    """The middles of ``count`` equal segments of ``steps`` steps; every step where there are no more."""
+    count = min(count, steps)
+    return [int((i + 0.5) * steps / count) for i in range(count)]
 
 
 def static_outcomes(evaluator: Evaluator, table: CostTable) -> list[Outcome]:
