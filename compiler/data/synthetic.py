@@ -41,7 +41,7 @@ class Recipe:
 
     seed: int = 0
     train_clips: int = 40
-    val_clips: int = 10
+    val_clips: int = 16
     classes: tuple[str, ...] = CLASSES
     format: int = _FORMAT
 
@@ -56,7 +56,7 @@ def make_clips(
     root: str | os.PathLike[str] | None = None,
     seed: int = 0,
     train_clips: int = 40,
-    val_clips: int = 10,
+    val_clips: int = 16,
     classes: Sequence[str] = CLASSES,
 ) -> Path:
     """A folder with ``train/<class>/`` and ``val/<class>/`` of so many clips each, below ``root``.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -32,9 +31,8 @@ def inspect(
     console.print(_graphs(manifest), _views(manifest), _options(manifest))
     for table in tables:
         console.print(_costs(table))
-    for title, content in (("accuracy", manifest.accuracy), ("provenance", manifest.provenance)):
-        if content:
-            console.print(f"{title}: {json.dumps(content, indent=1)}", soft_wrap=True, markup=False)
+    for line in (*_accuracy(manifest), *_provenance(manifest)):
+        console.print(line, soft_wrap=True, markup=False)
     console.print(f"all {len(manifest.files)} files are as the manifest says")
     return 0
 
@@ -87,6 +85,19 @@ def _costs(costs: CostTable) -> Table:
         whole = f"{costs.graph_ms(row.graph, row.view):.2f}"
         table.add_row(row.graph, row.view, f"{row.p50_ms:.2f}", f"{row.p95_ms:.2f}", whole, energy)
     return table
+
+
+def _accuracy(manifest: Manifest) -> list[str]:
+    """What the compiler found the bundle to be worth; every number is in the manifest and the report."""
+    verdicts, gates = manifest.accuracy.get("verdicts"), manifest.accuracy.get("gates")
+    lines = [str(verdict) for verdict in verdicts] if isinstance(verdicts, list) else []
+    if isinstance(gates, list):
+        lines.append(f"{len(gates)} gates passed when it was compiled")
+    return lines
+
+
+def _provenance(manifest: Manifest) -> list[str]:
+    return [f"{key}: {value}" for key, value in manifest.provenance.items() if not isinstance(value, dict)]
 
 
 def main() -> None:
