@@ -1,0 +1,137 @@
+"""The gates: they pass a good bundle, and each fails when it should."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from compiler.data.cache import ClipCache
+from compiler.errors import CompileError
+from compiler.export.onnx import save
+from compiler.verify import (
+    Gate,
+    Reference,
+    require,
+    verify_fused,
+    verify_graphs,
+    verify_streaming,
+)
+from models.adaptive import POLICY
+from runtimes.bundle import Bundle, write_bundle
+from runtimes.engine import open_engine
+from runtimes.spec import Steps
+
+Remade = Callable[..., Bundle]
+
+
+@pytest.fixture
+def remade(manifest_fields: dict[str, Any], graphs: Path, tmp_path: Path) -> Remade:
+    """``remade(edit, **fields)``: the bundle, after ``edit(folder of graphs)``, with other fields."""
+
+    def remake(edit: Callable[[Path], None] = lambda folder: None, **fields: object) -> Bundle:
+        folder = tmp_path / "graphs"
+        shutil.copytree(graphs, folder)
+        edit(folder)
+        return write_bundle(tmp_path / "remade.bundle", folder, manifest_fields | fields)
+
+    return remake
+
+
+def failed(gates: list[Gate]) -> list[str]:
+    return [gate.name for gate in gates if not gate.passed]
+
+
+def graph_gates(bundle: Bundle, reference: Reference, cache: ClipCache) -> list[Gate]:
+    with open_engine(bundle, "cpu") as engine:
+        return verify_graphs(bundle, engine, reference, cache, cache.split("val")[:3])
+
+
+def test_a_good_bundle_passes(bundle: Bundle, reference: Reference, cache: ClipCache) -> None:
+    clips = cache.split("val")
+    gates = graph_gates(bundle, reference, cache) + verify_fused(bundle, True)
+    gates += verify_streaming(bundle, reference, cache, clips)
+    assert failed([gate for gate in gates if "top choice" not in gate.name]) == []
+    # An epoch of training leaves ties, which rounding may break: the graphs still mostly agree.
+    for gate in (gate for gate in gates if "top choice" in gate.name):
+        assert float(gate.saw.partition("%")[0]) > 80, gate
+    names = [gate.name for gate in gates]
+    assert len(names) == len(set(names)) == 2 * 4 + 4 + 3
+
+
+def test_another_weight_fails_the_float_gate(bundle: Bundle, reference: Reference, cache: ClipCache) -> None:
+    branch = copy.deepcopy(reference.networks["fp32"]["rgb48"])
+    with torch.no_grad():
+        branch.get_submodule("fc").bias[0] += 1e-3  # type: ignore[index, operator]
+    altered = {**reference.networks["fp32"], "rgb48": branch}
+    gates = graph_gates(bundle, Reference(reference.model, {**reference.networks, "fp32": altered}), cache)
+    assert [name for name in failed(gates) if "fp32" in name] == ["arnet-rgb48-fp32 equals torch"]
+
+
+@pytest.mark.parametrize("part", [POLICY, "rgb40"])
+def test_another_network_fails_the_integer_gate(
+    bundle: Bundle, reference: Reference, cache: ClipCache, part: str
+) -> None:
+    network = copy.deepcopy(reference.networks["int8"][part])
+    head = network.get_submodule("score" if part == POLICY else "fc")
+    assert isinstance(head, nn.Linear)
+    head.weight.data.neg_()
+    head.bias.data.neg_()
+    altered = {**reference.networks["int8"], part: network}
+    gates = graph_gates(bundle, Reference(reference.model, {**reference.networks, "int8": altered}), cache)
+    assert f"arnet-{part}-int8 agrees with the int8 network's top choice" in failed(gates)
+
+
+def leave_a_float_convolution(folder: Path) -> None:
+    """Take the quantiser before the second convolution out of one int8 graph."""
+    path = folder / "arnet-rgb64-int8.onnx"
+    model = onnx.load(path)
+    producers = {output: node for node in model.graph.node for output in node.output}
+    convolution = [node for node in model.graph.node if node.op_type == "Conv"][1]
+    quantise = producers[producers[convolution.input[0]].input[0]]
+    assert quantise.op_type == "QuantizeLinear"
+    convolution.input[0] = quantise.input[0]
+    save(model, path)
+
+
+@pytest.mark.parametrize("fuses_here", [True, False])
+def test_a_float_convolution_fails_the_fused_gate(remade: Remade, fuses_here: bool) -> None:
+    gates = verify_fused(remade(leave_a_float_convolution), fuses_here)
+    (name,) = failed(gates)
+    assert name.startswith("arnet-rgb64-int8")
+    assert len(gates) == 4
+
+
+@pytest.mark.parametrize("rate_hz", [1.0, 3.7])
+def test_other_steps_fail_the_streaming_gate(
+    remade: Remade, reference: Reference, cache: ClipCache, rate_hz: float
+) -> None:
+    """The stream sees other frames, or fewer, than the cached ones that the bundle is compared on."""
+    bundle = remade(steps=Steps(rate_hz=rate_hz, clip_steps=cache.clip_steps))
+    gates = verify_streaming(bundle, reference, cache, cache.split("val")[:3])
+    assert {"int8: streaming equals offline", "fp32: streaming equals offline"} <= set(failed(gates))
+
+
+def test_another_model_fails_the_rollout_gate(bundle: Bundle, reference: Reference, cache: ClipCache) -> None:
+    model = copy.deepcopy(reference.model)
+    with torch.no_grad():
+        model.policy.classify.bias += torch.tensor([1.0, 0, 0])
+        for branch in model.branches.values():
+            branch.get_submodule("fc").bias[0] += 1.0  # type: ignore[index, operator]
+    gates = verify_streaming(bundle, Reference(model, reference.networks), cache, cache.split("val")[:3])
+    assert failed(gates) == ["fp32: streaming equals torch's rollout"]
+
+
+def test_require_names_what_failed() -> None:
+    good, bad = Gate("good", "all of it", passed=True), Gate("bad", "3 of 4 steps", passed=False)
+    require([good])
+    with pytest.raises(CompileError, match="bad: 3 of 4 steps") as caught:
+        require([good, bad])
+    assert "good" not in str(caught.value)
