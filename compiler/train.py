@@ -6,7 +6,8 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from compiler.errors import CompileError
 from compiler.tasks import Task
 
 CHECKPOINTS = "checkpoints"
+_FULL_BYTES = 2**20
 _LAST = "last"
 
 
@@ -84,12 +86,28 @@ def fit(run: TrainingRun, name: str, task: Task, train: Dataset[Any], val: Datas
     """Train a task's network for its stage's epochs, or load what the finished stage left.
 
     Raises: KeyboardInterrupt if the training was interrupted; its last epoch's checkpoint stays.
+    CompileError if the disk is full.
     """
     if not run.done(name):
-        _train(run, name, task, train, val)
+        with _full_disk_named(run.folder):
+            _train(run, name, task, train, val)
     state = torch.load(run.result(name), map_location="cpu", weights_only=True)
     task.network.load_state_dict(state)
     task.network.eval()
+
+
+@contextmanager
+def _full_disk_named(folder: Path) -> Iterator[None]:
+    """Say so if the disk is full: torch and Lightning report it as all kinds of errors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if shutil.disk_usage(folder).free > _FULL_BYTES:
+            raise
+        raise CompileError(
+            folder, "the disk is full", "free some space, then compile with --resume"
+        ) from error
 
 
 def _train(run: TrainingRun, name: str, task: Task, train: Dataset[Any], val: Dataset[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from errno import EDQUOT, ENOSPC
 from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
@@ -38,6 +39,11 @@ def run_command(function: Callable[..., Any]) -> NoReturn:
         status = fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
         status = _INTERRUPTED
+    except OSError as error:
+        if error.errno is None:
+            raise
+        mend = "free some space" if error.errno in (ENOSPC, EDQUOT) else "check the path and its permissions"
+        status = fail(f"{error.filename or 'a file'}: {error.strerror}; {mend}")
     except Exception as error:
         # Usage errors come from click or from typer's own copy of it, by version; both have this method.
         if not hasattr(error, "format_message"):
