@@ -78,7 +78,8 @@ def compile_model(
     out: Annotated[Path | None, typer.Option(help="The bundle; default MODEL-PRESET-TARGET.bundle.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, batches and built-in clips.")] = 0,
     rate_hz: Annotated[
-        float | None, typer.Option(help="Steps a second; default: such that most clips fit.")
+        float | None,
+        typer.Option(min=0.001, max=1000, help="Steps a second; default: such that most clips fit."),
     ] = None,
     flip: Annotated[
         bool | None, typer.Option("--flip/--no-flip", help="Mirror training clips; default: the preset's.")

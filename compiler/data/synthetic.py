@@ -24,6 +24,7 @@ from compiler.data.encoding import write_clip
 from compiler.data.publishing import published
 from compiler.data.scenes import RATE_HZ, draw_frames, draw_timeline
 from compiler.data.sounds import SAMPLE_RATE_HZ, make_sound
+from runtimes.cache import cache_folder
 
 COARSE_CLASSES = ("disc", "square", "cross", "triangle")
 FINE_CLASSES = ("horizontal", "vertical", "rising", "falling")
@@ -47,9 +48,8 @@ class Recipe:
 
 
 def default_root() -> Path:
-    """Where synthetic data sets are kept: ``adaptive-video/synthetic`` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "adaptive-video" / "synthetic"
+    """Where synthetic data sets are kept: ``synthetic`` in the cache folder."""
+    return cache_folder("synthetic")
 
 
 def make_clips(
