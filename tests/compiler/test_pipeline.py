@@ -153,19 +153,7 @@ def test_another_target_takes_the_trained_weights(
     assert float_files == {name: compiled[0].manifest.files[name] for name in float_files}
 
 
-def test_compiling_again_trains_nothing_and_replaces_the_bundle(
-    compiled: tuple[Bundle, Told], request_of: Callable[..., Request]
-) -> None:
-    request = request_of("cpu")
-    assert request.runs is not None
-    before, files = modified(request.runs), dict(compiled[0].manifest.files)
-    again = compile_bundle(request, Told())
-    assert modified(request.runs) == before
-    graphs = [name for name in files if name.endswith((".onnx", ".weights"))]
-    assert graphs and all(again.manifest.files[name] == files[name] for name in graphs)
-
-
-def test_failed_gates_leave_no_bundle(
+def test_failed_gates_leave_no_bundle_and_the_training(
     request_of: Callable[..., Request],
     compiled: tuple[Bundle, Told],
     tmp_path: Path,
@@ -173,11 +161,13 @@ def test_failed_gates_leave_no_bundle(
 ) -> None:
     monkeypatch.setattr("compiler.verify.FLOAT_TOLERANCE", -1.0)
     request = replace(request_of("cpu"), out=tmp_path / "never.bundle")
-    told = Told()
+    assert request.runs is not None
+    told, trained = Told(), modified(request.runs)
     with pytest.raises(CompileError, match="verification: arnet-policy-fp32 equals torch"):
         compile_bundle(request, told)
     assert not list(tmp_path.iterdir())
     assert any(note.startswith("FAILED: ") for note in told.notes)
+    assert modified(request.runs) == trained  # nothing is lost, and nothing was trained again
 
 
 def test_weights_to_start_from_are_loaded_where_they_fit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from typing import get_args
 
@@ -53,16 +54,24 @@ def branch(name: str) -> Callable[[], nn.Module]:
 
 
 def policy() -> nn.Module:
-    made = RecurrentPolicy(BACKBONES[SMALLEST](4), hidden=16, num_options=7, num_classes=4)
-    nn.init.normal_(made.score.weight)
-    return settled(made)
+    network = RecurrentPolicy(BACKBONES[SMALLEST](4), hidden=16, num_options=7, num_classes=4)
+    nn.init.normal_(network.score.weight)
+    return settled(network)
 
 
 MAKERS = {"resnet10": branch(SMALLEST), "mobilenetv2": branch("mobilenetv2"), "policy": policy}
 
 
-def calibrated(network: nn.Module, activations: ActivationFormat) -> nn.Module:
-    quantised = quantise(network, activations)
+@functools.cache
+def made(name: str) -> nn.Module:
+    """One of the float networks."""
+    torch.manual_seed(0)
+    return MAKERS[name]()
+
+
+@functools.cache
+def _calibrated(name: str, activations: ActivationFormat) -> nn.Module:
+    quantised = quantise(made(name), activations)
 
     def batches() -> Iterator[None]:
         for seed in range(2):
@@ -73,14 +82,17 @@ def calibrated(network: nn.Module, activations: ActivationFormat) -> nn.Module:
     return quantised
 
 
+def calibrated(name: str, activations: ActivationFormat) -> nn.Module:
+    """The network in its quantised form, ready to be trained."""
+    return copy.deepcopy(_calibrated(name, activations))
+
+
 @pytest.fixture(scope="module", params=[(name, form) for name in MAKERS for form in FORMATS], ids=str)
 def stages(request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module, nn.Module]:
     """A float network, its calibrated counterpart, and the frozen one."""
     name, activations = request.param
-    torch.manual_seed(0)
-    network = MAKERS[name]()
-    quantised = calibrated(network, activations)
-    return network, quantised, freeze(quantised)
+    quantised = calibrated(name, activations)
+    return made(name), quantised, freeze(quantised)
 
 
 Stages = tuple[nn.Module, nn.Module, nn.Module]
@@ -129,7 +141,9 @@ def test_nothing_else_computes(stages: Stages) -> None:
 def test_the_float_network_is_left_alone() -> None:
     network = BACKBONES[SMALLEST](4).eval()
     before = copy.deepcopy(network.state_dict())
-    freeze(calibrated(network, "uint8"))
+    quantised = quantise(network, "uint8")
+    calibrate(quantised, (None for _ in range(1) if run(quantised, images()) is not None))
+    freeze(quantised)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
 
@@ -137,7 +151,7 @@ def test_the_float_network_is_left_alone() -> None:
 @pytest.mark.parametrize("activations", FORMATS)
 def test_relu6_keeps_its_ceiling(activations: ActivationFormat) -> None:
     """Even where training has let the scale grow past what 6 needs."""
-    network = calibrated(settled(BACKBONES["mobilenetv2"](4)), activations)
+    network = calibrated("mobilenetv2", activations)
     for module in network.modules():
         if isinstance(module, qnn.QuantIdentity):
             with torch.no_grad():
@@ -151,7 +165,7 @@ def test_relu6_keeps_its_ceiling(activations: ActivationFormat) -> None:
 
 
 def test_unsigned_quantisers_are_the_relu() -> None:
-    frozen = freeze(calibrated(BACKBONES[SMALLEST](4).eval(), "uint8"))
+    frozen = freeze(calibrated("resnet10", "uint8"))
     quantiser = frozen.get_submodule("relu")
     assert isinstance(quantiser, FakeQuantise)
     assert (quantiser.zero_point, quantiser.low, quantiser.high) == (0, 0, 255)
@@ -160,7 +174,7 @@ def test_unsigned_quantisers_are_the_relu() -> None:
 
 @pytest.mark.parametrize(("activations", "low", "high"), [("uint8", 0, 255), ("int8", -128, 127)])
 def test_formats(activations: ActivationFormat, low: int, high: int) -> None:
-    frozen = freeze(calibrated(policy(), activations))
+    frozen = freeze(calibrated("policy", activations))
     quantisers = [m for m in frozen.modules() if isinstance(m, FakeQuantise)]
     assert {(q.low, q.high) for q in quantisers} == {(low, high)}
     if activations == "int8":
@@ -173,7 +187,7 @@ def test_formats(activations: ActivationFormat, low: int, high: int) -> None:
 @pytest.mark.parametrize("activations", FORMATS)
 @pytest.mark.parametrize("name", MAKERS)
 def test_training_reaches_weights_and_scales(name: str, activations: ActivationFormat) -> None:
-    network = calibrated(MAKERS[name](), activations).train()
+    network = calibrated(name, activations).train()
     run(network, images()).square().mean().backward()
     missing = [n for n, p in network.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert not missing
@@ -183,8 +197,7 @@ def test_training_reaches_weights_and_scales(name: str, activations: ActivationF
 
 def test_training_lowers_the_difference_to_the_teacher() -> None:
     torch.manual_seed(0)
-    teacher = settled(BACKBONES[SMALLEST](4))
-    student = calibrated(teacher, "uint8")
+    teacher, student = made("resnet10"), calibrated("resnet10", "uint8")
     with torch.no_grad():  # a bad start to recover from
         for layer in student.modules():
             if isinstance(layer, qnn.QuantLinear):
@@ -204,6 +217,6 @@ def test_training_lowers_the_difference_to_the_teacher() -> None:
 
 
 def test_backbone_survives_as_a_backbone() -> None:
-    frozen = freeze(calibrated(BACKBONES["mobilenetv2"](4).eval(), "uint8"))
+    frozen = freeze(calibrated("mobilenetv2", "uint8"))
     assert isinstance(frozen, Backbone)
     assert frozen.embed(images(2)).shape == (2, 1280)
