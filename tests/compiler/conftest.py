@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from compiler.data.cache import ClipCache
@@ -17,6 +18,9 @@ from models.adaptive import POLICY
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.spec import Fusion, Steps
 from tests.compiler.small_training import CLASSES, small_cache, small_training
+
+# Networks this small gain nothing from more threads, and threads that wait for a core spin.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
