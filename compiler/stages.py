@@ -123,7 +123,15 @@ def _train_branches(training: Training) -> None:
         training.announce(f"branches: {name}")
         view = model.policy_view if name == POLICY else model.branch_view(name).name
         frozen = _first_layers(probe.backbone if name == POLICY else network, stage.frozen_layers)
-        task = FrameTask(network, branch_answer, model.views[view], stage, len(model.labels), frozen=frozen)
+        task = FrameTask(
+            network,
+            branch_answer,
+            model.views[view],
+            stage,
+            len(model.labels),
+            frozen=frozen,
+            augmentation=training.recipe.augmentation,
+        )
         train_set = training.frames(view, stage.frames, seen, train=True)
         fit(training.run, f"branches-{name}", task, train_set, training.frames(view, 4, val, train=False))
     model.requires_grad_(True)
@@ -139,15 +147,12 @@ def _train_jointly(training: Training) -> None:
     if stage.frozen_branches:
         trained: list[nn.Module] = [policy.lstm, policy.dropout, policy.score, policy.classify]
         flips = (False, True) if training.recipe.flip else (False,)
-        needed = not training.run.done("joint")
-        train_set = ClipOutputs([_outputs(training, clips, f) for f in flips]) if needed else ClipOutputs([])
-        val_set = (
-            ClipOutputs([_outputs(training, val[:: max(1, len(val) // 24)], False)])
-            if needed
-            else ClipOutputs([])
-        )
         task = RolloutTask(model, training.loss, option_macs(model), stage, trained)
-        fit(training.run, "joint", task, train_set, val_set)
+        # Computing every branch on every step takes minutes: not for a stage that is done.
+        done = training.run.done("joint")
+        seen = [] if done else [_outputs(training, clips, flip) for flip in flips]
+        watched = [] if done else [_outputs(training, val[:: max(1, len(val) // 24)], False)]
+        fit(training.run, "joint", task, ClipOutputs(seen), ClipOutputs(watched))
         return
     views = list(model.views)
     task = RolloutTask(model, training.loss, option_macs(model), stage, [policy, model.branches])
@@ -186,7 +191,13 @@ def _finetune_branches(training: Training) -> None:
     training.announce("branch fine-tune")
     views = list(model.views)
     task = RolloutTask(
-        model, training.loss, option_macs(model), stage, list(model.branches.values()), decided=True
+        model,
+        training.loss,
+        option_macs(model),
+        stage,
+        list(model.branches.values()),
+        decided=True,
+        augmentation=training.recipe.augmentation,
     )
     for branch in model.branches.values():
         for layer in _first_layers(branch, stage.frozen_layers):

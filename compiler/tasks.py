@@ -15,6 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from compiler.data.batches import ClipBatch, OutputBatch
 from models.adaptive import AdaptiveModel, Rollout, Sampler, argmax_sampler, gumbel_sampler, pixels
+from models.augmentation import NO_AUGMENTATION, Augmentation
 from models.losses import exponential_temperature
 from models.policy import RecurrentPolicy
 from models.recipe import Stage
@@ -92,8 +93,10 @@ class FrameTask(Task):
         *,
         teacher: nn.Module | None = None,
         frozen: Sequence[nn.Module] = (),
+        augmentation: Augmentation = NO_AUGMENTATION,
     ) -> None:
         super().__init__(network, stage, num_classes)
+        self.augmentation = augmentation
         self.answer = answer
         self.view = view
         self.teacher = teacher.eval().requires_grad_(False) if teacher is not None else None
@@ -109,16 +112,20 @@ class FrameTask(Task):
         if self.teacher is not None:
             self.teacher.eval()
 
-    def _images(self, frames: Tensor) -> Tensor:
+    def images(self, frames: Tensor, *, augmented: bool) -> Tensor:
+        """What the network sees of frames (B, K, S, S, 3): (B, K, 3, S, S)."""
         flat = pixels(frames.flatten(0, 1), self.view)
+        if augmented:
+            flat = self.augmentation(flat)
         return flat.view(*frames.shape[:2], *flat.shape[1:])
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """Frames uint8 (B, K, S, S, 3) and labels (B,)."""
         frames, targets = batch
-        images = self._images(frames)
+        images = self.images(frames, augmented=True)
         logits = self.answer(self.network, images)
-        loss = functional.cross_entropy(logits.mean(1), targets)
+        smoothing = self.stage.label_smoothing
+        loss = functional.cross_entropy(logits.mean(1), targets, label_smoothing=smoothing)
         if self.teacher is not None:
             with torch.no_grad():
                 target = self.answer(self.teacher, images).softmax(-1)
@@ -129,7 +136,7 @@ class FrameTask(Task):
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         """As training, without the teacher."""
         frames, targets = batch
-        logits = self.answer(self.network, self._images(frames)).mean(1)
+        logits = self.answer(self.network, self.images(frames, augmented=False)).mean(1)
         self.report(functional.cross_entropy(logits, targets), logits, targets, train=False)
 
 
@@ -174,7 +181,7 @@ class PolicyDistillTask(FrameTask):
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """Frames uint8 (B, K, S, S, 3) and labels (B,)."""
         frames, targets = batch
-        images = self._images(frames)
+        images = self.images(frames, augmented=False)
         scores, logits = _policy_outputs(self.network, images)
         assert self.teacher is not None
         with torch.no_grad():
@@ -200,12 +207,14 @@ class RolloutTask(Task):
         parameters: Sequence[nn.Module],
         *,
         decided: bool = False,
+        augmentation: Augmentation = NO_AUGMENTATION,
     ) -> None:
         """``parameters``: what trains. ``decided``: choices are argmax, and only what they name runs."""
         super().__init__(model, stage, len(model.labels))
         self.model = model
         self.loss = loss
         self.decided = decided
+        self.augmentation = augmentation
         self.register_buffer("costs", costs, persistent=False)
         self.costs: Tensor
         self.model.requires_grad_(False)
@@ -230,9 +239,9 @@ class RolloutTask(Task):
     def _rollout(self, batch: Any) -> Rollout:
         if "features" in batch:
             return self.model.rollout(batch["features"], batch["branches"], batch["present"], self._sampler())
-        return roll_out_clips(
-            self.model, batch, self._sampler(), only_chosen=self.decided or not self.training
-        )
+        only_chosen = self.decided or not self.training
+        augmentation = self.augmentation if self.training else NO_AUGMENTATION
+        return roll_out_clips(self.model, batch, self._sampler(), augmentation, only_chosen=only_chosen)
 
     def training_step(self, batch: ClipBatch | OutputBatch, _: int) -> Tensor:
         """One batch of clips."""
@@ -253,8 +262,15 @@ class RolloutTask(Task):
         self.log("val/relative_cost", cost, prog_bar=True, batch_size=len(batch["label"]), sync_dist=True)
 
 
-def roll_out_clips(model: AdaptiveModel, batch: ClipBatch, sample: Sampler, *, only_chosen: bool) -> Rollout:
-    """Roll a model out over clips' views.
+def roll_out_clips(
+    model: AdaptiveModel,
+    batch: ClipBatch,
+    sample: Sampler,
+    augmentation: Augmentation = NO_AUGMENTATION,
+    *,
+    only_chosen: bool,
+) -> Rollout:
+    """Roll a model out over clips' views; branches see them augmented, the policy as they are.
 
     A soft choice needs every branch at every step. With ``only_chosen`` the decisions (which depend on the
     policy alone) are made first, and each branch sees only the frames that chose it.
@@ -266,7 +282,7 @@ def roll_out_clips(model: AdaptiveModel, batch: ClipBatch, sample: Sampler, *, o
         logits = {}
         for name in model.branches:
             frames = views[model.branch_view(name).name].flatten(0, 1)
-            logits[name] = model.branch_logits(name, frames).view(*shape, -1)
+            logits[name] = model.branch_logits(name, frames, augmentation).view(*shape, -1)
         return model.rollout(features, logits, present, sample)
     zeros = features.new_zeros(*shape, len(model.labels))
     with torch.no_grad():
@@ -278,5 +294,6 @@ def roll_out_clips(model: AdaptiveModel, batch: ClipBatch, sample: Sampler, *, o
             logits[option.graph] = zeros.clone()
             if chosen.any():
                 frames = views[str(option.view)][chosen]
-                logits[option.graph] = zeros.index_put((chosen,), model.branch_logits(option.graph, frames))
+                answers = model.branch_logits(option.graph, frames, augmentation)
+                logits[option.graph] = zeros.index_put((chosen,), answers)
     return model.rollout(features, logits, present, sample)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.augmentation import NO_AUGMENTATION, Augmentation
 from models.backbones.blocks import Backbone
 from models.policy import RecurrentPolicy, State
 from runtimes.spec import ActionSpace, View
@@ -103,9 +104,11 @@ class AdaptiveModel(nn.Module):
         """Policy features (N, F) of the policy's view, uint8 (N, S, S, 3)."""
         return self.policy.embed(pixels(frames, self.views[self.policy_view]))
 
-    def branch_logits(self, branch: str, frames: Tensor) -> Tensor:
+    def branch_logits(
+        self, branch: str, frames: Tensor, augmentation: Augmentation = NO_AUGMENTATION
+    ) -> Tensor:
         """Class logits (N, C) of one branch on its view, uint8 (N, S, S, 3)."""
-        return self.branches[branch](pixels(frames, self.branch_view(branch)))
+        return self.branches[branch](augmentation(pixels(frames, self.branch_view(branch))))
 
     def rollout(
         self, features: Tensor, branch_logits: Mapping[str, Tensor], present: Tensor, sample: Sampler

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.adaptive import POLICY, AdaptiveModel, Rollout
+from models.augmentation import Augmentation
 from models.losses import cost_loss, uniform_loss
 from models.policy import RecurrentPolicy
 from models.recipe import Recipe, Stage
@@ -54,15 +55,24 @@ _TINY = Recipe(
 
 _MOBILE = Recipe(
     branches=Stage(
-        epochs=8, lr=5e-4, batch=8, frames=2, frozen_layers=10, frozen_norms=True, adam=True, weight_decay=0.05
+        epochs=6,
+        lr=5e-4,
+        batch=8,
+        frames=2,
+        frozen_layers=14,
+        frozen_norms=True,
+        adam=True,
+        weight_decay=0.05,
+        label_smoothing=0.1,
     ),
     joint=Stage(epochs=100, lr=1e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
     finetune=Stage(
-        epochs=2, lr=2e-4, batch=8, frozen_layers=10, frozen_norms=True, adam=True, weight_decay=0.05
+        epochs=2, lr=2e-4, batch=8, frozen_layers=14, frozen_norms=True, adam=True, weight_decay=0.05
     ),
     qat=Stage(epochs=1, lr=1e-5, batch=8, frames=2, adam=True),
     holdout=0.25,
     flip=True,
+    augmentation=Augmentation(smallest_crop=0.5, lighting=0.3),
 )
 
 _PAPER = Recipe(

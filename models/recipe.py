@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+from models.augmentation import Augmentation
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Stage:
     milestones: tuple[float, ...] = ()
     weight_decay: float = 1e-4
     adam: bool = False
+    label_smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Recipe:
 
     ``holdout``: the share of training clips that the branches do not see in their first stage, so that
     the policy learns from branch outputs as they will be on clips never seen; the fine-tuning stage then
-    trains the branches on all of them. ``flip``: mirror clips at random.
+    trains the branches on all of them. ``flip``: mirror clips at random. ``augmentation``: what
+    else happens to training images.
     """
 
     branches: Stage
@@ -44,6 +48,7 @@ class Recipe:
     qat: Stage
     holdout: float
     flip: bool
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
     def from_scratch(self) -> Recipe:
         """The same without what only makes sense for pretrained weights: nothing is frozen."""

@@ -1,0 +1,40 @@
+"""Random crops and lighting for training, on what a network sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Each image cropped at random and resized back, and brightened or darkened.
+
+    ``smallest_crop``: the least share of the side that a crop keeps, 1 for none. ``lighting``: the largest
+    change of contrast (a factor) and of brightness (in units of the normalised pixels).
+    """
+
+    smallest_crop: float = 1.0
+    lighting: float = 0.0
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W), each changed on its own."""
+        count, device = len(images), images.device
+        if self.smallest_crop < 1:
+            scale = torch.empty(count, 1, device=device).uniform_(self.smallest_crop, 1)
+            theta = torch.zeros(count, 2, 3, device=device)
+            theta[:, 0, 0] = theta[:, 1, 1] = scale[:, 0]
+            theta[:, :, 2] = (torch.rand(count, 2, device=device) * 2 - 1) * (1 - scale)
+            grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+            images = functional.grid_sample(images, grid, align_corners=False, padding_mode="border")
+        if self.lighting > 0:
+            change = (torch.rand(count, 2, 1, 1, 1, device=device) * 2 - 1) * self.lighting
+            images = images * (1 + change[:, 0]) + change[:, 1]
+        return images
+
+
+NO_AUGMENTATION = Augmentation()
+"""Leaves images as they are."""
