@@ -48,7 +48,8 @@ def export_branch(
     """The graph of one branch: ``frame`` uint8 (1, S, S, 3) to ``logits`` float (1, C).
 
     Height and width are fixed if there is one view, and may change if there are several.
-    ``activations`` is None for a float network, else how its frozen quantisers are to be read.
+    ``activations`` is None for a float network, else how its frozen quantisers are to be read; a frozen
+    network's biases are rounded in place to the integers that the graph stores.
     """
     example = torch.zeros(1, 3, views[0].size, views[0].size)
     model = _export(backbone, (example,), [_PIXELS], ["logits"])
@@ -116,7 +117,7 @@ def _finish(
     if activations is not None:
         _lift_constants(model)
         _store_weight_codes(model, module)
-        _store_bias_codes(model)
+        _store_bias_codes(model, module)
         _requantise_max_pools(model)
         _flatten_integers(model)
     model.graph.name = name  # engine caches of accelerators go by it: it must be unique
@@ -172,10 +173,16 @@ def _signed_pixels(model: onnx.ModelProto, view: View, scale: str) -> list[onnx.
 
 
 def _lift_constants(model: onnx.ModelProto) -> None:
-    """Turn Constant nodes, and Casts of them, into initialisers: scales and zero points become readable."""
+    """Turn Constant nodes, and Casts of them, into initialisers: scales and zero points become readable.
+
+    Identity nodes, by which the exporter shares equal parameters, become copies again.
+    """
+    parameters = {tensor.name: tensor for tensor in model.graph.initializer}
     values: dict[str, NDArray[np.generic]] = {}
     for node in list(model.graph.node):
-        if node.op_type == "Constant":
+        if node.op_type == "Identity" and node.input[0] in parameters:
+            value = numpy_helper.to_array(parameters[node.input[0]])
+        elif node.op_type == "Constant":
             value = numpy_helper.to_array(node.attribute[0].t)
         elif node.op_type == "Cast" and node.input[0] in values:
             dtype = helper.tensor_dtype_to_np_dtype(node.attribute[0].i)
@@ -204,8 +211,12 @@ def _store_weight_codes(model: onnx.ModelProto, module: nn.Module) -> None:
         model.graph.node.append(helper.make_node("DequantizeLinear", inputs, [weight], axis=0))
 
 
-def _store_bias_codes(model: onnx.ModelProto) -> None:
-    """Replace float biases by int32 codes at the scale of the accumulator: input scale x weight scales."""
+def _store_bias_codes(model: onnx.ModelProto, module: nn.Module) -> None:
+    """Replace float biases by int32 codes at the scale of the accumulator: input scale x weight scales.
+
+    The torch layers take on the rounded biases too: only then are they what the graph computes, to the
+    last bit or so (with the float ones, 3 % of near-ties came out otherwise).
+    """
     producers = {output: node for node in model.graph.node for output in node.output}
     values = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in list(model.graph.node):
@@ -214,10 +225,12 @@ def _store_bias_codes(model: onnx.ModelProto) -> None:
         bias = node.input[2]
         input_scale = _scale_of(producers, values, node.input[0])
         scales = numpy_helper.to_array(values[f"{node.input[1]}.scales"]) * input_scale
-        codes = np.rint(numpy_helper.to_array(values[bias]).astype(np.float64) / scales)
         limits = np.iinfo(np.int32)
+        codes = np.rint(numpy_helper.to_array(values[bias]).astype(np.float64) / scales)
+        codes = np.clip(codes, limits.min, limits.max)
+        module.get_parameter(bias).data = torch.from_numpy((codes * scales).astype(np.float32))
         model.graph.initializer.remove(values[bias])
-        _constant(model, f"{bias}.codes", np.clip(codes, limits.min, limits.max).astype(np.int32))
+        _constant(model, f"{bias}.codes", codes.astype(np.int32))
         _constant(model, f"{bias}.scales", scales.astype(np.float32))
         _constant(model, f"{bias}.zeros", np.zeros(len(scales), np.int32))
         inputs = [f"{bias}.codes", f"{bias}.scales", f"{bias}.zeros"]
