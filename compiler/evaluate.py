@@ -27,13 +27,15 @@ Logits = NDArray[np.float32]
 class Outcome:
     """One way to run a variant over the validation clips.
 
-    ``correct`` (clips,), ``ms`` (clips,): resizing, policy and branches by the cost table, decoding apart.
+    ``correct`` (clips,); ``confidence`` (clips,): the fused score of the right label; ``ms`` (clips,):
+    resizing, policy and branches by the cost table, decoding apart.
     """
 
     name: str
     variant: str
     kind: str
     correct: NDArray[np.bool_]
+    confidence: NDArray[np.float64]
     ms: NDArray[np.float64]
     choices: Counter[str] = field(default_factory=Counter)
 
@@ -65,6 +67,10 @@ class Evaluator:
         self.manifest, self.variant, self.engine, self.cache = manifest, variant, engine, cache
         self.clips = list(clips)
         self._branch_logits: dict[tuple[str, int], Logits] = {}
+
+    def costs(self, table: CostTable) -> list[float]:
+        """Cost of each option in ms."""
+        return [float(cost) for cost in option_costs(self.variant, table)]
 
     def branch_logits(self, option: Option, clip: int) -> Logits:
         """Logits (T, C) of a branch option at every step of a clip."""
@@ -147,12 +153,31 @@ def static_outcomes(evaluator: Evaluator, table: CostTable) -> list[Outcome]:
 
 
 def _static(evaluator: Evaluator, name: str, answer: Callable[[int], Logits], frame_ms: float) -> Outcome:
-    correct, ms = [], []
+    scores, ms = [], []
     for clip in evaluator.clips:
         logits = answer(clip)
-        correct.append(int(logits.mean(axis=0).argmax()) == evaluator.cache.target(clip))
+        fusion = Fusion(len(logits))
+        scores.append([fusion.update(row) for row in logits][-1])
         ms.append(len(logits) * frame_ms)
-    return Outcome(name, evaluator.variant.name, "static", np.array(correct), np.array(ms))
+    return _outcome(evaluator, name, "static", scores, ms)
+
+
+def _outcome(
+    evaluator: Evaluator,
+    name: str,
+    kind: str,
+    scores: Sequence[NDArray[np.float64] | None],
+    ms: Sequence[float],
+    choices: Counter[str] | None = None,
+) -> Outcome:
+    """The outcome of clips whose last fused scores are ``scores``."""
+    rows = np.asarray(scores, np.float64)
+    targets = np.array([evaluator.cache.target(clip) for clip in evaluator.clips])
+    correct = rows.argmax(axis=1) == targets
+    confidence = rows[np.arange(len(rows)), targets]
+    return Outcome(
+        name, evaluator.variant.name, kind, correct, confidence, np.array(ms), choices or Counter()
+    )
 
 
 def learnt_outcome(evaluator: Evaluator, table: CostTable, price: float, name: str) -> Outcome:
@@ -173,15 +198,15 @@ def _rolled_out(evaluator: Evaluator, table: CostTable, chooser: Chooser, name: 
     names = [option.name for option in variant.action_space.options]
     costs = dict(zip(names, option_costs(variant, table), strict=True))
     policy_ms = table.graph_ms(variant.policy.graph, variant.policy.view)
-    correct, ms, choices = [], [], Counter[str]()
+    scores, ms, choices = [], [], Counter[str]()
     for clip in evaluator.clips:
         chooser.reset()
         steps = evaluator.roll_out(clip, chooser)
         decided = [step.choice for step in steps if step.choice is not None]
-        correct.append(int(steps[-1].scores.argmax()) == evaluator.cache.target(clip))
+        scores.append(steps[-1].scores)
         ms.append(sum(policy_ms + float(costs[choice]) for choice in decided))
         choices.update(step.choice or "held" for step in steps)
-    return Outcome(name, variant.name, kind, np.array(correct), np.array(ms), choices)
+    return _outcome(evaluator, name, kind, scores, ms, choices)
 
 
 def static_front(outcomes: Sequence[Outcome]) -> list[Outcome]:

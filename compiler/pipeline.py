@@ -23,6 +23,8 @@ from compiler.data.cache import ClipCache
 from compiler.data.clips import ClipSet, find_clips
 from compiler.data.rate import choose_rate_hz
 from compiler.errors import CompileError
+from compiler.evaluate import Evaluator
+from compiler.price import choose_price
 from compiler.profile import measure, profile
 from compiler.report import verdicts, write_report
 from compiler.split import Split, split
@@ -42,13 +44,15 @@ from models.adaptive import POLICY, AdaptiveModel
 from models.backbones.weights import WeightsError, load_weights
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.cache import cache_folder
-from runtimes.engine import open_engine
-from runtimes.spec import Fusion, Steps
+from runtimes.engine import Engine, open_engine
+from runtimes.spec import CostTable, Fusion, Steps, Variant
 
 _VERSIONED = ("adaptive-video", "av", "brevitas", "lightning", "numpy", "onnx", "onnxruntime", "torch")
 _GATE_CLIPS = 24
 _STREAMED_CLIPS = 8
 """How many validation clips the gates look at: enough for their limits, and large sets take no longer."""
+_PRICED_CLIPS = 96
+"""How many training clips the price is chosen on."""
 
 
 class Console(Protocol):
@@ -215,7 +219,8 @@ def _pack(
         console.stage("profile")
         with open_engine(bundle, "cpu") as engine:
             costs = measure(bundle, engine, cache, val)
-            bundle = write_bundle(draft, graphs, fields | {"cost_tables": (costs,)})
+            fields = fields | {"cost_tables": (costs,), "variants": _priced(bundle, engine, costs, training)}
+            bundle = write_bundle(draft, graphs, fields)
             measured = profile(bundle, engine, costs, cache, val, console.note)
         accuracy: dict[str, JsonValue] = {
             **measured.to_json(),
@@ -225,10 +230,21 @@ def _pack(
         console.stage("pack")
         report = write_report(bundle.manifest, measured, gates, cache)
         (graphs / "report.html").write_text(report, "utf-8")
-        packed = write_bundle(request.out, graphs, fields | {"cost_tables": (costs,), "accuracy": accuracy})
+        packed = write_bundle(request.out, graphs, fields | {"accuracy": accuracy})
     for line in verdicts(packed.manifest, measured):
         console.note(line)
     return packed
+
+
+def _priced(bundle: Bundle, engine: Engine, costs: CostTable, training: Training) -> tuple[Variant, ...]:
+    """The variants with the price that each is worth, told by the clips that trained the policy."""
+    clips = _spread(training.held_out() or training.cache.split("train"), _PRICED_CLIPS)
+    variants = []
+    for variant in bundle.manifest.variants:
+        evaluator = Evaluator(bundle.manifest, variant, engine, training.cache, clips)
+        price = choose_price(evaluator, costs)
+        variants.append(variant.model_copy(update={"price": price}))
+    return tuple(variants)
 
 
 def _networks(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import JsonValue
@@ -20,6 +20,7 @@ from compiler.evaluate import (
     static_front,
     static_outcomes,
 )
+from compiler.price import prices_per_ms
 from runtimes.bundle import Bundle
 from runtimes.engine import Engine
 from runtimes.spec import CostTable, Variant
@@ -29,8 +30,6 @@ from sdk.recognizer import StreamRecognizer
 from sdk.scheduler import LearntChoice, option_costs
 
 RANDOM_SEEDS = (0, 1, 2)
-PRICES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-"""Prices (score per ms) of the curve beside the compiled one."""
 _END_TO_END_CLIPS = 12
 _TIMELINE_CLIPS = 8
 
@@ -123,11 +122,9 @@ def profile(
         progress(f"{variant.name}: random and learnt choices")
         outcomes += [random_outcome(evaluator, costs, seed) for seed in RANDOM_SEEDS]
         outcomes.append(learnt_outcome(evaluator, costs, variant.price, "adaptive"))
-        for price in PRICES:
-            curve = learnt_outcome(evaluator, costs, price, f"adaptive at price {price:g}")
-            outcomes.append(
-                Outcome(curve.name, curve.variant, "curve", curve.correct, curve.ms, curve.choices)
-            )
+        for price in prices_per_ms(evaluator.costs(costs)):
+            curve = learnt_outcome(evaluator, costs, price, f"adaptive at price {price:.2g}")
+            outcomes.append(replace(curve, kind="curve"))
         timelines += _timelines(evaluator, costs, variant)
     progress("whole clips through the SDK")
     end_to_end = _end_to_end(bundle, cache, clips, costs)
