@@ -27,15 +27,13 @@ Logits = NDArray[np.float32]
 class Outcome:
     """One way to run a variant over the validation clips.
 
-    ``correct`` (clips,); ``confidence`` (clips,): the fused score of the right label; ``ms`` (clips,):
-    resizing, policy and branches by the cost table, decoding apart.
+    ``correct`` (clips,), ``ms`` (clips,): resizing, policy and branches by the cost table, decoding apart.
     """
 
     name: str
     variant: str
     kind: str
     correct: NDArray[np.bool_]
-    confidence: NDArray[np.float64]
     ms: NDArray[np.float64]
     choices: Counter[str] = field(default_factory=Counter)
 
@@ -84,10 +82,8 @@ class Evaluator:
 
     def head_logits(self, clip: int, steps: Sequence[int]) -> Logits:
         """Logits (len(steps), C) of the policy's own head, run on just these steps of a clip."""
-        state, rows = self._initial_state(), []
-        for t in steps:
-            outputs, state = self._run_policy(clip, t, state)
-            rows.append(outputs["logits"][0])
+        state = self._initial_state()
+        rows = [self._run_policy(clip, t, state)[0]["logits"][0] for t in steps]
         return np.asarray(rows, np.float32)
 
     def roll_out(self, clip: int, chooser: Chooser) -> list[Step]:
@@ -153,31 +149,12 @@ def static_outcomes(evaluator: Evaluator, table: CostTable) -> list[Outcome]:
 
 
 def _static(evaluator: Evaluator, name: str, answer: Callable[[int], Logits], frame_ms: float) -> Outcome:
-    scores, ms = [], []
+    correct, ms = [], []
     for clip in evaluator.clips:
         logits = answer(clip)
-        fusion = Fusion(len(logits))
-        scores.append([fusion.update(row) for row in logits][-1])
+        correct.append(int(logits.mean(axis=0).argmax()) == evaluator.cache.target(clip))
         ms.append(len(logits) * frame_ms)
-    return _outcome(evaluator, name, "static", scores, ms)
-
-
-def _outcome(
-    evaluator: Evaluator,
-    name: str,
-    kind: str,
-    scores: Sequence[NDArray[np.float64] | None],
-    ms: Sequence[float],
-    choices: Counter[str] | None = None,
-) -> Outcome:
-    """The outcome of clips whose last fused scores are ``scores``."""
-    rows = np.asarray(scores, np.float64)
-    targets = np.array([evaluator.cache.target(clip) for clip in evaluator.clips])
-    correct = rows.argmax(axis=1) == targets
-    confidence = rows[np.arange(len(rows)), targets]
-    return Outcome(
-        name, evaluator.variant.name, kind, correct, confidence, np.array(ms), choices or Counter()
-    )
+    return Outcome(name, evaluator.variant.name, "static", np.array(correct), np.array(ms))
 
 
 def learnt_outcome(evaluator: Evaluator, table: CostTable, price: float, name: str) -> Outcome:
@@ -198,15 +175,15 @@ def _rolled_out(evaluator: Evaluator, table: CostTable, chooser: Chooser, name: 
     names = [option.name for option in variant.action_space.options]
     costs = dict(zip(names, option_costs(variant, table), strict=True))
     policy_ms = table.graph_ms(variant.policy.graph, variant.policy.view)
-    scores, ms, choices = [], [], Counter[str]()
+    correct, ms, choices = [], [], Counter[str]()
     for clip in evaluator.clips:
         chooser.reset()
         steps = evaluator.roll_out(clip, chooser)
         decided = [step.choice for step in steps if step.choice is not None]
-        scores.append(steps[-1].scores)
+        correct.append(int(steps[-1].scores.argmax()) == evaluator.cache.target(clip))
         ms.append(sum(policy_ms + float(costs[choice]) for choice in decided))
         choices.update(step.choice or "held" for step in steps)
-    return _outcome(evaluator, name, kind, scores, ms, choices)
+    return Outcome(name, variant.name, kind, np.array(correct), np.array(ms), choices)
 
 
 def static_front(outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -23,8 +23,7 @@ from compiler.data.cache import ClipCache
 from compiler.data.clips import ClipSet, find_clips
 from compiler.data.rate import choose_rate_hz
 from compiler.errors import CompileError
-from compiler.evaluate import Evaluator
-from compiler.price import choose_price
+from compiler.price import load_price, per_ms
 from compiler.profile import measure, profile
 from compiler.report import verdicts, write_report
 from compiler.split import Split, split
@@ -44,15 +43,16 @@ from models.adaptive import POLICY, AdaptiveModel
 from models.backbones.weights import WeightsError, load_weights
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.cache import cache_folder
-from runtimes.engine import Engine, open_engine
+from runtimes.engine import open_engine
 from runtimes.spec import CostTable, Fusion, Steps, Variant
+from sdk.scheduler import option_costs
 
 _VERSIONED = ("adaptive-video", "av", "brevitas", "lightning", "numpy", "onnx", "onnxruntime", "torch")
+_TRAINING_FORMAT = 2
+"""Raised when models or stages change so that results kept from before do not fit any more."""
 _GATE_CLIPS = 24
 _STREAMED_CLIPS = 8
 """How many validation clips the gates look at: enough for their limits, and large sets take no longer."""
-_PRICED_CLIPS = 96
-"""How many training clips the price is chosen on."""
 
 
 class Console(Protocol):
@@ -194,7 +194,8 @@ def _training(
 def _run_key(request: Request, preset: arnet.Preset, cache: ClipCache) -> str:
     """Names the training by all that decides its outcome; the target does not, so that targets share it."""
     init = hashlib.sha256(request.init.read_bytes()).hexdigest() if request.init else None
-    facts = [asdict(preset), cache.fingerprint, cache.rate_hz, cache.clip_steps, request.seed, init]
+    clips = [cache.fingerprint, cache.rate_hz, cache.clip_steps]
+    facts = [_TRAINING_FORMAT, asdict(preset), *clips, request.seed, init]
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
 
 
@@ -219,7 +220,7 @@ def _pack(
         console.stage("profile")
         with open_engine(bundle, "cpu") as engine:
             costs = measure(bundle, engine, cache, val)
-            fields = fields | {"cost_tables": (costs,), "variants": _priced(bundle, engine, costs, training)}
+            fields = fields | {"cost_tables": (costs,), "variants": _priced(bundle, costs, training)}
             bundle = write_bundle(draft, graphs, fields)
             measured = profile(bundle, engine, costs, cache, val, console.note)
         accuracy: dict[str, JsonValue] = {
@@ -236,15 +237,13 @@ def _pack(
     return packed
 
 
-def _priced(bundle: Bundle, engine: Engine, costs: CostTable, training: Training) -> tuple[Variant, ...]:
-    """The variants with the price that each is worth, told by the clips that trained the policy."""
-    clips = _spread(training.held_out() or training.cache.split("train"), _PRICED_CLIPS)
-    variants = []
-    for variant in bundle.manifest.variants:
-        evaluator = Evaluator(bundle.manifest, variant, engine, training.cache, clips)
-        price = choose_price(evaluator, costs)
-        variants.append(variant.model_copy(update={"price": price}))
-    return tuple(variants)
+def _priced(bundle: Bundle, costs: CostTable, training: Training) -> tuple[Variant, ...]:
+    """The variants with the price that was chosen after training, in score per ms of this device."""
+    chosen = load_price(training.price_file)
+    return tuple(
+        variant.model_copy(update={"price": per_ms(chosen, [float(c) for c in option_costs(variant, costs)])})
+        for variant in bundle.manifest.variants
+    )
 
 
 def _networks(

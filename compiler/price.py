@@ -1,44 +1,79 @@
-"""Choosing the price that a variant is compiled for, on clips that are not the validation clips."""
+"""Choosing the price that a model is compiled for, on clips that are not the validation clips."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
 
-from compiler.evaluate import Evaluator, Outcome, learnt_outcome
-from runtimes.spec import CostTable
+from compiler.data.batches import OutputBatch
+from models.adaptive import AdaptiveModel, argmax_sampler
 
 PRICES = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Prices tried: score that the dearest option must earn more than a free one, whatever its cost in ms."""
+"""Prices tried: the score that the dearest option must earn more than a free one."""
 _ACCURACY_GIVEN = 0.005
 _LIKELIHOOD_GIVEN = 0.02
 
 
-def prices_per_ms(option_costs_ms: Sequence[float]) -> list[float]:
-    """``PRICES`` per ms of these options' costs."""
-    return [price / max(option_costs_ms) for price in PRICES]
+@dataclass(frozen=True)
+class Priced:
+    """What a price gives: accuracy, log-likelihood of the right label, cost in dearest options a clip."""
+
+    price: float
+    accuracy: float
+    log_likelihood: float
+    cost: float
 
 
-def choose_price(evaluator: Evaluator, table: CostTable) -> float:
-    """The highest price that costs next to nothing in accuracy on the evaluator's clips, in score per ms.
+def price_curve(model: AdaptiveModel, outputs: OutputBatch, costs: Tensor) -> list[Priced]:
+    """Every price of ``PRICES`` on clips whose outputs were computed; ``costs`` (A,) in any unit."""
+    relative = costs / costs.max()
+    model.eval()
+    curve = []
+    for price in PRICES:
+        with torch.no_grad():
+            rollout = model.rollout(
+                outputs["features"], outputs["branches"], outputs["present"], argmax_sampler(relative, price)
+            )
+        right = rollout.logits.argmax(dim=1) == outputs["label"]
+        loss = functional.cross_entropy(rollout.logits, outputs["label"])
+        cost = (rollout.choices * relative).sum() / len(right)
+        curve.append(Priced(price, float(right.float().mean()), -float(loss), float(cost)))
+    return curve
 
-    Given up at most are half a point of accuracy and 0.02 of the mean log-likelihood of the right label,
-    which tells the nearing of mistakes before there are any.
+
+def best_price(curve: list[Priced]) -> float:
+    """The highest price that costs next to nothing in accuracy.
+
+    Given up at most are half a point of accuracy and 0.02 of the log-likelihood, which tells the nearing
+    of mistakes before there are any.
     """
-    outcomes = [
-        learnt_outcome(evaluator, table, price, f"price {price:g}")
-        for price in prices_per_ms(evaluator.costs(table))
-    ]
-    free = outcomes[0]
-    good = [i for i, outcome in enumerate(outcomes) if _as_good(outcome, free)]
-    return prices_per_ms(evaluator.costs(table))[max(good)]
+    free = curve[0]
+    return max(
+        entry.price
+        for entry in curve
+        if entry.accuracy >= free.accuracy - _ACCURACY_GIVEN
+        and entry.log_likelihood >= free.log_likelihood - _LIKELIHOOD_GIVEN
+    )
 
 
-def _as_good(outcome: Outcome, free: Outcome) -> bool:
-    accuracy = outcome.accuracy >= free.accuracy - _ACCURACY_GIVEN
-    return accuracy and _log_likelihood(outcome) >= _log_likelihood(free) - _LIKELIHOOD_GIVEN
+def save_price(path: Path, curve: list[Priced]) -> None:
+    """Keep the chosen price and the curve that it was chosen from."""
+    document = {"price": best_price(curve), "curve": [asdict(entry) for entry in curve]}
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(document, indent=1))
+    draft.replace(path)
 
 
-def _log_likelihood(outcome: Outcome) -> float:
-    return float(np.log(np.maximum(outcome.confidence, 1e-6)).mean())
+def load_price(path: Path) -> float:
+    """The chosen price: the score that the dearest option must earn more than a free one."""
+    return float(json.loads(path.read_text())["price"])
+
+
+def per_ms(price: float, option_costs_ms: list[float]) -> float:
+    """A price in score per ms, where options cost this much."""
+    return price / max(option_costs_ms)

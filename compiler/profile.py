@@ -20,7 +20,7 @@ from compiler.evaluate import (
     static_front,
     static_outcomes,
 )
-from compiler.price import prices_per_ms
+from compiler.price import PRICES, per_ms
 from runtimes.bundle import Bundle
 from runtimes.engine import Engine
 from runtimes.spec import CostTable, Variant
@@ -122,8 +122,9 @@ def profile(
         progress(f"{variant.name}: random and learnt choices")
         outcomes += [random_outcome(evaluator, costs, seed) for seed in RANDOM_SEEDS]
         outcomes.append(learnt_outcome(evaluator, costs, variant.price, "adaptive"))
-        for price in prices_per_ms(evaluator.costs(costs)):
-            curve = learnt_outcome(evaluator, costs, price, f"adaptive at price {price:.2g}")
+        for price in PRICES:
+            per_cost = per_ms(price, evaluator.costs(costs))
+            curve = learnt_outcome(evaluator, costs, per_cost, f"adaptive at price {price:g}")
             outcomes.append(replace(curve, kind="curve"))
         timelines += _timelines(evaluator, costs, variant)
     progress("whole clips through the SDK")

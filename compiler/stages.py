@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +17,19 @@ from torch.utils.data import DataLoader
 
 from compiler.data.batches import ClipOutputs, ClipSteps, DrawnFrames, OutputBatch
 from compiler.data.cache import ClipCache
+from compiler.price import price_curve, save_price
 from compiler.tasks import (
     FrameTask,
     PolicyDistillTask,
     RolloutLoss,
     RolloutTask,
     branch_answer,
+    head_answer,
     policy_answer,
 )
 from compiler.train import TrainingRun, fit
 from models.adaptive import POLICY, AdaptiveModel, pixels
 from models.macs import count_macs
-from models.policy import ClassifiedFeatures
 from models.quantization import ActivationFormat, calibrate, freeze, quantise
 from models.recipe import Recipe, Stage
 
@@ -50,6 +52,11 @@ class Training:
         """Drawn frames of some clips at a view."""
         shape = self.model.views[view]
         return DrawnFrames(self.cache, clips, shape, count, train=train, flip=self.recipe.flip)
+
+    @property
+    def price_file(self) -> Path:
+        """Where the price chosen after the policy's stage is kept."""
+        return self.run.folder / "price.json"
 
     def held_out(self) -> list[int]:
         """Training clips that the branches' first stage does not see: a fixed share of every class."""
@@ -112,20 +119,21 @@ def _first_layers(backbone: nn.Module, count: int) -> list[nn.Module]:
 
 
 def _train_branches(training: Training) -> None:
-    """Each branch alone on its view, and the policy's backbone likewise, with a classifier for the time."""
+    """Each branch alone on its view, and the policy's backbone and own head likewise."""
     model, stage = training.model, training.recipe.branches
     held = set(training.held_out())
     seen = [clip for clip in training.cache.split("train") if clip not in held]
     val = training.cache.split("val")
-    probe = ClassifiedFeatures(model.policy.backbone, len(model.labels))
-    networks: dict[str, nn.Module] = {POLICY: probe, **dict(model.branches.items())}
+    networks: dict[str, nn.Module] = {POLICY: model.policy, **dict(model.branches.items())}
     for name, network in networks.items():
         training.announce(f"branches: {name}")
         view = model.policy_view if name == POLICY else model.branch_view(name).name
-        frozen = _first_layers(probe.backbone if name == POLICY else network, stage.frozen_layers)
+        frozen = _first_layers(model.backbones()[name], stage.frozen_layers)
+        if name == POLICY:
+            frozen += [model.policy.lstm, model.policy.score]  # their time comes with the options
         task = FrameTask(
             network,
-            branch_answer,
+            head_answer if name == POLICY else branch_answer,
             model.views[view],
             stage,
             len(model.labels),
@@ -144,20 +152,25 @@ def _train_jointly(training: Training) -> None:
     clips = training.held_out() or training.cache.split("train")
     val = training.cache.split("val")
     policy = model.policy
+    costs = option_macs(model)
     if stage.frozen_branches:
-        trained: list[nn.Module] = [policy.lstm, policy.dropout, policy.score, policy.classify]
-        flips = (False, True) if training.recipe.flip else (False,)
-        task = RolloutTask(model, training.loss, option_macs(model), stage, trained)
+        task = RolloutTask(model, training.loss, costs, stage, [policy.lstm, policy.dropout, policy.score])
         # Computing every branch on every step takes minutes: not for a stage that is done.
-        done = training.run.done("joint")
+        done = training.run.done("joint") and training.price_file.is_file()
+        flips = (False, True) if training.recipe.flip else (False,)
         seen = [] if done else [_outputs(training, clips, flip) for flip in flips]
         watched = [] if done else [_outputs(training, val[:: max(1, len(val) // 24)], False)]
         fit(training.run, "joint", task, ClipOutputs(seen), ClipOutputs(watched))
-        return
-    views = list(model.views)
-    task = RolloutTask(model, training.loss, option_macs(model), stage, [policy, model.branches])
-    train_clips = ClipSteps(training.cache, clips, views, flip=training.recipe.flip)
-    fit(training.run, "joint", task, train_clips, ClipSteps(training.cache, val, views, flip=False))
+    else:
+        views = list(model.views)
+        task = RolloutTask(model, training.loss, costs, stage, [policy, model.branches])
+        train_clips = ClipSteps(training.cache, clips, views, flip=training.recipe.flip)
+        fit(training.run, "joint", task, train_clips, ClipSteps(training.cache, val, views, flip=False))
+        seen = []
+    if not training.price_file.is_file():
+        # Before the branches see the clips held out: later their answers there are too good to be true.
+        priced = seen[0] if seen else _outputs(training, clips[:: max(1, len(clips) // 96)], False)
+        save_price(training.price_file, price_curve(model, priced, costs))
 
 
 def _outputs(training: Training, clips: Sequence[int], flip: bool) -> OutputBatch:

@@ -25,6 +25,10 @@ RolloutLoss = Callable[[Rollout, Tensor, Tensor], Tensor]
 """Rollout, targets (B,), present (B, T) to a scalar."""
 
 
+_CLASSIFIERS = {"fc", "classifier", "classify"}
+"""What backbones and the policy call their last layer."""
+
+
 class Task(LightningModule):
     """Base: SGD and learning-rate schedule of a stage, and the accuracy of training and validation.
 
@@ -49,10 +53,18 @@ class Task(LightningModule):
         """The parameters that this stage changes."""
         return [p for p in self.parameters() if p.requires_grad]
 
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """The classifiers' parameters apart, with their own learning rate."""
+        named = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        last = [p for name, p in named if set(name.split(".")) & _CLASSIFIERS]
+        rest = [p for name, p in named if not set(name.split(".")) & _CLASSIFIERS]
+        rates = ((rest, 1.0), (last, self.stage.classifier_lr_factor))
+        return [{"params": params, "lr": self.stage.lr * factor} for params, factor in rates if params]
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The stage's optimiser; the rate drops at its milestones, or rises and falls once."""
         stage = self.stage
-        parameters, decay = self.trained_parameters(), stage.weight_decay
+        parameters, decay = self._parameter_groups(), stage.weight_decay
         optimizer: torch.optim.Optimizer = (
             torch.optim.AdamW(parameters, stage.lr, weight_decay=decay)
             if stage.adam
@@ -64,7 +76,8 @@ class Task(LightningModule):
             milestones = [round(fraction * total) for fraction in stage.milestones]
             schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones)
         else:
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, stage.lr, total, cycle_momentum=False)
+            peaks = [group["lr"] for group in optimizer.param_groups]
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total, cycle_momentum=False)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def report(self, loss: Tensor, logits: Tensor, targets: Tensor, *, train: bool) -> None:
@@ -145,15 +158,15 @@ def branch_answer(network: nn.Module, images: Tensor) -> Tensor:
     return network(images.flatten(0, 1)).view(*images.shape[:2], -1)
 
 
+def head_answer(network: nn.Module, images: Tensor) -> Tensor:
+    """Class logits (B, K, C) of the policy's own head, which needs no state."""
+    assert isinstance(network, RecurrentPolicy)
+    return network.answer(network.embed(images.flatten(0, 1))).view(*images.shape[:2], -1)
+
+
 def policy_answer(network: nn.Module, images: Tensor) -> Tensor:
     """Class logits (B, K, C) of the policy's own head along images (B, K, 3, H, W) in order of time."""
     return _policy_outputs(network, images)[1]
-
-
-def policy_score_answer(network: nn.Module, images: Tensor) -> Tensor:
-    """Class logits and option scores (B, K, C + A) of the policy along images in order of time."""
-    scores, logits = _policy_outputs(network, images)
-    return torch.cat((logits, scores), dim=-1)
 
 
 def _policy_outputs(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -55,8 +55,8 @@ _TINY = Recipe(
 
 _MOBILE = Recipe(
     branches=Stage(
-        epochs=6,
-        lr=5e-4,
+        epochs=10,
+        lr=2e-4,
         batch=8,
         frames=2,
         frozen_layers=14,
@@ -64,19 +64,20 @@ _MOBILE = Recipe(
         adam=True,
         weight_decay=0.05,
         label_smoothing=0.1,
+        classifier_lr_factor=5.0,
     ),
-    joint=Stage(epochs=100, lr=1e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
+    joint=Stage(epochs=40, lr=1e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.05),
     finetune=Stage(
         epochs=2, lr=2e-4, batch=8, frozen_layers=14, frozen_norms=True, adam=True, weight_decay=0.05
     ),
     qat=Stage(epochs=1, lr=1e-5, batch=8, frames=2, adam=True),
-    holdout=0.25,
+    holdout=0.2,
     flip=True,
-    augmentation=Augmentation(smallest_crop=0.5, lighting=0.3),
+    augmentation=Augmentation(smallest_crop=0.6, lighting=0.3),
 )
 
 _PAPER = Recipe(
-    branches=Stage(epochs=10, lr=0.02, batch=48, frames=16, milestones=(0.4, 0.8)),
+    branches=Stage(epochs=10, lr=0.02, batch=48, frames=16, milestones=(0.4, 0.8), classifier_lr_factor=5.0),
     joint=Stage(epochs=50, lr=0.001, batch=48),
     finetune=Stage(epochs=50, lr=0.0005, batch=48),
     qat=Stage(epochs=5, lr=0.0002, batch=48, frames=8),

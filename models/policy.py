@@ -46,7 +46,12 @@ class LSTMStep(nn.Module):
 
 
 class RecurrentPolicy(nn.Module):
-    """Backbone on the cheap view, LSTM over steps, one head for the options and one for the classes."""
+    """Backbone on the cheap view, LSTM over steps, a head for the options and one for the classes.
+
+    The class head reads the frame's features, not the LSTM's state as in the released code: trained with
+    the backbone, it is then as good on clips that only the policy trains on as on any other, where a
+    recurrent one learns those clips by heart and the policy comes to trust it.
+    """
 
     def __init__(self, backbone: Backbone, hidden: int, num_options: int, num_classes: int) -> None:
         super().__init__()
@@ -56,7 +61,8 @@ class RecurrentPolicy(nn.Module):
         self.dropout = nn.Dropout(0.5)
         self.h_out = Boundary()
         self.score = nn.Linear(hidden, num_options)
-        self.classify = nn.Linear(hidden, num_classes)
+        self.class_dropout = nn.Dropout(0.2)
+        self.classify = nn.Linear(backbone.num_features, num_classes)
         nn.init.normal_(self.score.weight, std=1e-3)
         nn.init.zeros_(self.score.bias)
 
@@ -69,21 +75,11 @@ class RecurrentPolicy(nn.Module):
         """Features (N, F) of the cheap view (N, 3, H, W)."""
         return self.backbone.embed(pixels)
 
+    def answer(self, features: Tensor) -> Tensor:
+        """Class logits (N, C) of features (N, F)."""
+        return self.classify(self.class_dropout(features))
+
     def advance(self, features: Tensor, state: State) -> PolicyOutput:
         """One step from features (B, F) and the state before it."""
-        state = self.lstm(features, state)
-        h = self.h_out(self.dropout(state.h))
-        return PolicyOutput(self.score(h), self.classify(h), state)
-
-
-class ClassifiedFeatures(nn.Module):
-    """A policy's backbone with a linear classifier, to train its features before there is a policy."""
-
-    def __init__(self, backbone: Backbone, num_classes: int) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.dropout = nn.Dropout(0.2)
-        self.classify = nn.Linear(backbone.num_features, num_classes)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.classify(self.dropout(self.backbone.embed(pixels)))
+        state = self.lstm(self.dropout(features), state)
+        return PolicyOutput(self.score(self.h_out(self.dropout(state.h))), self.answer(features), state)

@@ -13,6 +13,7 @@ class Stage:
 
     ``frames``: frames drawn per clip, one from each of as many equal segments; 0 means every step.
     ``frozen_layers``: so many of a pretrained backbone's first layers keep their weights.
+    ``classifier_lr_factor``: how much faster the last layers learn, which start from nothing.
     ``frozen_norms``: batch norms keep the statistics they came with, as small data sets need.
     ``frozen_branches``: only the policy's recurrent part and heads train, on features and branch logits
     computed once. ``milestones``: fractions of the epochs at which the learning rate drops tenfold;
@@ -30,6 +31,7 @@ class Stage:
     weight_decay: float = 1e-4
     adam: bool = False
     label_smoothing: float = 0.0
+    classifier_lr_factor: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -109,12 +109,9 @@ def test_a_float_convolution_fails_the_fused_gate(remade: Remade, fuses_here: bo
     assert len(gates) == 4
 
 
-@pytest.mark.parametrize("rate_hz", [1.0, 3.7])
-def test_other_steps_fail_the_streaming_gate(
-    remade: Remade, reference: Reference, cache: ClipCache, rate_hz: float
-) -> None:
-    """The stream sees other frames, or fewer, than the cached ones that the bundle is compared on."""
-    bundle = remade(steps=Steps(rate_hz=rate_hz, clip_steps=cache.clip_steps))
+def test_other_steps_fail_the_streaming_gate(remade: Remade, reference: Reference, cache: ClipCache) -> None:
+    """The stream sees fewer frames than the cached ones that the bundle is compared on."""
+    bundle = remade(steps=Steps(rate_hz=1.0, clip_steps=cache.clip_steps))
     gates = verify_streaming(bundle, reference, cache, cache.split("val")[:3])
     assert {"int8: streaming equals offline", "fp32: streaming equals offline"} <= set(failed(gates))
 
