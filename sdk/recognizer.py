@@ -57,7 +57,7 @@ class StreamRecognizer:
         """Open the bundle, and the graphs that may be chosen.
 
         variant: one of the manifest's, e.g. ``int8``. price: the score an option must earn per ms that it
-        costs here; by default the variant's. fixed: run this option at each ``every``-th step and no other.
+        costs here; by default the variant's, translated to this device's ms. fixed: run this option at each ``every``-th step and no other.
         random_seed: choose at random. top: how many labels each result lists. threads: of a branch.
 
         Raises: BundleError, EngineError, or AdaptiveVideoError for arguments that do not fit the bundle.
@@ -231,8 +231,16 @@ class StreamRecognizer:
             return FixedChoice(self.variant, fixed, every)
         if random_seed is not None:
             return RandomChoice(self.variant.action_space, random_seed)
-        chosen = self._checked_price(self.variant.price if price is None else price)
+        chosen = self._checked_price(self._compiled_price() if price is None else price)
         return LearntChoice(self.variant.action_space, self._costs(), chosen)
+
+    def _compiled_price(self) -> float:
+        """The variant's price, in ms of this device: its dearest option is worth the same score here."""
+        price, here = self.variant.price, self._cost_table
+        compiled = next(iter(self._manifest.cost_tables), None)
+        if not price or here is None or compiled is None or here == compiled:
+            return price
+        return price * float(max(option_costs(self.variant, compiled)) / max(self._costs()))
 
     def _checked_price(self, price: float) -> float:
         if not 0 <= price < float("inf"):

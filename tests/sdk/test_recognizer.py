@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from runtimes.bundle import Bundle, write_bundle
+from runtimes.device import device_name
 from runtimes.engine import open_engine
 from runtimes.errors import AdaptiveVideoError, BundleError, EngineError
 from runtimes.spec import Option
@@ -24,7 +25,7 @@ from sdk.pipeline import Pipeline
 from sdk.recognizer import StreamRecognizer
 from sdk.results import Recognition
 from sdk.scheduler import Decision, Floats
-from tests.runtimes.bundles import LABELS, manifest_fields
+from tests.runtimes.bundles import LABELS, cost_table, manifest_fields
 from tests.sdk.films import BRIGHT, DARK, MIDDLE, encode, film, flat
 
 LEVELS = [BRIGHT] * 2 + [DARK] * 6 + [MIDDLE] * 4
@@ -215,6 +216,19 @@ def test_price_may_change_while_a_stream_runs(bundle: Bundle) -> None:
         stream.close()
     with StreamRecognizer(bundle, "cpu", price=10.0) as recognizer:
         assert next(recognizer.stream(film([BRIGHT]))).choice == "head"
+
+
+def test_the_compiled_price_is_translated_to_this_device(bundle: Bundle, tmp_path: Path) -> None:
+    """Where everything costs twice the ms, a ms is worth half the score: the choices stay the same."""
+    shutil.copytree(bundle.folder, tmp_path / "files")
+    fields = manifest_fields()
+    variants = tuple(variant.model_copy(update={"price": 0.5}) for variant in fields["variants"])
+    priced = write_bundle(tmp_path / "priced.bundle", tmp_path / "files", fields | {"variants": variants})
+    with StreamRecognizer(priced, "cpu") as recognizer:
+        assert recognizer.price == 0.5
+    priced.save_device_costs(cost_table(device_name(), scale=2.0))
+    with StreamRecognizer(priced, "cpu") as recognizer:
+        assert recognizer.price == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("price", [-1.0, float("nan"), float("inf")])
