@@ -57,8 +57,9 @@ class StreamRecognizer:
         """Open the bundle, and the graphs that may be chosen.
 
         variant: one of the manifest's, e.g. ``int8``. price: the score an option must earn per ms that it
-        costs here; by default the variant's, translated to this device's ms. fixed: run this option at each ``every``-th step and no other.
-        random_seed: choose at random. top: how many labels each result lists. threads: of a branch.
+        costs here; by default the variant's, translated to this device's ms. fixed: run this option at each
+        ``every``-th step and no other. random_seed: choose at random. top: how many labels each result
+        lists. threads: of a branch.
 
         Raises: BundleError, EngineError, or AdaptiveVideoError for arguments that do not fit the bundle.
         """

@@ -1,56 +1,51 @@
-"""AR-Net on real clips, several seeds: dense, adaptive and the static front, fp32 and int8.
+"""AR-Net's accuracy and cost over seeds: dense, adaptive and the static front, fp32 and int8.
 
-    python benchmarks/real_clips.py --data DIR [--init WEIGHTS] [--preset mobile] [--seeds 3]
+    python -m benchmarks.accuracy [--data DIR --preset mobile --init WEIGHTS] [--seeds 3]
 
 Compiles once per seed (a bundle that is there already is read as it is) and takes every number from the
-bundles' manifests. Written to
-``benchmarks/results/real_clips-<name>.json`` with means and 95 % intervals over the seeds.
+bundles' manifests. Without ``--data``: the built-in clips. Written to
+``benchmarks/results/accuracy-<data>-<preset>.json`` with means and 95 % intervals over the seeds.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import sys
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from benchmarks.record import write
 from compiler.cli import StageConsole
 from compiler.pipeline import Request, compile_bundle
 from compiler.targets import find_target
 from runtimes.bundle import Bundle
 
-RESULTS = Path(__file__).parent / "results"
 # Two-sided 95 % of Student's t for n - 1 degrees of freedom.
 _STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--init", type=Path)
-    parser.add_argument("--preset", default="mobile")
+    parser.add_argument("--preset", default="tiny")
     parser.add_argument("--target", default="cpu")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--bundles", type=Path, default=Path("build/bundles"))
     arguments = parser.parse_args()
     rows = [row for seed in range(arguments.seeds) for row in _compiled(arguments, seed)]
-    document = {
-        "command": " ".join(["python", *sys.argv]),
-        "date": datetime.date.today().isoformat(),
-        "seeds": arguments.seeds,
-        "rows": rows,
-        "summary": _summary(rows),
-    }
-    path = RESULTS / f"real_clips-{arguments.data.name}-{arguments.preset}.json"
-    path.write_text(json.dumps(document, indent=1) + "\n")
-    print(json.dumps(document["summary"], indent=1))
+    summary = _summary(rows)
+    write(f"accuracy-{_name(arguments)}", {"seeds": arguments.seeds, "summary": summary, "rows": rows})
+    print(json.dumps(summary, indent=1))
+
+
+def _name(arguments: argparse.Namespace) -> str:
+    return f"{arguments.data.name if arguments.data else 'built-in'}-{arguments.preset}"
 
 
 def _compiled(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
-    out = arguments.bundles / f"{arguments.data.name}-{arguments.preset}-seed{seed}.bundle"
+    out = arguments.bundles / f"{_name(arguments)}-seed{seed}.bundle"
     if out.exists():
         return _rows(Bundle.open(out), seed)
     target = find_target(arguments.target)
