@@ -187,7 +187,7 @@ def _training(
     root = request.runs or cache_folder("runs")
     folder = root / f"{request.model}-{request.preset}-{_run_key(request, preset, cache)}"
     console.note(f"training results: {folder}")
-    run = TrainingRun(folder, request.seed, request.hardware, request.resume)
+    run = TrainingRun(folder, request.seed, request.hardware, request.resume, sys.stdout.isatty())
     return Training(model, preset.recipe, loss, cache, run, console.note)
 
 
