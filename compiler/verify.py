@@ -28,6 +28,8 @@ from sdk.scheduler import LearntChoice
 
 FLOAT_TOLERANCE = 1e-4
 INTEGER_AGREEMENT = 0.99
+TIED_AGREEMENT = 0.95
+TIE = 0.05
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,23 @@ def _compared(
         worst = max(float(np.abs(got - wanted).max()) for got, wanted in pairs)
         saw = f"differs from torch by {worst:.1e} at most over {steps} steps (limit {FLOAT_TOLERANCE:.0e})"
         return Gate(f"{graph} equals torch", saw, worst <= FLOAT_TOLERANCE)
-    agreement = min(float((got.argmax(1) == wanted.argmax(1)).mean()) for got, wanted in pairs)
-    saw = f"{agreement:.2%} of {steps} steps (limit {INTEGER_AGREEMENT:.0%})"
-    return Gate(f"{graph} agrees with the int8 network's top choice", saw, agreement >= INTEGER_AGREEMENT)
+    agreement, decided, told = min((_agreement(got, wanted) for got, wanted in pairs), key=lambda a: a[1])
+    saw = f"{decided:.2%} of the {told} steps that are no tie, {agreement:.2%} of all {steps}"
+    limits = f" (limits {INTEGER_AGREEMENT:.0%}, {TIED_AGREEMENT:.0%})"
+    passed = decided >= INTEGER_AGREEMENT and agreement >= TIED_AGREEMENT
+    return Gate(f"{graph} agrees with the int8 network's top choice", saw + limits, passed)
+
+
+def _agreement(got: NDArray[np.floating], wanted: NDArray[np.floating]) -> tuple[float, float, int]:
+    """Share of steps with the same top choice: of all, of those that are no tie, and how many those are.
+
+    A tie: the network's own best two differ by less than 5 % of the deviation of all its outputs. Which of
+    them comes first then hangs on how a kernel rounds halves, layer after layer.
+    """
+    same = got.argmax(axis=1) == wanted.argmax(axis=1)
+    best = np.sort(wanted, axis=1)
+    clear = best[:, -1] - best[:, -2] > TIE * wanted.std()
+    return float(same.mean()), float(same[clear].mean()) if clear.any() else 1.0, int(clear.sum())
 
 
 _FLOAT_LAYERS = ("Conv", "FusedConv", "Gemm", "MatMul", "FusedGemm")
