@@ -2,7 +2,8 @@
 
 * coarse classes: a large shape, recognisable at 84 px;
 * fine classes: a disc of one mean grey, filled with coarse noise and a texture of 2.5 px period whose
-  direction is the class: the resize to 112 px and below averages it out, so that only a larger view can tell;
+  direction is the class: resizing to 112 px and below leaves a tenth of it under the noise, so that small
+  networks tell only from larger views;
 * audible classes: background only, and the sound is the class.
 
 Of every visible clip about half is empty background, in which nothing is worth computing.
