@@ -201,6 +201,8 @@ def _outputs(training: Training, clips: Sequence[int], flip: bool) -> OutputBatc
 def _finetune_branches(training: Training) -> None:
     """The branches on the frames that choose them, of all training clips; the policy stays as it is."""
     model, stage = training.model, training.recipe.finetune
+    if stage.epochs == 0:
+        return
     training.announce("branch fine-tune")
     views = list(model.views)
     task = RolloutTask(

@@ -39,9 +39,9 @@ class Recipe:
     """The stages of an adaptive model.
 
     ``holdout``: the share of training clips that the branches do not see in their first stage, so that
-    the policy learns from branch outputs as they will be on clips never seen; the fine-tuning stage then
-    trains the branches on all of them. ``flip``: mirror clips at random. ``augmentation``: what
-    else happens to training images.
+    the policy learns from branch outputs as they will be on clips never seen; the fine-tuning stage (which
+    0 epochs leave out) then trains the branches on all of them. ``flip``: mirror clips at random.
+    ``augmentation``: what else happens to training images.
     """
 
     branches: Stage
