@@ -273,8 +273,10 @@ def test_http_file_with_a_known_length_simply_ends(tmp_path: Path) -> None:
 
 def test_closing_wakes_a_waiting_consumer() -> None:
     source = open_source("test://?size=64x48&rate=0.2", rate_hz=30)
-    threading.Timer(0.2, source.close).start()
+    closing = threading.Timer(0.2, source.close)
+    closing.start()
     assert len(list(source)) == 1
+    closing.join()  # its own thread is not to be taken for a leak
 
 
 def test_refused_password_is_not_tried_again(transport_stream: bytes) -> None:
