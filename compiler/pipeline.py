@@ -39,7 +39,7 @@ from compiler.verify import (
     verify_streaming,
 )
 from models import arnet
-from models.adaptive import POLICY, AdaptiveModel
+from models.adaptive import POLICY, AdaptiveModel, Rollout
 from models.backbones.weights import WeightsError, load_weights
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.cache import cache_folder
@@ -181,8 +181,8 @@ def _training(
 ) -> Training:
     macs = option_macs(model)
 
-    def loss(rollout: object, targets: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        return arnet.loss(rollout, targets, present, macs.to(present.device), preset)  # type: ignore[arg-type]
+    def loss(rollout: Rollout, targets: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        return arnet.loss(rollout, targets, present, macs.to(present.device), preset)
 
     root = request.runs or cache_folder("runs")
     folder = root / f"{request.model}-{request.preset}-{_run_key(request, preset, cache)}"

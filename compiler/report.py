@@ -8,7 +8,9 @@ import io
 from collections.abc import Mapping, Sequence
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image
 
 from compiler.data.cache import ClipCache
@@ -149,9 +151,9 @@ def _timeline(timeline: Timeline, manifest: Manifest, cache: ClipCache) -> str:
     return f'<h4>{title}</h4><div class="timeline">{"".join(figures)}</div>'
 
 
-def _jpeg(frame: object) -> str:
+def _jpeg(frame: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, "JPEG", quality=75)  # type: ignore[arg-type]
+    Image.fromarray(frame).save(buffer, "JPEG", quality=75)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

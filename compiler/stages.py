@@ -30,6 +30,7 @@ from compiler.tasks import (
 from compiler.train import TrainingRun, fit
 from models.adaptive import POLICY, AdaptiveModel, pixels
 from models.macs import count_macs
+from models.policy import RecurrentPolicy
 from models.quantization import ActivationFormat, calibrate, freeze, quantise
 from models.recipe import Recipe, Stage
 
@@ -265,7 +266,7 @@ def _calibration(network: nn.Module, drawn: DrawnFrames, stage: Stage, training:
     for _, (frames, _) in zip(range(_CALIBRATION_BATCHES), batches, strict=False):
         images = pixels(frames.flatten(0, 1), drawn.view)
         images = images.view(*frames.shape[:2], *images.shape[1:])
-        answer = policy_answer if hasattr(network, "advance") else branch_answer
+        answer = policy_answer if isinstance(network, RecurrentPolicy) else branch_answer
         answer(network, images)
         yield
 

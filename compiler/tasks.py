@@ -224,7 +224,6 @@ class RolloutTask(Task):
     ) -> None:
         """``parameters``: what trains. ``decided``: choices are argmax, and only what they name runs."""
         super().__init__(model, stage, len(model.labels))
-        self.model = model
         self.loss = loss
         self.decided = decided
         self.augmentation = augmentation
@@ -234,6 +233,12 @@ class RolloutTask(Task):
         self.trained = list(parameters)
         for module in self.trained:
             module.requires_grad_(True)
+
+    @property
+    def model(self) -> AdaptiveModel:
+        """The network, which a checkpoint holds once and under one name."""
+        assert isinstance(self.network, AdaptiveModel)
+        return self.network
 
     def on_train_epoch_start(self) -> None:
         """Only what trains is in training mode: the rest keeps its batch statistics."""

@@ -215,7 +215,7 @@ def _store_bias_codes(model: onnx.ModelProto, module: nn.Module) -> None:
     """Replace float biases by int32 codes at the scale of the accumulator: input scale x weight scales.
 
     The torch layers take on the rounded biases too: only then are they what the graph computes, to the
-    last bit or so (with the float ones, 3 % of near-ties came out otherwise).
+    last bit or so (with the float ones, 3 % of one branch's steps came out otherwise).
     """
     producers = {output: node for node in model.graph.node for output in node.output}
     values = {tensor.name: tensor for tensor in model.graph.initializer}
