@@ -14,9 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from compiler.data.clips import find_clips
-from compiler.pipeline import Request, check_request, compile_bundle
+from compiler.pipeline import Request, check_precisions, check_request, compile_bundle
 from compiler.targets import TARGETS, find_target
 from compiler.train import Hardware
+from models.definitions import MODELS
 from runtimes.errors import AdaptiveVideoError
 from sdk.cli.command import Version, run_command
 
@@ -63,7 +64,7 @@ def _print_targets(wanted: bool) -> None:
 
 
 def compile_model(
-    model: Annotated[str, typer.Option(help="The adaptive model: arnet.")],
+    model: Annotated[str, typer.Option(help=f"The model: {', '.join(MODELS)}.")],
     target: Annotated[str, typer.Option(help="The device class: see --list-targets.")],
     preset: Annotated[str, typer.Option(help="Its size: tiny, mobile or paper.")] = "tiny",
     data: Annotated[
@@ -86,6 +87,18 @@ def compile_model(
     ] = None,
     runs: Annotated[
         Path | None, typer.Option(help="Where training results are kept, to be taken again.")
+    ] = None,
+    precisions: Annotated[
+        str | None, typer.Option(help="One policy over these, e.g. fp32,int8,int4; default: the model's.")
+    ] = None,
+    keep_all_precisions: Annotated[
+        bool, typer.Option(help="Also those that cost no less than a more accurate one.")
+    ] = False,
+    modelled_costs: Annotated[
+        bool, typer.Option(help="Train the policy on modelled BitOps instead of measured ms.")
+    ] = False,
+    costs: Annotated[
+        Path | None, typer.Option(help="The device's own cost table, as adaptive-bench wrote it.")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Continue an interrupted stage from its last epoch.")] = False,
     dry_run: Annotated[
@@ -121,7 +134,12 @@ def compile_model(
         runs=runs,
         resume=resume,
         hardware=Hardware(accelerator, devices, num_nodes, strategy, precision),
+        precisions=None if precisions is None else tuple(filter(None, precisions.split(","))),
+        keep_all_precisions=keep_all_precisions,
+        modelled_costs=modelled_costs,
+        costs=costs,
     )
+    check_precisions(request)
     request.hardware.check()
     console = StageConsole()
     if dry_run:
@@ -141,7 +159,8 @@ def _describe(request: Request, console: StageConsole) -> int:
         console.note(f"data: {len(clips.clips)} clips of {len(clips.labels)} classes in {request.data}")
     if request.init is not None and not request.init.is_file():
         raise AdaptiveVideoError(request.init, "no such file", "check the path given to --init")
-    console.note(f"precisions: {', '.join(request.target.precisions)}")
+    names = request.wanted_precisions
+    console.note(f"precisions: {', '.join(names or request.target.precisions)}")
     console.note(f"bundle: {request.out}")
     return 0
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from compiler.data.cache import ClipCache
 from runtimes.engine import Engine
-from runtimes.spec import CostTable, Manifest, Option, Variant
+from runtimes.spec import CostTable, Manifest, Option, Policy, Variant
 from sdk.scheduler import Chooser, Fusion, LearntChoice, RandomChoice, Scheduler, option_costs
 
 FRAME_COUNTS = (1, 2, 4, 8, 16)
@@ -66,6 +66,11 @@ class Evaluator:
         self.clips = list(clips)
         self._branch_logits: dict[tuple[str, int], Logits] = {}
 
+    @property
+    def _policy(self) -> Policy:
+        assert self.variant.policy is not None, "a rollout is a policy's"
+        return self.variant.policy
+
     def costs(self, table: CostTable) -> list[float]:
         """Cost of each option in ms."""
         return [float(cost) for cost in option_costs(self.variant, table)]
@@ -107,17 +112,17 @@ class Evaluator:
     ) -> Logits | None:
         if option.skip:
             return None
-        if option.graph == self.variant.policy.graph:
+        if self.variant.is_head(option):
             return np.asarray(outputs["logits"][0], np.float32)
         return self.branch_logits(option, clip)[t]
 
     def _initial_state(self) -> dict[str, NDArray[np.generic]]:
-        return {name: np.zeros(shape, np.float32) for name, shape in self.variant.policy.state.items()}
+        return {name: np.zeros(shape, np.float32) for name, shape in self._policy.state.items()}
 
     def _run_policy(
         self, clip: int, t: int, state: dict[str, NDArray[np.generic]]
     ) -> tuple[dict[str, NDArray[np.generic]], dict[str, NDArray[np.generic]]]:
-        policy = self.variant.policy
+        policy = self._policy
         frame = self.cache.frames(clip, policy.view)[t : t + 1]
         outputs = self.engine.graph(policy.graph)(frame=frame, **state)
         return outputs, {name: outputs[f"next_{name}"] for name in state}
@@ -134,7 +139,7 @@ def static_outcomes(evaluator: Evaluator, table: CostTable) -> list[Outcome]:
     outcomes = []
     for option in (o for o in evaluator.variant.action_space.options if not o.skip):
         assert option.graph is not None and option.view is not None, "a branch has both"
-        head = option.graph == evaluator.variant.policy.graph
+        head = evaluator.variant.is_head(option)
         frame_ms = table.graph_ms(option.graph, option.view)
         for count in FRAME_COUNTS:
 
@@ -174,6 +179,7 @@ def _rolled_out(evaluator: Evaluator, table: CostTable, chooser: Chooser, name: 
     variant = evaluator.variant
     names = [option.name for option in variant.action_space.options]
     costs = dict(zip(names, option_costs(variant, table), strict=True))
+    assert variant.policy is not None, "a rollout is a policy's"
     policy_ms = table.graph_ms(variant.policy.graph, variant.policy.view)
     correct, ms, choices = [], [], Counter[str]()
     for clip in evaluator.clips:

@@ -13,34 +13,31 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from pydantic import JsonValue
 
+from compiler.contents import Precisions, Trained, multibit_of, train_mixed, train_variants
+from compiler.costs import declared_costs, kept_costs, read_costs
 from compiler.data import synthetic
 from compiler.data.cache import ClipCache
 from compiler.data.clips import ClipSet, find_clips
 from compiler.data.rate import choose_rate_hz
 from compiler.errors import CompileError
+from compiler.plan import PRECISIONS, Contents
 from compiler.price import load_price, per_ms
 from compiler.profile import measure, profile
 from compiler.report import verdicts, write_report
 from compiler.split import Split, split
-from compiler.stages import Training, option_macs, quantise_model, train
+from compiler.stages import Training
 from compiler.targets import Target
+from compiler.tasks import RolloutLoss
 from compiler.train import Hardware, TrainingRun
-from compiler.verify import (
-    Gate,
-    Reference,
-    require,
-    verify_fused,
-    verify_graphs,
-    verify_streaming,
-)
-from models import arnet
-from models.adaptive import POLICY, AdaptiveModel, Rollout
+from compiler.verify import Gate, require, verify_fused, verify_graphs, verify_streaming
+from models.adaptive import BranchModel
 from models.backbones.weights import WeightsError, load_weights
+from models.definitions import MODELS
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.cache import cache_folder
 from runtimes.engine import open_engine
@@ -48,7 +45,7 @@ from runtimes.spec import CostTable, Fusion, Steps, Variant
 from sdk.scheduler import option_costs
 
 _VERSIONED = ("adaptive-video", "av", "brevitas", "lightning", "numpy", "onnx", "onnxruntime", "torch")
-_TRAINING_FORMAT = 2
+_TRAINING_FORMAT = 3
 """Raised when models or stages change so that results kept from before do not fit any more."""
 _GATE_CLIPS = 24
 _STREAMED_CLIPS = 8
@@ -73,7 +70,12 @@ class Console(Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be compiled. ``data`` None is the built-in set; ``init`` None starts from random weights."""
+    """What is to be compiled. ``data`` None is the built-in set; ``init`` None starts from random weights.
+
+    ``precisions``: those that one policy (or the app) chooses among; None leaves it to the model.
+    ``keep_all_precisions``: also those not worth their cost. ``modelled_costs``: the policy's loss counts
+    modelled BitOps. ``costs``: the device's own cost table.
+    """
 
     model: str
     preset: str
@@ -87,6 +89,22 @@ class Request:
     runs: Path | None = None
     resume: bool = False
     hardware: Hardware = field(default_factory=Hardware)
+    precisions: tuple[str, ...] | None = None
+    keep_all_precisions: bool = False
+    modelled_costs: bool = False
+    costs: Path | None = None
+
+    @property
+    def wanted_precisions(self) -> tuple[str, ...] | None:
+        """The precisions that one variant chooses among; None for a variant each."""
+        definition = MODELS[self.model]
+        if self.precisions is not None or not definition.mixes_precisions:
+            return self.precisions
+        widths = {PRECISIONS[name] for name in PRECISIONS} & set(definition.presets[self.preset].widths)
+        floating = set(self.target.precisions)
+        return tuple(
+            name for name, bits in PRECISIONS.items() if bits in widths and (bits <= 8 or name in floating)
+        )
 
 
 def compile_bundle(request: Request, console: Console) -> Bundle:
@@ -99,13 +117,53 @@ def compile_bundle(request: Request, console: Console) -> Bundle:
     preset, model = build_model(request, clips.labels, console)
     cache = _cached(request, clips, model, preset.steps, console)
     training = _training(request, preset, model, cache, console)
-    console.stage("train")
-    train(training)
-    console.stage("quantise")
-    integer = quantise_model(training, request.target.activations)
+    console.stage("train and quantise")
+    trained = _train(request, preset, training, console)
+    for line in trained.lines:
+        console.note(line)
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
-        return _pack(request, training, integer, console)
+        return _pack(request, training, trained, console)
     raise SystemExit(0)  # the other processes of a distributed training have done their part
+
+
+def _train(request: Request, preset: Any, training: Training, console: Console) -> Trained:
+    """Train what the model and the request ask for."""
+    names = request.wanted_precisions
+    if names is None:
+        return train_variants(training, request.target)
+    precisions = Precisions(
+        names, multibit_of(preset, names), request.keep_all_precisions, request.modelled_costs
+    )
+    return train_mixed(training, request.target, precisions, partial(_costs_of, request, training, console))
+
+
+def _costs_of(request: Request, training: Training, console: Console, contents: Contents) -> CostTable:
+    """What the graphs of some contents cost on the target."""
+    target = request.target
+    graphs = [network.graph for plan in contents.plans for network in plan.networks]
+    if request.costs is not None:
+        return read_costs(request.costs, graphs)
+    if not target.fuses_here:
+        speeds = ", ".join(f"{name} x{speed:g}" for name, speed in target.speeds.items())
+        console.note(f"costs of {target.name} are declared, not measured ({speeds}); see --costs")
+        return declared_costs(contents, target)
+
+    def measured() -> CostTable:
+        console.note("measuring every precision")
+        return _measured_costs(request, training, contents)
+
+    return kept_costs(training.run.folder / f"costs-{target.name}.json", graphs, measured)
+
+
+def _measured_costs(request: Request, training: Training, contents: Contents) -> CostTable:
+    cache = training.cache
+    with tempfile.TemporaryDirectory(prefix="adaptive-compile-") as scratch:
+        graphs = Path(scratch) / "graphs"
+        graphs.mkdir()
+        parts = split(contents, request.target, graphs)
+        bundle = write_bundle(Path(scratch) / "draft.bundle", graphs, _fields(request, training, parts))
+        with open_engine(bundle, "cpu") as engine:
+            return measure(bundle, engine, cache, cache.split("train"))
 
 
 def find_training_clips(request: Request, console: Console) -> ClipSet:
@@ -118,30 +176,28 @@ def find_training_clips(request: Request, console: Console) -> ClipSet:
     return find_clips(root, classes=synthetic.VISIBLE_CLASSES)
 
 
-def build_model(
-    request: Request, labels: tuple[str, ...], console: Console
-) -> tuple[arnet.Preset, AdaptiveModel]:
+def build_model(request: Request, labels: tuple[str, ...], console: Console) -> tuple[Any, BranchModel]:
     """The untrained model and its preset, with ``init``'s weights where they fit. Raises: WeightsError."""
     torch.manual_seed(request.seed)
-    preset = arnet.PRESETS[request.preset]
+    definition = MODELS[request.model]
+    preset = definition.presets[request.preset]
     recipe = preset.recipe if request.init else preset.recipe.from_scratch()
     if request.flip is not None:
         recipe = replace(recipe, flip=request.flip)
     preset = replace(preset, recipe=recipe)
-    model = arnet.build(preset, labels)
+    model = definition.build(preset, labels)
     if request.init is not None:
         _load_init(model, request.init, console)
     return preset, model
 
 
-def _load_init(model: AdaptiveModel, path: Path, console: Console) -> None:
+def _load_init(model: BranchModel, path: Path, console: Console) -> None:
     """Load the weights into every backbone of their architecture; others are named."""
     fitted: list[str] = []
     errors: dict[str, WeightsError] = {}
     for name, backbone in model.backbones().items():
-        view = model.views[model.policy_view] if name == POLICY else model.branch_view(name)
         try:
-            report = load_weights(backbone, path, view)
+            report = load_weights(backbone, path, model.view_of(name))
         except WeightsError as error:
             errors[name] = error
             continue
@@ -157,9 +213,7 @@ def _load_init(model: AdaptiveModel, path: Path, console: Console) -> None:
         console.note(f"{name}: starts from random weights ({misfit.reason})")
 
 
-def _cached(
-    request: Request, clips: ClipSet, model: AdaptiveModel, steps: int, console: Console
-) -> ClipCache:
+def _cached(request: Request, clips: ClipSet, model: BranchModel, steps: int, console: Console) -> ClipCache:
     rate_hz = request.rate_hz or choose_rate_hz(clips, steps)
     with console.progress("decoding clips") as advance:
         views = list(model.views.values())
@@ -177,59 +231,57 @@ def _cached(
 
 
 def _training(
-    request: Request, preset: arnet.Preset, model: AdaptiveModel, cache: ClipCache, console: Console
+    request: Request, preset: Any, model: BranchModel, cache: ClipCache, console: Console
 ) -> Training:
-    macs = option_macs(model)
-
-    def loss(rollout: Rollout, targets: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        return arnet.loss(rollout, targets, present, macs.to(present.device), preset)
-
+    loss = MODELS[request.model].loss
     root = request.runs or cache_folder("runs")
     folder = root / f"{request.model}-{request.preset}-{_run_key(request, preset, cache)}"
     console.note(f"training results: {folder}")
     run = TrainingRun(folder, request.seed, request.hardware, request.resume, sys.stdout.isatty())
-    return Training(model, preset.recipe, loss, cache, run, console.note)
+    rollout_loss: RolloutLoss | None = partial(loss, preset=preset) if loss else None
+    return Training(model, preset.recipe, rollout_loss, cache, run, console.note, request.model)
 
 
-def _run_key(request: Request, preset: arnet.Preset, cache: ClipCache) -> str:
+def _run_key(request: Request, preset: Any, cache: ClipCache) -> str:
     """Names the training by all that decides its outcome; the target does not, so that targets share it."""
     init = hashlib.sha256(request.init.read_bytes()).hexdigest() if request.init else None
     clips = [cache.fingerprint, cache.rate_hz, cache.clip_steps]
-    facts = [_TRAINING_FORMAT, asdict(preset), *clips, request.seed, init]
+    choice = [request.wanted_precisions, request.keep_all_precisions, request.modelled_costs, request.costs]
+    facts = [_TRAINING_FORMAT, asdict(preset), *clips, request.seed, init, *choice]
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
 
 
-def _pack(
-    request: Request, training: Training, integer: dict[str, torch.nn.Module], console: Console
-) -> Bundle:
+def _pack(request: Request, training: Training, trained: Trained, console: Console) -> Bundle:
     """Split, verify, profile and write: nothing is at ``out`` before every gate has passed."""
-    model, cache, target = training.model, training.cache, request.target
+    cache, target, contents = training.cache, request.target, trained.contents
     val = cache.split("val")
     with tempfile.TemporaryDirectory(prefix="adaptive-compile-") as scratch:
         graphs, draft = Path(scratch) / "graphs", Path(scratch) / "draft.bundle"
         graphs.mkdir()
         console.stage("split")
-        parts = split(request.model, model, integer, target, graphs)
-        fields = _fields(request, training, parts)
+        fields = _fields(request, training, split(contents, target, graphs))
         bundle = write_bundle(draft, graphs, fields)
         console.stage("verify")
-        gates = _verify(bundle, target, Reference(model, _networks(model, integer)), cache, val)
+        gates = _verify(bundle, target, contents, cache, val)
         for gate in gates:
             console.note(f"{'passed' if gate.passed else 'FAILED'}: {gate.name}: {gate.saw}")
         require(gates)
         console.stage("profile")
         with open_engine(bundle, "cpu") as engine:
             costs = measure(bundle, engine, cache, val)
-            fields = fields | {"cost_tables": (costs,), "variants": _priced(bundle, costs, training)}
+            variants = _priced(bundle, costs, training, trained.policy_stage)
+            fields = fields | {"cost_tables": (costs,), "variants": variants}
             bundle = write_bundle(draft, graphs, fields)
             measured = profile(bundle, engine, costs, cache, val, console.note)
         accuracy: dict[str, JsonValue] = {
             **measured.to_json(),
             "verdicts": list(verdicts(bundle.manifest, measured)),
             "gates": [asdict(gate) for gate in gates],
+            "precisions": [one.to_json() for one in trained.measured],
+            "dropped": list(trained.lines),
         }
         console.stage("pack")
-        report = write_report(bundle.manifest, measured, gates, cache)
+        report = write_report(bundle.manifest, measured, gates, cache, trained.measured, trained.lines)
         (graphs / "report.html").write_text(report, "utf-8")
         packed = write_bundle(request.out, graphs, fields | {"accuracy": accuracy})
     for line in verdicts(packed.manifest, measured):
@@ -237,29 +289,25 @@ def _pack(
     return packed
 
 
-def _priced(bundle: Bundle, costs: CostTable, training: Training) -> tuple[Variant, ...]:
+def _priced(bundle: Bundle, costs: CostTable, training: Training, stage: str | None) -> tuple[Variant, ...]:
     """The variants with the price that was chosen after training, in score per ms of this device."""
-    chosen = load_price(training.price_file)
+    if stage is None:
+        return bundle.manifest.variants
+    chosen = load_price(training.price_file(stage))
     return tuple(
         variant.model_copy(update={"price": per_ms(chosen, [float(c) for c in option_costs(variant, costs)])})
         for variant in bundle.manifest.variants
     )
 
 
-def _networks(
-    model: AdaptiveModel, integer: dict[str, torch.nn.Module]
-) -> dict[str, dict[str, torch.nn.Module]]:
-    return {"fp32": {POLICY: model.policy, **dict(model.branches.items())}, "int8": integer}
-
-
 def _verify(
-    bundle: Bundle, target: Target, reference: Reference, cache: ClipCache, val: list[int]
+    bundle: Bundle, target: Target, contents: Contents, cache: ClipCache, val: list[int]
 ) -> list[Gate]:
     spread = partial(_spread, val)
     with open_engine(bundle, "cpu") as engine:
-        gates = verify_graphs(bundle, engine, reference, cache, spread(_GATE_CLIPS))
+        gates = verify_graphs(bundle, engine, contents, cache, spread(_GATE_CLIPS))
     gates += verify_fused(bundle, target.fuses_here)
-    return gates + verify_streaming(bundle, reference, cache, spread(_STREAMED_CLIPS))
+    return gates + verify_streaming(bundle, contents, cache, spread(_STREAMED_CLIPS))
 
 
 def _spread(clips: list[int], count: int) -> list[int]:
@@ -279,7 +327,7 @@ def _fields(request: Request, training: Training, parts: Split) -> dict[str, obj
         "fusion": Fusion(window=cache.clip_steps),
         "graphs": parts.graphs,
         "variants": parts.variants,
-        "default_variant": request.target.precisions[0],
+        "default_variant": parts.variants[0].name,
         "provenance": _provenance(request, training),
     }
 
@@ -302,10 +350,22 @@ def check_request(model: str, preset: str) -> None:
     """Raises: CompileError that lists the known models or presets."""
     if model not in MODELS:
         raise CompileError(f"model {model}", "is unknown", f"use one of {', '.join(MODELS)}")
-    if preset not in MODELS[model]:
-        raise CompileError(
-            f"preset {preset}", f"is unknown to {model}", f"use one of {', '.join(MODELS[model])}"
-        )
+    presets = MODELS[model].presets
+    if preset not in presets:
+        raise CompileError(f"preset {preset}", f"is unknown to {model}", f"use one of {', '.join(presets)}")
 
 
-MODELS = {"arnet": arnet.PRESETS}
+def check_precisions(request: Request) -> None:
+    """Raises: CompileError if the precisions asked for are unknown, or not to be had."""
+    names = request.wanted_precisions
+    if names is None:
+        return
+    known = ", ".join(PRECISIONS)
+    if not names or len(set(names)) != len(names) or not set(names) <= set(PRECISIONS):
+        given = ",".join(names) or "none"
+        raise CompileError(f"precisions {given}", "are not bit-widths", f"give some of {known}, each once")
+    if multibit_of(MODELS[request.model].presets[request.preset], names) is None:
+        lower = sorted(set(names) - {"fp32", "int8"})
+        if lower:
+            reason = f"of {request.model} are trained apart, and {', '.join(lower)} only with a shared store"
+            raise CompileError("precisions", reason, "use fp32,int8, or --model videoiq or coquant")

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from compiler.data.cache import ClipCache
 from compiler.evaluate import (
+    FRAME_COUNTS,
     Evaluator,
     Outcome,
     Step,
@@ -66,9 +67,9 @@ class Profile:
         """The outcomes of one variant and kind: static, random, adaptive or curve."""
         return [o for o in self.outcomes if o.variant == variant and o.kind == kind]
 
-    def adaptive(self, variant: str) -> Outcome:
-        """The learnt policy at the compiled price."""
-        return self.of(variant, "adaptive")[0]
+    def adaptive(self, variant: str) -> Outcome | None:
+        """The learnt policy at the compiled price; None where the app chooses."""
+        return next(iter(self.of(variant, "adaptive")), None)
 
     def dense(self, variant: str) -> Outcome:
         """The dearest static choice: the largest branch on every frame."""
@@ -119,6 +120,8 @@ def profile(
         evaluator = Evaluator(bundle.manifest, variant, engine, cache, clips)
         progress(f"{variant.name}: static choices")
         outcomes += static_outcomes(evaluator, costs)
+        if variant.policy is None:
+            continue
         progress(f"{variant.name}: random and learnt choices")
         outcomes += [random_outcome(evaluator, costs, seed) for seed in RANDOM_SEEDS]
         outcomes.append(learnt_outcome(evaluator, costs, variant.price, "adaptive"))
@@ -157,8 +160,9 @@ def _end_to_end(bundle: Bundle, cache: ClipCache, clips: Sequence[int], costs: C
             )[1].name
             dense_one = StreamRecognizer(bundle, "cpu", variant=variant.name, fixed=dense)
             recognizers.append((f"dense {dense}", variant.name, dense_one))
-            adaptive = StreamRecognizer(bundle, "cpu", variant=variant.name)
-            recognizers.append(("adaptive", variant.name, adaptive))
+            if variant.policy is not None:
+                adaptive = StreamRecognizer(bundle, "cpu", variant=variant.name)
+                recognizers.append(("adaptive", variant.name, adaptive))
         spent: list[list[float]] = [[] for _ in recognizers]
         for path in (paths[0], *paths):  # the first once more, to warm up
             for row, (_, _, recognizer) in zip(spent, recognizers, strict=True):
@@ -178,6 +182,8 @@ def _end_to_end(bundle: Bundle, cache: ClipCache, clips: Sequence[int], costs: C
 def verdict(profile: Profile, variant: str) -> str:
     """The answer to the honest question: is adaptive better than the static front at equal measured cost?"""
     adaptive, dense = profile.adaptive(variant), profile.dense(variant)
+    if adaptive is None:
+        return _menu(profile, variant)
     clips = len(adaptive.correct)
     at = f"{adaptive.accuracy:.1%} at {adaptive.mean_ms:.2f} ms a clip"
     share = f"{adaptive.mean_ms / dense.mean_ms:.0%} of {dense.name}'s {dense.mean_ms:.2f} ms"
@@ -195,6 +201,13 @@ def verdict(profile: Profile, variant: str) -> str:
         f"Adaptive {variant} {word} the static front at equal measured cost: "
         f"{at} against {rival}, {margin}; {share} ({dense.accuracy:.1%})."
     )
+
+
+def _menu(profile: Profile, variant: str) -> str:
+    """What the app may choose among: every option on every frame."""
+    dense = [o for o in profile.of(variant, "static") if o.name.endswith(f" x {FRAME_COUNTS[-1]}")]
+    entries = (f"{o.name}: {o.accuracy:.1%} at {o.mean_ms:.2f} ms a clip" for o in dense)
+    return f"The app chooses; {'; '.join(entries)}."
 
 
 def paired_difference(one: Outcome, other: Outcome) -> tuple[float, float]:

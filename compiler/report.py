@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from compiler.data.cache import ClipCache
+from compiler.dropping import Precise
 from compiler.evaluate import Outcome
 from compiler.profile import Profile, Timeline, verdict
 from compiler.verify import Gate
@@ -40,8 +41,15 @@ def verdicts(manifest: Manifest, profile: Profile) -> list[str]:
     return [verdict(profile, name) for name in names]
 
 
-def write_report(manifest: Manifest, profile: Profile, gates: Sequence[Gate], cache: ClipCache) -> str:
-    """The report as HTML."""
+def write_report(
+    manifest: Manifest,
+    profile: Profile,
+    gates: Sequence[Gate],
+    cache: ClipCache,
+    precisions: Sequence[Precise] = (),
+    dropped: Sequence[str] = (),
+) -> str:
+    """The report as HTML; ``precisions`` that were measured, and a line for each of the ``dropped``."""
     title = f"{manifest.model} {manifest.preset} for {manifest.target}"
     first = "".join(f'<p class="verdict">{html.escape(line)}</p>' for line in verdicts(manifest, profile))
     body = [
@@ -54,6 +62,7 @@ def write_report(manifest: Manifest, profile: Profile, gates: Sequence[Gate], ca
         _outcome_table(manifest, profile),
         "<h2>Whole clips through the SDK, decoding included</h2>",
         _end_to_end_table(profile),
+        *_precision_part(precisions, dropped),
         "<h2>What was chosen</h2>",
         _histogram(manifest, profile),
         *(_timeline(line, manifest, cache) for line in profile.timelines),
@@ -78,7 +87,12 @@ def _outcome_table(manifest: Manifest, profile: Profile) -> str:
     rows: list[tuple[str, ...]] = []
     for variant in manifest.variants:
         adaptive, dense = profile.adaptive(variant.name), profile.dense(variant.name)
-        listed = [adaptive, dense, *profile.front(variant.name), *profile.of(variant.name, "random")]
+        listed = [
+            *([adaptive] if adaptive else []),
+            dense,
+            *profile.front(variant.name),
+            *profile.of(variant.name, "random"),
+        ]
         for outcome in listed:
             kind = "static front" if outcome.kind == "static" and outcome is not dense else outcome.kind
             share = f"{outcome.mean_ms / dense.mean_ms:.0%}"
@@ -92,6 +106,26 @@ def _outcome_table(manifest: Manifest, profile: Profile) -> str:
             )
             rows.append(row)
     return _table(("choice", "variant", "kind", "accuracy", "ms a clip", "of dense"), rows)
+
+
+def _precision_part(precisions: Sequence[Precise], dropped: Sequence[str]) -> list[str]:
+    """Bits by accuracy, size, time and the papers' modelled BitOps, which are no time."""
+    if not precisions:
+        return []
+    rows = [
+        (
+            f"{one.branch} {one.precision}",
+            str(one.bits),
+            f"{one.accuracy:.1%}",
+            f"{one.megabytes:.2f}",
+            f"{one.ms:.2f}",
+            f"{one.bit_operations / 1e9:.3f}",
+        )
+        for one in precisions
+    ]
+    head = ("precision", "bits", "accuracy on held-out training clips", "MB", "ms", "modelled BitOps (10^9)")
+    lines = "".join(f"<p>{html.escape(line)}</p>" for line in dropped)
+    return ["<h2>Precisions tried</h2>", _table(head, rows), lines]
 
 
 def _end_to_end_table(profile: Profile) -> str:
@@ -121,7 +155,10 @@ def _gate_table(gates: Sequence[Gate]) -> str:
 def _histogram(manifest: Manifest, profile: Profile) -> str:
     rows = []
     for variant in manifest.variants:
-        choices = profile.adaptive(variant.name).choices
+        adaptive = profile.adaptive(variant.name)
+        if adaptive is None:
+            return "<p>Nothing: the app chooses.</p>"
+        choices = adaptive.choices
         total = sum(choices.values())
         names = [*(option.name for option in variant.action_space.options), "held"]
         rows.append((variant.name, *(f"{choices[name] / total:.1%}" for name in names)))
@@ -177,7 +214,9 @@ def _plot(manifest: Manifest, profile: Profile) -> str:
             label="static front",
         )
         adaptive = profile.adaptive(variant.name)
-        panel.plot(adaptive.mean_ms, adaptive.accuracy, "*", color="#c0392b", markersize=14, label="adaptive")
+        if adaptive is not None:
+            star = {"color": "#c0392b", "markersize": 14, "label": "adaptive"}
+            panel.plot(adaptive.mean_ms, adaptive.accuracy, "*", **star)
         panel.set(xscale="log", xlabel="measured ms a clip", ylabel="accuracy", title=variant.name)
         panel.legend(fontsize=8)
         panel.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""The training stages of an adaptive model: branches alone, policy, branches again, then int8.
+"""The float stages of training: branches alone, the policy, the branches again.
 
 Only what a paper's own file says differs between models: its loss, its recipe, its presets.
 """
@@ -6,33 +6,22 @@ Only what a paper's own file says differs between models: its loss, its recipe, 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from compiler.data.batches import ClipOutputs, ClipSteps, DrawnFrames, OutputBatch
 from compiler.data.cache import ClipCache
 from compiler.price import price_curve, save_price
-from compiler.tasks import (
-    FrameTask,
-    PolicyDistillTask,
-    RolloutLoss,
-    RolloutTask,
-    branch_answer,
-    head_answer,
-    policy_answer,
-)
+from compiler.tasks import FrameTask, RolloutLoss, RolloutTask, branch_answer, head_answer
 from compiler.train import TrainingRun, fit
-from models.adaptive import POLICY, AdaptiveModel, pixels
+from models.adaptive import POLICY, AdaptiveModel, BranchModel
 from models.macs import count_macs
-from models.policy import RecurrentPolicy
-from models.quantization import ActivationFormat, calibrate, freeze, quantise
-from models.recipe import Recipe, Stage
+from models.recipe import Recipe
 
 Announce = Callable[[str], None]
 """Told the name of each stage as it starts."""
@@ -42,12 +31,17 @@ Announce = Callable[[str], None]
 class Training:
     """What every stage needs: the model, its recipe and loss, the clips, and where results are kept."""
 
-    model: AdaptiveModel
+    model: BranchModel
     recipe: Recipe
-    loss: RolloutLoss
+    loss: RolloutLoss | None
     cache: ClipCache
     run: TrainingRun
     announce: Announce = lambda stage: None
+    name: str = "model"
+
+    def graph(self, part: str, precision: str) -> str:
+        """The name of the graph of one part; caches of accelerators go by it, so it names the model too."""
+        return f"{self.name}-{part}-{precision}"
 
     def frames(self, view: str, count: int, clips: Sequence[int], *, train: bool) -> DrawnFrames:
         """Drawn frames of some clips at a view."""
@@ -55,9 +49,25 @@ class Training:
         return DrawnFrames(self.cache, clips, shape, count, train=train, flip=self.recipe.flip)
 
     @property
-    def price_file(self) -> Path:
-        """Where the price chosen after the policy's stage is kept."""
-        return self.run.folder / "price.json"
+    def adaptive(self) -> AdaptiveModel:
+        """The model, which has a policy."""
+        assert isinstance(self.model, AdaptiveModel)
+        return self.model
+
+    @property
+    def rollout_loss(self) -> RolloutLoss:
+        """The loss of the policy's stages."""
+        assert self.loss is not None, "a model with a policy has a loss for it"
+        return self.loss
+
+    def price_file(self, stage: str = "joint") -> Path:
+        """Where the price chosen after a policy's stage is kept."""
+        return self.run.folder / ("price.json" if stage == "joint" else f"price-{stage}.json")
+
+    def seen(self) -> list[int]:
+        """Training clips that the branches' first stages see."""
+        held = set(self.held_out())
+        return [clip for clip in self.cache.split("train") if clip not in held]
 
     def held_out(self) -> list[int]:
         """Training clips that the branches' first stage does not see: a fixed share of every class."""
@@ -90,7 +100,7 @@ def _hash(text: str) -> int:
     return zlib.crc32(text.encode())
 
 
-def option_macs(model: AdaptiveModel) -> Tensor:
+def option_macs(model: BranchModel) -> Tensor:
     """MACs that each option adds to the policy's own: (A,), zero for its head and for skips."""
     costs = []
     for option in model.space.options:
@@ -104,79 +114,80 @@ def option_macs(model: AdaptiveModel) -> Tensor:
     return torch.tensor(costs, dtype=torch.float32)
 
 
-def train(training: Training) -> None:
-    """All float stages, each skipped if its result is there. The model ends in evaluation mode."""
-    _train_branches(training)
-    _train_jointly(training)
-    _finetune_branches(training)
-    training.model.eval()
-
-
-def _first_layers(backbone: nn.Module, count: int) -> list[nn.Module]:
+def first_layers(backbone: nn.Module, count: int) -> list[nn.Module]:
     """The first ``count`` layers of a backbone: MobileNetV2's blocks, or a ResNet's stem and stages."""
     features = getattr(backbone, "features", None)
     layers = list(features) if isinstance(features, nn.Sequential) else list(backbone.children())
     return layers[:count]
 
 
-def _train_branches(training: Training) -> None:
+def train_branches(training: Training) -> None:
     """Each branch alone on its view, and the policy's backbone and own head likewise."""
     model, stage = training.model, training.recipe.branches
-    held = set(training.held_out())
-    seen = [clip for clip in training.cache.split("train") if clip not in held]
     val = training.cache.split("val")
-    networks: dict[str, nn.Module] = {POLICY: model.policy, **dict(model.branches.items())}
-    for name, network in networks.items():
+    for name, backbone in model.backbones().items():
         training.announce(f"branches: {name}")
-        view = model.policy_view if name == POLICY else model.branch_view(name).name
-        frozen = _first_layers(model.backbones()[name], stage.frozen_layers)
+        view = model.view_of(name)
+        network: nn.Module = backbone
+        frozen = first_layers(backbone, stage.frozen_layers)
         if name == POLICY:
+            assert isinstance(model, AdaptiveModel)
+            network = model.policy
             frozen += [model.policy.lstm, model.policy.score]  # their time comes with the options
         task = FrameTask(
             network,
             head_answer if name == POLICY else branch_answer,
-            model.views[view],
+            view,
             stage,
             len(model.labels),
             frozen=frozen,
             augmentation=training.recipe.augmentation,
         )
-        train_set = training.frames(view, stage.frames, seen, train=True)
-        fit(training.run, f"branches-{name}", task, train_set, training.frames(view, 4, val, train=False))
+        train_set = training.frames(view.name, stage.frames, training.seen(), train=True)
+        val_set = training.frames(view.name, 4, val, train=False)
+        fit(training.run, f"branches-{name}", task, train_set, val_set)
     model.requires_grad_(True)
 
 
-def _train_jointly(training: Training) -> None:
-    """The policy with the branches, by straight-through Gumbel sampling."""
-    model, stage = training.model, training.recipe.joint
+def train_policy(training: Training, costs: Tensor, name: str = "joint", *, frozen: bool = False) -> None:
+    """The policy, and the branches unless they are ``frozen`` or the stage freezes them.
+
+    By straight-through Gumbel sampling; ``costs`` (A,) of the options. Then the price is chosen.
+    """
+    model, stage = training.adaptive, training.recipe.joint
+    assert stage is not None, "a model with a policy has a stage for it"
     training.announce("policy")
     clips = training.held_out() or training.cache.split("train")
     val = training.cache.split("val")
     policy = model.policy
-    costs = option_macs(model)
-    if stage.frozen_branches:
-        task = RolloutTask(model, training.loss, costs, stage, [policy.lstm, policy.dropout, policy.score])
+    price_file = training.price_file(name)
+    if frozen or stage.frozen_branches:
+        task = RolloutTask(
+            model, training.rollout_loss, costs, stage, [policy.lstm, policy.dropout, policy.score]
+        )
         # Computing every branch on every step takes minutes: not for a stage that is done.
-        done = training.run.done("joint") and training.price_file.is_file()
+        done = training.run.done(name) and price_file.is_file()
         flips = (False, True) if training.recipe.flip else (False,)
         seen = [] if done else [_outputs(training, clips, flip) for flip in flips]
         watched = [] if done else [_outputs(training, val[:: max(1, len(val) // 24)], False)]
-        fit(training.run, "joint", task, ClipOutputs(seen), ClipOutputs(watched))
+        fit(training.run, name, task, ClipOutputs(seen), ClipOutputs(watched))
     else:
         views = list(model.views)
-        task = RolloutTask(model, training.loss, costs, stage, [policy, model.branches])
+        task = RolloutTask(model, training.rollout_loss, costs, stage, [policy, model.branches])
         train_clips = ClipSteps(training.cache, clips, views, flip=training.recipe.flip)
-        fit(training.run, "joint", task, train_clips, ClipSteps(training.cache, val, views, flip=False))
+        fit(training.run, name, task, train_clips, ClipSteps(training.cache, val, views, flip=False))
         seen = []
-    if not training.price_file.is_file():
+    model.requires_grad_(True)
+    if not price_file.is_file():
         # Before the branches see the clips held out: later their answers there are too good to be true.
         priced = seen[0] if seen else _outputs(training, clips[:: max(1, len(clips) // 96)], False)
-        save_price(training.price_file, price_curve(model, priced, costs))
+        save_price(price_file, price_curve(model, priced, costs))
 
 
 def _outputs(training: Training, clips: Sequence[int], flip: bool) -> OutputBatch:
     """Features and logits of every step of some clips, computed once, mirrored or not."""
-    model, cache = training.model.eval(), training.cache
+    model, cache = training.adaptive, training.cache
+    model.eval()
     steps, classes = cache.clip_steps, len(model.labels)
     outputs: OutputBatch = {
         "features": torch.zeros(len(clips), steps, model.policy.backbone.num_features),
@@ -195,80 +206,30 @@ def _outputs(training: Training, clips: Sequence[int], flip: bool) -> OutputBatc
             outputs["present"][row, :count] = True
             outputs["features"][row, :count] = model.embed(frames(clip, model.policy_view))
             for name, logits in outputs["branches"].items():
-                logits[row, :count] = model.branch_logits(name, frames(clip, model.branch_view(name).name))
+                logits[row, :count] = model.branch_logits(name, frames(clip, model.view_of(name).name))
     return outputs
 
 
-def _finetune_branches(training: Training) -> None:
+def finetune_branches(training: Training, costs: Tensor) -> None:
     """The branches on the frames that choose them, of all training clips; the policy stays as it is."""
-    model, stage = training.model, training.recipe.finetune
-    if stage.epochs == 0:
+    model, stage = training.adaptive, training.recipe.finetune
+    if stage is None:
         return
     training.announce("branch fine-tune")
     views = list(model.views)
     task = RolloutTask(
         model,
-        training.loss,
-        option_macs(model),
+        training.rollout_loss,
+        costs,
         stage,
         list(model.branches.values()),
         decided=True,
         augmentation=training.recipe.augmentation,
     )
     for branch in model.branches.values():
-        for layer in _first_layers(branch, stage.frozen_layers):
+        for layer in first_layers(branch, stage.frozen_layers):
             layer.requires_grad_(False)
     train_clips = ClipSteps(training.cache, training.cache.split("train"), views, flip=training.recipe.flip)
     val_clips = ClipSteps(training.cache, training.cache.split("val"), views, flip=False)
     fit(training.run, "finetune", task, train_clips, val_clips)
     model.requires_grad_(True)
-
-
-def quantise_model(training: Training, activations: ActivationFormat) -> dict[str, nn.Module]:
-    """Quantisation-aware finetuning of the policy and every branch; the frozen integer networks by name."""
-    model = training.model.eval()
-    frozen: dict[str, nn.Module] = {}
-    for name in (POLICY, *model.branches):
-        training.announce(f"int8: {name}")
-        network = quantise(model.policy if name == POLICY else model.branches[name], activations)
-        _finetune_quantised(training, name, network, activations)
-        frozen[name] = freeze(network)
-    return frozen
-
-
-def _finetune_quantised(
-    training: Training, name: str, network: nn.Module, activations: ActivationFormat
-) -> None:
-    """Calibrate one quantised network on training clips and pull it to its float self."""
-    model, stage = training.model, training.recipe.qat
-    is_policy = name == POLICY
-    view = model.policy_view if is_policy else model.branch_view(name).name
-    teacher = model.policy if is_policy else model.branches[name]
-    if is_policy:
-        stage = replace(stage, frames=4 * stage.frames)
-    clips = training.cache.split("train")
-    drawn = training.frames(view, stage.frames, clips, train=True)
-    calibrate(network, _calibration(network, drawn, stage, training))
-    shape, classes = model.views[view], len(model.labels)
-    task = (
-        PolicyDistillTask(network, shape, stage, classes, teacher)
-        if is_policy
-        else FrameTask(network, branch_answer, shape, stage, classes, teacher=teacher)
-    )
-    val = training.frames(view, stage.frames, training.cache.split("val"), train=False)
-    fit(training.run, f"{activations}-{name}", task, drawn, val)
-
-
-def _calibration(network: nn.Module, drawn: DrawnFrames, stage: Stage, training: Training) -> Iterator[None]:
-    """Run a network over a few batches of training frames, drawn by the run's seed."""
-    torch.manual_seed(training.run.seed)
-    batches = DataLoader(drawn, stage.batch, shuffle=True)
-    for _, (frames, _) in zip(range(_CALIBRATION_BATCHES), batches, strict=False):
-        images = pixels(frames.flatten(0, 1), drawn.view)
-        images = images.view(*frames.shape[:2], *images.shape[1:])
-        answer = policy_answer if isinstance(network, RecurrentPolicy) else branch_answer
-        answer(network, images)
-        yield
-
-
-_CALIBRATION_BATCHES = 8

@@ -14,15 +14,17 @@ from torch.nn import functional
 from torchmetrics.classification import MulticlassAccuracy
 
 from compiler.data.batches import ClipBatch, OutputBatch
+from models import coquant
 from models.adaptive import AdaptiveModel, Rollout, Sampler, argmax_sampler, gumbel_sampler, pixels
 from models.augmentation import NO_AUGMENTATION, Augmentation
 from models.losses import exponential_temperature
+from models.nested import set_width
 from models.policy import RecurrentPolicy
 from models.recipe import Stage
 from runtimes.spec import View
 
-RolloutLoss = Callable[[Rollout, Tensor, Tensor], Tensor]
-"""Rollout, targets (B,), present (B, T) to a scalar."""
+RolloutLoss = Callable[[Rollout, Tensor, Tensor, Tensor], Tensor]
+"""Rollout, targets (B,), present (B, T), costs (A,) to a scalar."""
 
 
 _CLASSIFIERS = {"fc", "classifier", "classify"}
@@ -153,6 +155,64 @@ class FrameTask(Task):
         self.report(functional.cross_entropy(logits, targets), logits, targets, train=False)
 
 
+class MultiBitTask(Task):
+    """One network at all its bit-widths together, as a clip classifier (see models/coquant.py)."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        widths: Sequence[int],
+        transfer: coquant.Transfer,
+        view: View,
+        stage: Stage,
+        num_classes: int,
+        *,
+        frozen: Sequence[nn.Module] = (),
+        augmentation: Augmentation = NO_AUGMENTATION,
+    ) -> None:
+        super().__init__(network, stage, num_classes)
+        self.widths, self.transfer = tuple(widths), transfer
+        self.view = view
+        self.augmentation = augmentation
+        self.val_by_width = nn.ModuleDict(
+            {str(w): MulticlassAccuracy(num_classes, average="micro") for w in widths}
+        )
+        for module in frozen:
+            module.requires_grad_(False)
+
+    def on_train_epoch_start(self) -> None:
+        """Put all in training mode (calibration left another); batch statistics stay if frozen."""
+        self.network.train()
+        self.hold_norms()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        """Frames uint8 (B, K, S, S, 3) and labels (B,): every width sees the same images."""
+        frames, targets = batch
+        flat = self.augmentation(pixels(frames.flatten(0, 1), self.view))
+        images = flat.view(*frames.shape[:2], *flat.shape[1:])
+        progress = self.current_epoch / max(self.stage.epochs, 1)
+        total, logits = coquant.loss(
+            self.network, lambda: self._answer(images), targets, self.widths, self.transfer, progress
+        )
+        self.report(total, logits, targets, train=True)
+        return total
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        """The accuracy of every width."""
+        frames, targets = batch
+        flat = pixels(frames.flatten(0, 1), self.view)
+        images = flat.view(*frames.shape[:2], *flat.shape[1:])
+        for width in self.widths:
+            set_width(self.network, width)
+            metric = self.val_by_width[str(width)]
+            assert isinstance(metric, MulticlassAccuracy)
+            metric(self._answer(images), targets)
+            self.log(f"val/accuracy_{width}", metric, on_step=False, on_epoch=True, batch_size=len(targets))
+
+    def _answer(self, images: Tensor) -> Tensor:
+        return branch_answer(self.network, images).mean(1)
+
+
 def branch_answer(network: nn.Module, images: Tensor) -> Tensor:
     """Logits (B, K, C) of a branch on images (B, K, 3, H, W), each on its own."""
     return network(images.flatten(0, 1)).view(*images.shape[:2], -1)
@@ -264,7 +324,7 @@ class RolloutTask(Task):
     def training_step(self, batch: ClipBatch | OutputBatch, _: int) -> Tensor:
         """One batch of clips."""
         rollout = self._rollout(batch)
-        loss = self.loss(rollout, batch["label"], batch["present"])
+        loss = self.loss(rollout, batch["label"], batch["present"], self.costs)
         self.report(loss, rollout.logits, batch["label"], train=True)
         if self.trainer.world_size > 1 or not loss.requires_grad:
             # Branches that no frame chose: processes that average gradients, and backward, need a zero.
@@ -274,7 +334,7 @@ class RolloutTask(Task):
     def validation_step(self, batch: ClipBatch | OutputBatch, _: int) -> None:
         """One batch of clips; decisions are argmax."""
         rollout = self._rollout(batch)
-        loss = self.loss(rollout, batch["label"], batch["present"])
+        loss = self.loss(rollout, batch["label"], batch["present"], self.costs)
         self.report(loss, rollout.logits, batch["label"], train=False)
         cost = (rollout.choices * self.costs).sum() / batch["present"].sum() / self.costs.max()
         self.log("val/relative_cost", cost, prog_bar=True, batch_size=len(batch["label"]), sync_dist=True)
@@ -299,7 +359,7 @@ def roll_out_clips(
     if not only_chosen:
         logits = {}
         for name in model.branches:
-            frames = views[model.branch_view(name).name].flatten(0, 1)
+            frames = views[model.view_of(name).name].flatten(0, 1)
             logits[name] = model.branch_logits(name, frames, augmentation).view(*shape, -1)
         return model.rollout(features, logits, present, sample)
     zeros = features.new_zeros(*shape, len(model.labels))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +13,18 @@ import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from compiler.data.cache import ClipCache
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator
+from compiler.plan import Contents, Network, Plan
 from models.adaptive import POLICY, AdaptiveModel, argmax_sampler, pixels
 from models.policy import RecurrentPolicy, State
 from runtimes.bundle import Bundle
-from runtimes.engine import Engine
+from runtimes.engine import Engine, GraphRunner
 from runtimes.spec import Graph, Option, Variant, View
 from sdk.recognizer import StreamRecognizer
+from sdk.results import Recognition
 from sdk.scheduler import LearntChoice
 
 FLOAT_TOLERANCE = 1e-4
@@ -49,78 +50,51 @@ def require(gates: Sequence[Gate]) -> None:
         raise CompileError("verification", seen, "no bundle was written; the trained weights are kept")
 
 
-@dataclass(frozen=True)
-class Reference:
-    """The torch networks behind the graphs, by branch name and ``POLICY``, for each precision."""
-
-    model: AdaptiveModel
-    networks: Mapping[str, Mapping[str, nn.Module]]
-
-
 def verify_graphs(
-    bundle: Bundle, engine: Engine, reference: Reference, cache: ClipCache, clips: Sequence[int]
+    bundle: Bundle, engine: Engine, contents: Contents, cache: ClipCache, clips: Sequence[int]
 ) -> list[Gate]:
     """Each graph against its torch network on every step of some validation clips.
 
-    float: largest difference of any output. int8: how often the top label (and the policy's top option)
+    float: largest difference of any output. Integers: how often the top label (and the policy's top option)
     is the same as the quantisation-aware network's.
     """
-    gates = []
-    for variant in bundle.manifest.variants:
-        networks = reference.networks[variant.name]
-        compare = _policy_gate(bundle, variant, engine, networks[POLICY], cache, clips)
-        gates.append(compare)
-        for option in variant.action_space.options:
-            if option.graph is not None and option.graph != variant.policy.graph:
-                network = networks[option.name]
-                gates.append(_branch_gate(bundle, option, engine, network, cache, clips))
-    return gates
+    gates: dict[str, Gate] = {}
+    for plan in contents.plans:
+        for network in plan.networks:
+            if network.graph not in gates:
+                gate = _policy_gate if network.part == POLICY else _branch_gate
+                gates[network.graph] = gate(engine.graph(network.graph), network, cache, clips)
+    return list(gates.values())
 
 
-def _branch_gate(
-    bundle: Bundle,
-    option: Option,
-    engine: Engine,
-    network: nn.Module,
-    cache: ClipCache,
-    clips: Sequence[int],
-) -> Gate:
-    assert option.graph is not None and option.view is not None and option.precision is not None
-    run, view = engine.graph(option.graph), bundle.manifest.view(option.view)
+def _branch_gate(run: GraphRunner, network: Network, cache: ClipCache, clips: Sequence[int]) -> Gate:
+    view = network.view
     got, wanted = [], []
     for clip in clips:
         frames = np.array(cache.frames(clip, view.name))
         got += [run(frame=frame[None])["logits"][0] for frame in frames]
         with torch.no_grad():
-            wanted += list(network(pixels(torch.from_numpy(frames), view)).numpy())
-    return _compared(option.graph, option.precision, [(np.asarray(got), np.asarray(wanted))])
+            wanted += list(network.module(pixels(torch.from_numpy(frames), view)).numpy())
+    return _compared(network, [(np.asarray(got), np.asarray(wanted))])
 
 
-def _policy_gate(
-    bundle: Bundle,
-    variant: Variant,
-    engine: Engine,
-    network: nn.Module,
-    cache: ClipCache,
-    clips: Sequence[int],
-) -> Gate:
+def _policy_gate(run: GraphRunner, network: Network, cache: ClipCache, clips: Sequence[int]) -> Gate:
     """Both sides are given the state of the torch network, so that one early difference counts once."""
-    assert isinstance(network, RecurrentPolicy)
-    run, view = engine.graph(variant.policy.graph), bundle.manifest.view(variant.policy.view)
+    policy, view = network.module, network.view
+    assert isinstance(policy, RecurrentPolicy)
     got: dict[str, list[NDArray[np.floating]]] = {"scores": [], "logits": []}
     wanted: dict[str, list[NDArray[np.floating]]] = {"scores": [], "logits": []}
     for clip in clips:
-        state = network.initial_state(1)
+        state = policy.initial_state(1)
         for frame in np.array(cache.frames(clip, view.name)):
             outputs = run(frame=frame[None], h=state.h.numpy(), c=state.c.numpy())
             with torch.no_grad():
-                answer = _advance(network, frame, view, state)
+                answer = _advance(policy, frame, view, state)
             for name, value in (("scores", answer[0]), ("logits", answer[1])):
                 got[name].append(np.asarray(outputs[name][0], np.float32))
                 wanted[name].append(value.numpy()[0])
             state = answer[2]
-    pairs = [(np.asarray(got[name]), np.asarray(wanted[name])) for name in got]
-    return _compared(variant.policy.graph, bundle.manifest.graph(variant.policy.graph).precision, pairs)
+    return _compared(network, [(np.asarray(got[name]), np.asarray(wanted[name])) for name in got])
 
 
 def _advance(
@@ -129,11 +103,9 @@ def _advance(
     return network.advance(network.embed(pixels(torch.from_numpy(frame[None]), view)), state)
 
 
-def _compared(
-    graph: str, precision: str, pairs: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]]
-) -> Gate:
-    steps = len(pairs[0][0])
-    if precision == "fp32":
+def _compared(network: Network, pairs: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]]) -> Gate:
+    graph, steps = network.graph, len(pairs[0][0])
+    if network.precision == "fp32":
         worst = max(float(np.abs(got - wanted).max()) for got, wanted in pairs)
         saw = f"differs from torch by {worst:.1e} at most over {steps} steps (limit {FLOAT_TOLERANCE:.0e})"
         return Gate(f"{graph} equals torch", saw, worst <= FLOAT_TOLERANCE)
@@ -141,7 +113,7 @@ def _compared(
     saw = f"{decided:.2%} of the {told} steps that are no tie, {agreement:.2%} of all {steps}"
     limits = f" (limits {INTEGER_AGREEMENT:.0%}, {TIED_AGREEMENT:.0%})"
     passed = decided >= INTEGER_AGREEMENT and agreement >= TIED_AGREEMENT
-    return Gate(f"{graph} agrees with the int8 network's top choice", saw + limits, passed)
+    return Gate(f"{graph} agrees with the {network.precision} network's top choice", saw + limits, passed)
 
 
 def _agreement(got: NDArray[np.floating], wanted: NDArray[np.floating]) -> tuple[float, float, int]:
@@ -168,7 +140,7 @@ def verify_fused(bundle: Bundle, fuses_here: bool) -> list[Gate]:
     """
     gates = []
     for graph in bundle.manifest.graphs:
-        if graph.precision == "int8":
+        if graph.precision != "fp32":
             gates.append(_fused_gate(bundle, graph) if fuses_here else _explicit_gate(bundle, graph))
     return gates
 
@@ -198,36 +170,73 @@ def _explicit_gate(bundle: Bundle, graph: Graph) -> Gate:
 
 
 def verify_streaming(
-    bundle: Bundle, reference: Reference, cache: ClipCache, clips: Sequence[int]
+    bundle: Bundle, contents: Contents, cache: ClipCache, clips: Sequence[int]
 ) -> list[Gate]:
     """The SDK streaming the clips' files, against offline evaluation of the cached steps.
 
-    Every variant: against the same graphs, exactly. fp32: also against torch's own rollout.
+    Every variant: against the same graphs, exactly. All in fp32: also against torch's own rollout.
     """
     gates = []
-    for variant in bundle.manifest.variants:
-        with StreamRecognizer(bundle, "cpu", variant=variant.name, price=0.0, top=2**16) as recognizer:
-            evaluator = Evaluator(bundle.manifest, variant, recognizer.engine, cache, clips)
-            differing, worst, torch_worst, steps = 0, 0.0, 0.0, 0
-            for clip in clips:
-                streamed = recognizer.recognize(cache.clips[clip].path).recognitions[: cache.steps(clip)]
-                costs = np.zeros(len(variant.action_space.options))
-                offline = evaluator.roll_out(clip, LearntChoice(variant.action_space, costs))
-                steps += len(offline)
-                differing += len(offline) - len(streamed)
-                pairs = list(zip(streamed, offline, strict=False))
-                differing += sum(s.choice != (o.choice or "held") for s, o in pairs)
-                scores = [[dict(s.top)[label] for label in bundle.manifest.labels] for s in streamed]
-                worst = max(worst, float(np.abs(np.array(scores) - [o.scores for _, o in pairs]).max()))
-                if variant.name == "fp32":
-                    fused = _torch_scores(reference.model, cache, clip)
-                    torch_worst = max(torch_worst, float(np.abs(fused - scores[-1]).max()))
-        saw = f"{differing} of {steps} decisions differ, scores by {worst:.1e} at most"
-        gates.append(Gate(f"{variant.name}: streaming equals offline", saw, differing == 0 and worst < 1e-6))
-        if variant.name == "fp32":
-            saw = f"fused scores differ by {torch_worst:.1e} at most over {len(clips)} clips"
-            gates.append(Gate("fp32: streaming equals torch's rollout", saw, torch_worst <= FLOAT_TOLERANCE))
+    for plan in contents.plans:
+        variant = bundle.variant(plan.name)
+        if variant.policy is None:
+            gates += [
+                _fixed_gate(bundle, variant, option, cache, clips) for option in variant.action_space.options
+            ]
+            continue
+        gates.append(_streaming_gate(bundle, variant, cache, clips))
+        if all(network.precision == "fp32" for network in plan.networks):
+            gates.append(_torch_gate(bundle, plan, cache, clips))
     return gates
+
+
+def _streaming_gate(bundle: Bundle, variant: Variant, cache: ClipCache, clips: Sequence[int]) -> Gate:
+    differing, worst, steps = 0, 0.0, 0
+    with StreamRecognizer(bundle, "cpu", variant=variant.name, price=0.0, top=2**16) as recognizer:
+        evaluator = Evaluator(bundle.manifest, variant, recognizer.engine, cache, clips)
+        for clip in clips:
+            streamed = recognizer.recognize(cache.clips[clip].path).recognitions[: cache.steps(clip)]
+            costs = np.zeros(len(variant.action_space.options))
+            offline = evaluator.roll_out(clip, LearntChoice(variant.action_space, costs))
+            steps += len(offline)
+            differing += len(offline) - len(streamed)
+            pairs = list(zip(streamed, offline, strict=False))
+            differing += sum(s.choice != (o.choice or "held") for s, o in pairs)
+            worst = max([worst, *(_apart(bundle, s, o.scores) for s, o in pairs)])
+    saw = f"{differing} of {steps} decisions differ, scores by {worst:.1e} at most"
+    return Gate(f"{variant.name}: streaming equals offline", saw, differing == 0 and worst < 1e-6)
+
+
+def _fixed_gate(
+    bundle: Bundle, variant: Variant, option: Option, cache: ClipCache, clips: Sequence[int]
+) -> Gate:
+    """One option at every step; the last scores are those of the mean of the logits."""
+    worst = 0.0
+    with StreamRecognizer(bundle, "cpu", variant=variant.name, fixed=option.name, top=2**16) as recognizer:
+        evaluator = Evaluator(bundle.manifest, variant, recognizer.engine, cache, clips)
+        for clip in clips:
+            streamed = recognizer.recognize(cache.clips[clip].path).recognitions[cache.steps(clip) - 1]
+            logits = torch.from_numpy(evaluator.branch_logits(option, clip).astype(np.float64))
+            worst = max(worst, _apart(bundle, streamed, logits.mean(0).softmax(0).numpy()))
+    saw = f"scores differ by {worst:.1e} at most over {len(clips)} clips"
+    return Gate(f"{option.name}: streaming equals offline", saw, worst < 1e-6)
+
+
+def _torch_gate(bundle: Bundle, plan: Plan, cache: ClipCache, clips: Sequence[int]) -> Gate:
+    assert isinstance(plan.model, AdaptiveModel)
+    worst = 0.0
+    with StreamRecognizer(bundle, "cpu", variant=plan.name, price=0.0, top=2**16) as recognizer:
+        for clip in clips:
+            streamed = recognizer.recognize(cache.clips[clip].path).recognitions[cache.steps(clip) - 1]
+            worst = max(worst, _apart(bundle, streamed, _torch_scores(plan.model, cache, clip)))
+    saw = f"fused scores differ by {worst:.1e} at most over {len(clips)} clips"
+    return Gate(f"{plan.name}: streaming equals torch's rollout", saw, worst <= FLOAT_TOLERANCE)
+
+
+def _apart(bundle: Bundle, streamed: Recognition, scores: NDArray[np.float64]) -> float:
+    """Largest difference of the scores of one step."""
+    top = dict(streamed.top)
+    return float(np.abs(np.array([top[label] for label in bundle.manifest.labels]) - scores).max())
 
 
 def _torch_scores(model: AdaptiveModel, cache: ClipCache, clip: int) -> NDArray[np.float64]:
@@ -239,8 +248,7 @@ def _torch_scores(model: AdaptiveModel, cache: ClipCache, clip: int) -> NDArray[
     with torch.no_grad():
         features = model.embed(frames(model.policy_view))[None]
         logits = {
-            name: model.branch_logits(name, frames(model.branch_view(name).name))[None]
-            for name in model.branches
+            name: model.branch_logits(name, frames(model.view_of(name).name))[None] for name in model.branches
         }
         present = torch.ones(features.shape[:2], dtype=torch.bool)
         no_costs = torch.zeros(len(model.space.options))

@@ -60,9 +60,13 @@ class RecurrentPolicy(nn.Module):
         self.lstm = LSTMStep(backbone.num_features, hidden)
         self.dropout = nn.Dropout(0.5)
         self.h_out = Boundary()
-        self.score = nn.Linear(hidden, num_options)
         self.class_dropout = nn.Dropout(0.2)
         self.classify = nn.Linear(backbone.num_features, num_classes)
+        self.score_options(num_options)
+
+    def score_options(self, count: int) -> None:
+        """Start anew with the scores of ``count`` options, all alike at first."""
+        self.score = nn.Linear(self.lstm.hidden, count)
         nn.init.normal_(self.score.weight, std=1e-3)
         nn.init.zeros_(self.score.bias)
 

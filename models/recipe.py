@@ -33,29 +33,40 @@ class Stage:
     label_smoothing: float = 0.0
     classifier_lr_factor: float = 1.0
 
+    def from_scratch(self) -> Stage:
+        """The same with nothing frozen."""
+        return replace(self, frozen_layers=0, frozen_norms=False)
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """The stages of an adaptive model.
+    """The stages of a model; those it does not have are None.
 
-    ``holdout``: the share of training clips that the branches do not see in their first stage, so that
-    the policy learns from branch outputs as they will be on clips never seen; the fine-tuning stage (which
-    0 epochs leave out) then trains the branches on all of them. ``flip``: mirror clips at random.
-    ``augmentation``: what else happens to training images.
+    ``branches``: networks alone, in float. ``multibit``: all bit-widths of a network together. ``joint``: the
+    policy, with the branches unless they are frozen. ``finetune``: the branches again. ``qat``: int8.
+
+    ``holdout``: the share of training clips that the branches do not see in their first stages, so that
+    the policy learns from branch outputs as they will be on clips never seen; the fine-tuning stage then
+    trains the branches on all of them. ``flip``: mirror clips at random. ``augmentation``: what else happens
+    to training images.
     """
 
     branches: Stage
-    joint: Stage
-    finetune: Stage
-    qat: Stage
-    holdout: float
-    flip: bool
+    multibit: Stage | None = None
+    joint: Stage | None = None
+    finetune: Stage | None = None
+    qat: Stage | None = None
+    holdout: float = 0.0
+    flip: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def from_scratch(self) -> Recipe:
         """The same without what only makes sense for pretrained weights: nothing is frozen."""
-        stages = {
-            name: replace(getattr(self, name), frozen_layers=0, frozen_norms=False)
-            for name in ("branches", "joint", "finetune", "qat")
-        }
-        return replace(self, **stages)
+        return replace(
+            self,
+            branches=self.branches.from_scratch(),
+            multibit=self.multibit and self.multibit.from_scratch(),
+            joint=self.joint and self.joint.from_scratch(),
+            finetune=self.finetune and self.finetune.from_scratch(),
+            qat=self.qat and self.qat.from_scratch(),
+        )

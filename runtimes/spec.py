@@ -101,13 +101,26 @@ class Policy(Spec):
 
 
 class Variant(Spec):
-    """One runnable choice of policy graph and action space, e.g. everything in int8."""
+    """One runnable choice of policy graph and action space, e.g. everything in int8.
+
+    Without a policy the app chooses the option, and the first is where it starts.
+    """
 
     name: Name
-    policy: Policy
+    policy: Policy | None
     action_space: ActionSpace
     price: Annotated[float, Field(ge=0)] = 0.0
     """The price it was compiled for: score an option must earn per ms that it costs (sdk/scheduler.py)."""
+
+    @model_validator(mode="after")
+    def _no_head_without_policy(self) -> Self:
+        if self.policy is None and any(option.skip for option in self.action_space.options):
+            raise ValueError(f"variant {self.name}: skips need a policy")
+        return self
+
+    def is_head(self, option: Option) -> bool:
+        """Whether an option is the policy's own head, which costs nothing more."""
+        return self.policy is not None and option.graph == self.policy.graph
 
 
 class Fusion(Spec):
@@ -218,7 +231,7 @@ class Manifest(Spec):
         if self.default_variant not in {variant.name for variant in self.variants}:
             raise ValueError(f"default variant {self.default_variant} is not among the variants")
         for variant in self.variants:
-            named = [(variant.policy.graph, variant.policy.view)]
+            named = [(variant.policy.graph, variant.policy.view)] if variant.policy else []
             named += [(o.graph, o.view) for o in variant.action_space.options if o.graph and o.view]
             for graph, view in named:
                 if graph not in graphs or view not in views:

@@ -43,6 +43,6 @@ def optimisation_profiles(manifest: Manifest, graph: Graph) -> str:
         return ""
     options = [option for variant in manifest.variants for option in variant.action_space.options]
     views = {option.view for option in options if option.graph == graph.name}
-    views |= {variant.policy.view for variant in manifest.variants if variant.policy.graph == graph.name}
+    views |= {v.policy.view for v in manifest.variants if v.policy and v.policy.graph == graph.name}
     sizes = sorted(manifest.view(name).size for name in views if name)
     return ",".join(f"frame:1x{size}x{size}x3" for size in sizes)

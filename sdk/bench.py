@@ -20,8 +20,9 @@ from sdk.media.frames import Frame
 from sdk.media.steps import decode_steps
 from sdk.media.views import ViewRenderer
 from sdk.pipeline import Pipeline
-from sdk.scheduler import FixedChoice, LearntChoice, option_costs
+from sdk.scheduler import Chooser, FixedChoice, LearntChoice, option_costs
 from sdk.statistics import Statistics, StatisticsSnapshot
+from sdk.switching import SwitchCost, measure_switching
 
 DEFAULT_SOURCE = "test://?size=1280x720&rate=30&duration=10&live=0"
 _ROUNDS = 10
@@ -40,9 +41,13 @@ class LoadTimes:
 
 @dataclass(frozen=True, slots=True)
 class PipelineReport:
-    """The adaptive pipeline beside one that always runs ``dense_option``, on the same frames in turns."""
+    """The adaptive pipeline beside one that always runs ``dense_option``, on the same frames in turns.
+
+    Where the app chooses, its first option stands in for the policy's choices; ``chosen`` says which it is.
+    """
 
     variant: str
+    chosen: str
     dense_option: str
     adaptive: StatisticsSnapshot
     dense: StatisticsSnapshot
@@ -62,12 +67,13 @@ class BenchReport:
     costs: CostTable
     load: LoadTimes
     pipeline: PipelineReport
+    switching: SwitchCost | None
     memory_mb: float | None
 
     def exceeding(self, max_p95_ms: float) -> list[str]:
         """The rows whose 95th percentile is above the limit, each with its value."""
         rows = [(f"{row.graph} on {row.view}", row.p95_ms) for row in self.costs.graphs]
-        rows.append(("adaptive pipeline", self.pipeline.adaptive.latency_ms["total"].p95))
+        rows.append((f"{self.pipeline.chosen} pipeline", self.pipeline.adaptive.latency_ms["total"].p95))
         return [f"{name}: p95 {p95_ms:.2f} ms" for name, p95_ms in rows if p95_ms > max_p95_ms]
 
     def to_json(self) -> dict[str, Any]:
@@ -76,6 +82,7 @@ class BenchReport:
             "costs": self.costs.model_dump(mode="json"),
             "load": asdict(self.load),
             "pipeline": asdict(self.pipeline) | {"speed_up": self.pipeline.speed_up},
+            "switching": asdict(self.switching) if self.switching else None,
             "memory_mb": self.memory_mb,
         }
 
@@ -102,8 +109,7 @@ def bench(
     manifest = bundle.manifest
     chosen = bundle.variant(variant)
     with open_engine(bundle, device, allow_fallback=allow_fallback, threads=threads) as engine:
-        free = LearntChoice(chosen.action_space, np.zeros(len(chosen.action_space.options)))
-        pipeline = Pipeline(manifest, chosen, engine, free, top=1)
+        pipeline = Pipeline(manifest, chosen, engine, _free(chosen), top=1)
         opened = time.perf_counter()
         frame = next(decode_steps(source, manifest.steps.rate_hz))
         pipeline.advance(frame)
@@ -113,6 +119,7 @@ def bench(
             costs=costs,
             load=LoadTimes((verified - began) * 1e3, (opened - verified) * 1e3, (answered - began) * 1e3),
             pipeline=_measure_pipeline(engine, manifest, chosen, costs, source),
+            switching=measure_switching(_branch_calls(engine, manifest, chosen), runs),
             memory_mb=process_memory_mb(),
         )
 
@@ -151,6 +158,25 @@ def measure_costs(engine: Engine, manifest: Manifest, frame: Frame, runs: int = 
     )
 
 
+def _free(variant: Variant) -> Chooser:
+    """Whatever the policy prefers, cost aside; without a policy, the first option."""
+    if variant.policy is None:
+        return FixedChoice(variant)
+    return LearntChoice(variant.action_space, np.zeros(len(variant.action_space.options)))
+
+
+def _branch_calls(engine: Engine, manifest: Manifest, variant: Variant) -> dict[str, Callable[[], object]]:
+    """A run of each branch of a variant on noise, by option."""
+    return {
+        option.name: partial(
+            engine.graph(option.graph),
+            **_inputs(manifest.graph(option.graph), manifest.view(option.view)),
+        )
+        for option in variant.action_space.options
+        if option.graph and option.view and not variant.is_head(option)
+    }
+
+
 def _held_mb(engine: Engine, graph: str, before: float | None, known: float | None) -> float | None:
     """Memory (MB) that a graph holds once it has run, whichever view it was opened for."""
     opened = next(entry.opened_mb for entry in engine.declared if entry.graph == graph)
@@ -164,9 +190,10 @@ def _graphs_on_views(manifest: Manifest) -> list[tuple[str, str]]:
     """Each graph with each view it is ever run on, once, in a fixed order."""
     pairs: dict[tuple[str, str], None] = {}
     for variant in manifest.variants:
-        pairs[variant.policy.graph, variant.policy.view] = None
+        if variant.policy is not None:
+            pairs[variant.policy.graph, variant.policy.view] = None
         for option in variant.action_space.options:
-            if option.graph and option.view and option.graph != variant.policy.graph:
+            if option.graph and option.view and not variant.is_head(option):
                 pairs[option.graph, option.view] = None
     return list(pairs)
 
@@ -176,9 +203,11 @@ def _measure_pipeline(
 ) -> PipelineReport:
     """Take each frame through both pipelines, in turns which goes first: load on the machine hits both."""
     dense = _largest(variant, costs)
-    learnt = LearntChoice(variant.action_space, option_costs(variant, costs), variant.price)
+    chooser: Chooser = FixedChoice(variant)
+    if variant.policy is not None:
+        chooser = LearntChoice(variant.action_space, option_costs(variant, costs), variant.price)
     pipelines = (
-        Pipeline(manifest, variant, engine, learnt, top=1),
+        Pipeline(manifest, variant, engine, chooser, top=1),
         Pipeline(manifest, variant, engine, FixedChoice(variant, dense.name), top=1),
     )
     statistics = Statistics(), Statistics()
@@ -190,6 +219,7 @@ def _measure_pipeline(
             totals[which].append(recognition.latency_ms.total)
     return PipelineReport(
         variant=variant.name,
+        chosen=f"always {chooser.option}" if isinstance(chooser, FixedChoice) else "adaptive",
         dense_option=dense.name,
         adaptive=statistics[0].snapshot(),
         dense=statistics[1].snapshot(),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.engine import Array, Engine
-from runtimes.spec import Manifest, Option, Variant
+from runtimes.spec import Manifest, Option, Policy, Variant
 from sdk.media.frames import Frame
 from sdk.media.views import ViewRenderer
 from sdk.results import HELD, Latency, Recognition
@@ -27,18 +27,17 @@ class Pipeline:
     def __init__(
         self, manifest: Manifest, variant: Variant, engine: Engine, chooser: Chooser, top: int
     ) -> None:
+        self._engine = engine
         self._policy = variant.policy
+        self._variant = variant
         self._labels = manifest.labels
         self._top = min(top, len(manifest.labels))
         self._renderers = {view.name: ViewRenderer(view) for view in manifest.views}
         names = {option.graph for option in chooser.options if option.graph}
-        if chooser.runs_policy:
-            names.add(variant.policy.graph)
+        if chooser.runs_policy and self._policy is not None:
+            names.add(self._policy.graph)
         self._graphs = {name: engine.graph(name) for name in sorted(names)}
-        inputs = manifest.graph(variant.policy.graph).inputs
-        self._zeros = {
-            name: np.zeros(shape, inputs[name].dtype) for name, shape in variant.policy.state.items()
-        }
+        self._zeros = _initial_state(manifest, self._policy)
         self._carried = {name: f"next_{name}" for name in self._zeros}
         self._scheduler = Scheduler(chooser)
         self._fusion = Fusion(manifest.fusion.window)
@@ -48,6 +47,11 @@ class Pipeline:
         """Begin a new stream."""
         self._step = 0
         self._forget()
+
+    def open(self, option: Option) -> None:
+        """Open what an option runs, if it is not open yet. Raises: EngineError."""
+        if option.graph is not None and option.graph not in self._graphs:
+            self._graphs[option.graph] = self._engine.graph(option.graph)
 
     def advance(self, frame: Frame, dropped: int = 0) -> Recognition:
         """Take one step. Raises: EngineError if a graph cannot run."""
@@ -88,6 +92,7 @@ class Pipeline:
         """Run the policy, if the chooser wants it, and choose."""
         if not self._scheduler.chooser.runs_policy:
             return self._scheduler.decide(None)
+        assert self._policy is not None, "only what has a policy runs it"
         pixels = step.render(self._renderers[self._policy.view])
         began = time.perf_counter()
         outputs = self._graphs[self._policy.graph](frame=pixels, **self._state)
@@ -104,7 +109,7 @@ class Pipeline:
         return logits[0] if len(logits) == 1 else np.mean(logits, axis=0, dtype=np.float64)
 
     def _logits(self, option: Option, step: _Step) -> Floats:
-        if option.graph == self._policy.graph:
+        if self._variant.is_head(option):
             return step.policy_outputs["logits"][0]
         assert option.graph is not None and option.view is not None, "a branch has both"
         pixels = step.render(self._renderers[option.view])
@@ -121,6 +126,13 @@ class Pipeline:
             best.append((self._labels[index], float(left[index])))
             left[index] = -1.0
         return tuple(best)
+
+
+def _initial_state(manifest: Manifest, policy: Policy | None) -> dict[str, Array]:
+    if policy is None:
+        return {}
+    inputs = manifest.graph(policy.graph).inputs
+    return {name: np.zeros(shape, inputs[name].dtype) for name, shape in policy.state.items()}
 
 
 class _Step:

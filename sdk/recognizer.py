@@ -58,8 +58,8 @@ class StreamRecognizer:
 
         variant: one of the manifest's, e.g. ``int8``. price: the score an option must earn per ms that it
         costs here; by default the variant's, translated to this device's ms. fixed: run this option at each
-        ``every``-th step and no other. random_seed: choose at random. top: how many labels each result
-        lists. threads: of a branch.
+        ``every``-th step and no other (a variant without a policy starts with its first). random_seed:
+        choose at random. top: how many labels each result lists. threads: of a branch.
 
         Raises: BundleError, EngineError, or AdaptiveVideoError for arguments that do not fit the bundle.
         """
@@ -108,6 +108,24 @@ class StreamRecognizer:
         if not isinstance(self._chooser, LearntChoice):
             raise AdaptiveVideoError("price", "a fixed or random choice has none", "leave it out")
         self._chooser.price = self._checked_price(price)
+
+    @property
+    def fixed(self) -> str | None:
+        """The option that is run at every step, None if it is chosen step by step.
+
+        It may be set while a stream runs, and holds from the next step on: the graphs of a variant without
+        a policy are all open, so that the switch takes no time; others open theirs when first named.
+
+        Raises: AdaptiveVideoError on setting if there is no such branch, or the choice is not fixed here.
+        """
+        return self._chooser.option if isinstance(self._chooser, FixedChoice) else None
+
+    @fixed.setter
+    def fixed(self, option: str) -> None:
+        if not isinstance(self._chooser, FixedChoice):
+            raise AdaptiveVideoError("fixed", "the choice here is made step by step", "open it with fixed")
+        self._pipeline.open(self._chooser.branch(option))
+        self._chooser.switch(option)
 
     def stream(
         self, source: str | os.PathLike[str] | TimedImages, **source_options: Any
@@ -226,9 +244,9 @@ class StreamRecognizer:
     def _make_chooser(
         self, price: float | None, fixed: str | None, every: int, random_seed: int | None
     ) -> Chooser:
-        if price is not None and (fixed is not None or random_seed is not None):
+        if price is not None and (fixed is not None or random_seed is not None or not self.variant.policy):
             raise AdaptiveVideoError("price", "a fixed or random choice has none", "leave it out")
-        if fixed is not None:
+        if fixed is not None or self.variant.policy is None:
             return FixedChoice(self.variant, fixed, every)
         if random_seed is not None:
             return RandomChoice(self.variant.action_space, random_seed)

@@ -99,10 +99,10 @@ def option_costs(variant: Variant, table: CostTable) -> NDArray[np.float64]:
 
 
 def _option_cost(option: Option, variant: Variant, table: CostTable) -> float:
-    if option.graph is None or option.view is None or option.graph == variant.policy.graph:
+    if option.graph is None or option.view is None or variant.is_head(option):
         return 0.0
     cost = table.graph_ms(option.graph, option.view)
-    if option.view == variant.policy.view:
+    if variant.policy is not None and option.view == variant.policy.view:
         cost -= {row.view: row.p50_ms for row in table.views}[option.view]
     return cost
 
@@ -129,19 +129,40 @@ class LearntChoice:
 
 
 class FixedChoice:
-    """The same option at every ``every``-th step; the policy runs only if the option is its own head."""
+    """The same option at every ``every``-th step; the policy runs only if the option is its own head.
 
-    def __init__(self, variant: Variant, option: str, every: int = 1) -> None:
-        """Raises: AdaptiveVideoError if the variant has no such branch, or ``every`` is less than 1."""
-        branches = {entry.name: entry for entry in variant.action_space.options if not entry.skip}
-        if option not in branches:
-            reason = f"is no branch of variant {variant.name}"
-            raise AdaptiveVideoError(f"option {option}", reason, f"use one of {', '.join(branches)}")
+    Another option may be named between two steps. Of a variant without a policy all options are kept open,
+    so that a switch waits for nothing; of others just those that were named.
+    """
+
+    def __init__(self, variant: Variant, option: str | None = None, every: int = 1) -> None:
+        """``option`` None is the first. Raises: AdaptiveVideoError as ``switch``, and for ``every`` < 1."""
         if every < 1:
             raise AdaptiveVideoError(f"every {every}", "is not a number of steps", "use 1 or more")
-        self.options: tuple[Option, ...] = (branches[option],)
-        self._decision = Decision(self.options, held=every - 1)
-        self.runs_policy = branches[option].graph == variant.policy.graph
+        self._variant = variant
+        self._branches = {entry.name: entry for entry in variant.action_space.options if not entry.skip}
+        self._every = every
+        chosen = self.switch(option or next(iter(self._branches)))
+        self.options: tuple[Option, ...] = (chosen,) if variant.policy else tuple(self._branches.values())
+
+    @property
+    def option(self) -> str:
+        """The option in use."""
+        return self._decision.options[0].name
+
+    def branch(self, option: str) -> Option:
+        """The branch of this name. Raises: AdaptiveVideoError if there is none."""
+        if option not in self._branches:
+            reason = f"is no branch of variant {self._variant.name}"
+            raise AdaptiveVideoError(f"option {option}", reason, f"use one of {', '.join(self._branches)}")
+        return self._branches[option]
+
+    def switch(self, option: str) -> Option:
+        """Use another option from the next step on. Raises: AdaptiveVideoError if it is no branch."""
+        chosen = self.branch(option)
+        self._decision = Decision((chosen,), held=self._every - 1)
+        self.runs_policy = self._variant.is_head(chosen)
+        return chosen
 
     def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
         """Always the same."""

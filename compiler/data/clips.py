@@ -15,6 +15,7 @@ from compiler.errors import DataError
 
 Split = Literal["train", "val"]
 
+_LISTINGS = ("clips.csv", "images.csv")
 _REJECTED_LIMIT = 0.10
 _NAMED_AT_MOST = 5
 
@@ -68,9 +69,10 @@ def find_clips(path: str | os.PathLike[str], *, classes: Collection[str] | None 
     """The data set at ``path``.
 
     ``path`` is a csv with the columns ``path,label[,group][,split]``, paths relative to it; a folder that
-    holds such a ``clips.csv``; or a folder with one sub-folder per class, or with such folders in ``train/``
-    and ``val/``. Where no split is given, about a fifth of every class goes to validation, groups kept
-    whole, chosen by name alone. ``classes`` keeps only these labels.
+    holds such a ``clips.csv`` or ``images.csv``; or a folder with one sub-folder per class, or with such
+    folders in ``train/`` and ``val/``. An image is a clip of one frame. Where no split is given, about a
+    fifth of every class goes to validation, groups kept whole, chosen by name alone. ``classes`` keeps only
+    these labels.
 
     Raises: DataError for a listing that is malformed, empty, of one class only, with a class that lacks
     training or validation clips, or of which more than a tenth is missing.
@@ -92,7 +94,7 @@ def require_usable(clips: ClipSet, labels: Collection[str]) -> None:
     total = len(clips.clips) + len(clips.rejected)
     if not total:
         raise DataError(
-            clips.root, "holds no clips", "give one sub-folder of videos per class, or a clips.csv"
+            clips.root, "holds no clips", "give one sub-folder of videos or images per class, or a clips.csv"
         )
     if len(clips.rejected) > _REJECTED_LIMIT * total:
         raise DataError(
@@ -123,8 +125,8 @@ def _listed(root: Path) -> list[Listed]:
         raise DataError(root, "no such file or folder", "check the path")
     if root.is_file():
         return list_csv(root)
-    listing = root / "clips.csv"
-    return list_csv(listing) if listing.is_file() else list_folders(root)
+    listings = [root / name for name in _LISTINGS if (root / name).is_file()]
+    return list_csv(listings[0]) if listings else list_folders(root)
 
 
 def _only(listed: Sequence[Listed], classes: Collection[str], root: Path) -> list[Listed]:

@@ -13,6 +13,9 @@ VIDEO_SUFFIXES = frozenset(
     {".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"}
     | {".ogv", ".ts", ".webm", ".wmv", ".3gp"}
 )
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+"""A photograph is a clip of one frame."""
+
 _SPLITS: dict[str, Literal["train", "val"]] = {"train": "train", "val": "val"}
 
 
@@ -93,5 +96,5 @@ def _class_folders(root: Path, folder: Path, split: Literal["train", "val"] | No
         for label in sorted(folder.iterdir())
         if label.is_dir() and not label.name.startswith(".")
         for path in sorted(label.rglob("*"))
-        if path.suffix.lower() in VIDEO_SUFFIXES
+        if path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
     ]

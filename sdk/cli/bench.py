@@ -13,6 +13,7 @@ from runtimes.bundle import Bundle
 from sdk.bench import DEFAULT_SOURCE, BenchReport, bench
 from sdk.cli.command import FAILED_LIMIT, Version, fail, run_command
 from sdk.cli.display import print_json
+from sdk.switching import SwitchCost
 
 
 def measure(
@@ -60,6 +61,8 @@ def _print_tables(report: BenchReport, saved: Path) -> None:
         f"first result after {load.first_result_ms:.0f} ms"
     )
     console.print(_costs_table(report), _pipeline_table(report))
+    if report.switching is not None:
+        console.print(_switching_line(report.switching), soft_wrap=True)
     console.print(f"costs written to {saved}", soft_wrap=True)
 
 
@@ -77,7 +80,7 @@ def _pipeline_table(report: BenchReport) -> Table:
     pipeline = report.pipeline
     table = Table("pipeline", "mean ms", "p50 ms", "p95 ms", "choices", title=f"variant {pipeline.variant}")
     rows = (
-        (f"adaptive (x{pipeline.speed_up:.2f})", pipeline.adaptive_mean_ms, pipeline.adaptive),
+        (f"{pipeline.chosen} (x{pipeline.speed_up:.2f})", pipeline.adaptive_mean_ms, pipeline.adaptive),
         (f"always {pipeline.dense_option}", pipeline.dense_mean_ms, pipeline.dense),
     )
     for name, mean_ms, statistics in rows:
@@ -85,6 +88,14 @@ def _pipeline_table(report: BenchReport) -> Table:
         choices = ", ".join(f"{choice} {count}" for choice, count in statistics.choices.items())
         table.add_row(name, f"{mean_ms:.2f}", f"{total.p50:.2f}", f"{total.p95:.2f}", choices)
     return table
+
+
+def _switching_line(cost: SwitchCost) -> str:
+    extra = f"{cost.ratio - 1:+.1%} ± {cost.spread:.1%}"
+    return (
+        f"changing the branch at every frame ({', '.join(cost.branches)}): {cost.changing_ms:.2f} ms where "
+        f"staying takes {cost.staying_ms:.2f} ms, {extra}"
+    )
 
 
 def main() -> None:

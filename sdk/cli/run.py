@@ -18,7 +18,9 @@ from sdk.recognizer import StreamRecognizer
 def run(
     bundle: Annotated[Path, typer.Argument(help="The bundle, a folder or a zip.")],
     source: Annotated[str, typer.Argument(help="A file, camera:0, rtsp://..., or test://?duration=5.")],
-    variant: Annotated[str | None, typer.Option(help="fp32 or int8; by default the bundle's own.")] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="One of the bundle's; by default the bundle's own.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or tensorrt.")] = "auto",
     allow_fallback: Annotated[bool, typer.Option(help="Run on the CPU if the device is missing.")] = False,
     threads: Annotated[int | None, typer.Option(help="Threads of a branch; one per core.")] = None,

@@ -8,16 +8,19 @@ import pytest
 import torch
 from torch import nn
 
+from compiler.contents import variants
 from compiler.data.cache import ClipCache
 from compiler.data.synthetic import make_clips
+from compiler.plan import Contents
+from compiler.precisions import integer_networks
 from compiler.split import Split, split
-from compiler.stages import Training, quantise_model, train
+from compiler.stages import Training
 from compiler.targets import TARGETS
-from compiler.verify import Reference
 from models.adaptive import POLICY
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.spec import Fusion, Steps
-from tests.compiler.small_training import CLASSES, small_cache, small_training
+from tests.compiler.small_training import CLASSES, small_cache, small_training, train_float
+from tests.models.small_arnet import BRANCHES
 
 # Networks this small gain nothing from more threads, and threads that wait for a core spin.
 torch.set_num_threads(1)
@@ -37,21 +40,20 @@ def cache(clips_root: Path, tmp_path_factory: pytest.TempPathFactory) -> ClipCac
 def training(cache: ClipCache, tmp_path_factory: pytest.TempPathFactory) -> Training:
     """After all float stages."""
     made = small_training(cache, tmp_path_factory.mktemp("run"))
-    train(made)
-    nn.init.normal_(made.model.policy.score.weight, std=3.0)  # an epoch leaves it indifferent
+    train_float(made)
+    nn.init.normal_(made.adaptive.policy.score.weight, std=3.0)  # an epoch leaves it indifferent
     return made
 
 
 @pytest.fixture(scope="session")
 def integer(training: Training) -> dict[str, nn.Module]:
     """The int8 networks for CPUs."""
-    return quantise_model(training, "uint8")
+    return integer_networks(training, (POLICY, *BRANCHES), "uint8", training.cache.split("train"))
 
 
 @pytest.fixture(scope="session")
-def reference(training: Training, integer: dict[str, nn.Module]) -> Reference:
-    model = training.model
-    return Reference(model, {"fp32": {POLICY: model.policy, **dict(model.branches.items())}, "int8": integer})
+def contents(training: Training, integer: dict[str, nn.Module]) -> Contents:
+    return variants(training, TARGETS["cpu"], integer)
 
 
 @pytest.fixture(scope="session")
@@ -61,8 +63,8 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def parts(training: Training, integer: dict[str, nn.Module], graphs: Path) -> Split:
-    return split("arnet", training.model, integer, TARGETS["cpu"], graphs)
+def parts(contents: Contents, graphs: Path) -> Split:
+    return split(contents, TARGETS["cpu"], graphs)
 
 
 @pytest.fixture(scope="session")

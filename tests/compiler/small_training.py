@@ -14,9 +14,11 @@ import torch
 
 from compiler.data.cache import ClipCache
 from compiler.data.clips import find_clips
-from compiler.stages import Training, option_macs, quantise_model, train
+from compiler.precisions import integer_networks
+from compiler.stages import Training, finetune_branches, option_macs, train_branches, train_policy
 from compiler.train import Hardware, TrainingRun
 from models import arnet
+from models.adaptive import POLICY
 from tests.models.small_arnet import small_preset
 
 CLASSES = ("cross", "disc", "square")
@@ -38,17 +40,26 @@ def small_training(
     preset = preset or small_preset()
     torch.manual_seed(0)
     model = arnet.build(preset, cache.labels)
-    loss = partial(arnet.loss, costs=option_macs(model), preset=preset)
+    loss = partial(arnet.loss, preset=preset)
     run = TrainingRun(folder, seed=0, hardware=hardware, progress=False)
-    return Training(model, preset.recipe, loss, cache, run)
+    return Training(model, preset.recipe, loss, cache, run, name="arnet")
+
+
+def train_float(training: Training) -> None:
+    """All stages before int8."""
+    costs = option_macs(training.model)
+    train_branches(training)
+    train_policy(training, costs)
+    finetune_branches(training, costs)
 
 
 def main(clips: Path, folder: Path) -> None:
     """Train in two processes on this CPU."""
     cache = small_cache(clips, folder / "cache")
     training = small_training(cache, folder / "run", Hardware("cpu", "2", strategy="ddp"))
-    train(training)
-    integer = quantise_model(training, "uint8")
+    train_float(training)
+    parts = (POLICY, *training.model.branches)
+    integer = integer_networks(training, parts, "uint8", cache.split("train"))
     networks = {"float": training.model, **integer}
     states = {name: network.state_dict() for name, network in networks.items()}
     torch.save(states, folder / f"rank{torch.distributed.get_rank()}.pt")

@@ -7,9 +7,9 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from torch import nn
 
 from compiler.errors import CompileError
+from compiler.plan import Contents
 from compiler.split import Split, split
 from compiler.stages import Training, option_macs
 from compiler.targets import TARGETS, find_target
@@ -35,6 +35,7 @@ def test_a_graph_per_part_and_precision(parts: Split, graphs: Path) -> None:
 def test_variants_name_graphs_of_their_precision(parts: Split) -> None:
     assert [variant.name for variant in parts.variants] == ["int8", "fp32"]
     for variant in parts.variants:
+        assert variant.policy is not None
         assert variant.policy.graph == f"arnet-{POLICY}-{variant.name}"
         assert variant.policy.state == {"h": (1, 16), "c": (1, 16)}
         branches = [option for option in variant.action_space.options if not option.skip]
@@ -50,7 +51,7 @@ def test_macs_are_those_of_the_float_networks(parts: Split, training: Training) 
     for name, macs in zip(BRANCHES, option_macs(training.model).tolist(), strict=False):
         assert counted[f"arnet-{name}-int8"] == counted[f"arnet-{name}-fp32"] == {name: macs}
     (policy,) = counted[f"arnet-{POLICY}-int8"].values()
-    lstm = training.model.policy.lstm
+    lstm = training.adaptive.policy.lstm
     assert policy > lstm.from_input.weight.numel() + lstm.from_state.weight.numel()
 
 
@@ -67,10 +68,10 @@ def test_targets_are_found_by_name() -> None:
 
 
 def test_splitting_again_writes_the_same(
-    training: Training, integer: dict[str, nn.Module], graphs: Path, tmp_path: Path, parts: Split
+    contents: Contents, graphs: Path, tmp_path: Path, parts: Split
 ) -> None:
     torch.manual_seed(1)
-    again = split("arnet", training.model, integer, TARGETS["cpu"], tmp_path)
+    again = split(contents, TARGETS["cpu"], tmp_path)
     assert again == parts
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (graphs / path.name).read_bytes()

@@ -113,8 +113,9 @@ class Batches(Dataset[ClipBatch]):
 def fine_tuned(model: AdaptiveModel, precision: str = "32-true") -> None:
     """Two epochs of the branches on the frames that choose them."""
     preset = small_preset()
+    assert preset.recipe.finetune is not None
     stage = replace(preset.recipe.finetune, epochs=2)
-    loss = partial(arnet.loss, costs=COSTS, preset=preset)
+    loss = partial(arnet.loss, preset=preset)
     task = RolloutTask(model, loss, COSTS, stage, list(model.branches.values()), decided=True)
     trainer = Trainer(
         accelerator="cpu",

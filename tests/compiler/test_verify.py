@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,9 @@ from torch import nn
 from compiler.data.cache import ClipCache
 from compiler.errors import CompileError
 from compiler.export.onnx import save
-from compiler.verify import (
-    Gate,
-    Reference,
-    require,
-    verify_fused,
-    verify_graphs,
-    verify_streaming,
-)
-from models.adaptive import POLICY
+from compiler.plan import Contents
+from compiler.verify import Gate, require, verify_fused, verify_graphs, verify_streaming
+from models.adaptive import POLICY, AdaptiveModel
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.engine import open_engine
 from runtimes.spec import Steps
@@ -49,15 +44,35 @@ def failed(gates: list[Gate]) -> list[str]:
     return [gate.name for gate in gates if not gate.passed]
 
 
-def graph_gates(bundle: Bundle, reference: Reference, cache: ClipCache) -> list[Gate]:
+def with_another(contents: Contents, variant: str, part: str, network: nn.Module) -> Contents:
+    """The same contents, but for one network."""
+    plans = []
+    for plan in contents.plans:
+        if plan.name == variant and part == POLICY:
+            assert plan.policy is not None
+            plan = replace(plan, policy=replace(plan.policy, module=network))
+        elif plan.name == variant:
+            other = replace(plan.branches[part], module=network)
+            plan = replace(plan, branches={**plan.branches, part: other})
+        plans.append(plan)
+    return Contents(tuple(plans))
+
+
+def the_network(contents: Contents, variant: str, part: str) -> nn.Module:
+    (plan,) = (plan for plan in contents.plans if plan.name == variant)
+    (network,) = (network for network in plan.networks if network.part == part)
+    return copy.deepcopy(network.module)
+
+
+def graph_gates(bundle: Bundle, contents: Contents, cache: ClipCache) -> list[Gate]:
     with open_engine(bundle, "cpu") as engine:
-        return verify_graphs(bundle, engine, reference, cache, cache.split("val")[:3])
+        return verify_graphs(bundle, engine, contents, cache, cache.split("val")[:3])
 
 
-def test_a_good_bundle_passes(bundle: Bundle, reference: Reference, cache: ClipCache) -> None:
+def test_a_good_bundle_passes(bundle: Bundle, contents: Contents, cache: ClipCache) -> None:
     clips = cache.split("val")
-    gates = graph_gates(bundle, reference, cache) + verify_fused(bundle, True)
-    gates += verify_streaming(bundle, reference, cache, clips)
+    gates = graph_gates(bundle, contents, cache) + verify_fused(bundle, True)
+    gates += verify_streaming(bundle, contents, cache, clips)
     assert failed([gate for gate in gates if "top choice" not in gate.name]) == []
     # An epoch of training leaves ties, which rounding may break: the graphs still mostly agree.
     for gate in (gate for gate in gates if "top choice" in gate.name):
@@ -66,26 +81,24 @@ def test_a_good_bundle_passes(bundle: Bundle, reference: Reference, cache: ClipC
     assert len(names) == len(set(names)) == 2 * 4 + 4 + 3
 
 
-def test_another_weight_fails_the_float_gate(bundle: Bundle, reference: Reference, cache: ClipCache) -> None:
-    branch = copy.deepcopy(reference.networks["fp32"]["rgb48"])
+def test_another_weight_fails_the_float_gate(bundle: Bundle, contents: Contents, cache: ClipCache) -> None:
+    branch = the_network(contents, "fp32", "rgb48")
     with torch.no_grad():
         branch.get_submodule("fc").bias[0] += 1e-3  # type: ignore[index, operator]
-    altered = {**reference.networks["fp32"], "rgb48": branch}
-    gates = graph_gates(bundle, Reference(reference.model, {**reference.networks, "fp32": altered}), cache)
+    gates = graph_gates(bundle, with_another(contents, "fp32", "rgb48", branch), cache)
     assert [name for name in failed(gates) if "fp32" in name] == ["arnet-rgb48-fp32 equals torch"]
 
 
 @pytest.mark.parametrize("part", [POLICY, "rgb40"])
 def test_another_network_fails_the_integer_gate(
-    bundle: Bundle, reference: Reference, cache: ClipCache, part: str
+    bundle: Bundle, contents: Contents, cache: ClipCache, part: str
 ) -> None:
-    network = copy.deepcopy(reference.networks["int8"][part])
+    network = the_network(contents, "int8", part)
     head = network.get_submodule("score" if part == POLICY else "fc")
     assert isinstance(head, nn.Linear)
     head.weight.data.neg_()
     head.bias.data.neg_()
-    altered = {**reference.networks["int8"], part: network}
-    gates = graph_gates(bundle, Reference(reference.model, {**reference.networks, "int8": altered}), cache)
+    gates = graph_gates(bundle, with_another(contents, "int8", part, network), cache)
     assert f"arnet-{part}-int8 agrees with the int8 network's top choice" in failed(gates)
 
 
@@ -109,20 +122,22 @@ def test_a_float_convolution_fails_the_fused_gate(remade: Remade, fuses_here: bo
     assert len(gates) == 4
 
 
-def test_other_steps_fail_the_streaming_gate(remade: Remade, reference: Reference, cache: ClipCache) -> None:
+def test_other_steps_fail_the_streaming_gate(remade: Remade, contents: Contents, cache: ClipCache) -> None:
     """The stream sees fewer frames than the cached ones that the bundle is compared on."""
     bundle = remade(steps=Steps(rate_hz=1.0, clip_steps=cache.clip_steps))
-    gates = verify_streaming(bundle, reference, cache, cache.split("val")[:3])
+    gates = verify_streaming(bundle, contents, cache, cache.split("val")[:3])
     assert {"int8: streaming equals offline", "fp32: streaming equals offline"} <= set(failed(gates))
 
 
-def test_another_model_fails_the_rollout_gate(bundle: Bundle, reference: Reference, cache: ClipCache) -> None:
-    model = copy.deepcopy(reference.model)
+def test_another_model_fails_the_rollout_gate(bundle: Bundle, contents: Contents, cache: ClipCache) -> None:
+    model = copy.deepcopy(contents.plans[0].model)
+    assert isinstance(model, AdaptiveModel)
     with torch.no_grad():
         model.policy.classify.bias += torch.tensor([1.0, 0, 0])
         for branch in model.branches.values():
             branch.get_submodule("fc").bias[0] += 1.0  # type: ignore[index, operator]
-    gates = verify_streaming(bundle, Reference(model, reference.networks), cache, cache.split("val")[:3])
+    other = Contents(tuple(replace(plan, model=model) for plan in contents.plans))
+    gates = verify_streaming(bundle, other, cache, cache.split("val")[:3])
     assert failed(gates) == ["fp32: streaming equals torch's rollout"]
 
 

@@ -34,13 +34,15 @@ def test_presets_build(name: str) -> None:
     model = arnet.build(arnet.PRESETS[name], ("a", "b"))
     assert set(model.branches) == {"rgb224", "rgb168", "rgb112"}
     assert {view.size for view in model.views.values()} == {224, 168, 112, 84}
-    assert model.branch_view("rgb168").size == 168
+    assert model.view_of("rgb168").size == 168
     assert set(model.backbones()) == {POLICY, *model.branches}
 
 
 def test_from_scratch_nothing_is_frozen() -> None:
     recipe = arnet.PRESETS["mobile"].recipe.from_scratch()
-    for stage in (recipe.branches, recipe.joint, recipe.finetune, recipe.qat):
+    stages = [s for s in (recipe.branches, recipe.joint, recipe.finetune, recipe.qat) if s is not None]
+    assert len(stages) == 3
+    for stage in stages:
         assert stage.frozen_layers == 0 and not stage.frozen_norms
     assert recipe.joint.frozen_branches
 

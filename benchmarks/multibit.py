@@ -1,0 +1,130 @@
+"""All bit-widths together against each alone, CoQuant's ideas on and off, and the rules of nesting.
+
+    python -m benchmarks.multibit --data ../shared/data/imagenette160 [--seeds 3] [--epochs 6] [--size 96]
+
+A small ResNet learns in float first; from there every way of training the bit-widths gets the same number of
+epochs, the same images in the same order, and activations of 8 bits. Validation accuracy of every width is
+written to ``benchmarks/results/multibit-<data>.json`` with means and spread over the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from benchmarks.record import write
+from compiler.data.cache import ClipCache
+from compiler.data.clips import find_clips
+from compiler.precisions import MultiBit, multibit_network
+from compiler.stages import Training, train_branches
+from compiler.tasks import branch_answer
+from compiler.train import Hardware, TrainingRun
+from models import coquant
+from models.adaptive import pixels
+from models.augmentation import Augmentation
+from models.coquant import Transfer
+from models.nested import WIDTHS, set_width
+from models.recipe import Recipe, Stage
+from runtimes.cache import cache_folder
+
+_TOGETHER = {
+    "coquant": Transfer("adaptive", swap_blocks=True),
+    "no block swapping": Transfer("adaptive", swap_blocks=False),
+    "highest teacher": Transfer("highest", swap_blocks=True),
+    "highest teacher, no block swapping": Transfer("highest", swap_blocks=False),
+    "next teacher, no block swapping": Transfer("next", swap_blocks=False),
+}
+_RULES = ("floor", "rescaled")
+_ALONE = Transfer("none", swap_blocks=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--runs", type=Path, default=cache_folder("runs"))
+    arguments = parser.parse_args()
+    rows = [row for seed in range(arguments.seeds) for row in _seed(arguments, seed)]
+    summary = _summary(rows)
+    settings = {"epochs": arguments.epochs, "size": arguments.size, "seeds": arguments.seeds}
+    write(f"multibit-{arguments.data.name}", {**settings, "summary": summary, "rows": rows})
+    print(json.dumps(summary, indent=1))
+
+
+def _ways() -> dict[str, MultiBit]:
+    """Every way of training, by name."""
+    ways = {name: MultiBit(WIDTHS, transfer) for name, transfer in _TOGETHER.items()}
+    ways |= {f"alone at {width}": MultiBit((width,), _ALONE) for width in WIDTHS}
+    for rule in _RULES:
+        ways[f"rule {rule}"] = MultiBit(WIDTHS, _TOGETHER["coquant"], rule)
+    return ways
+
+
+def _seed(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
+    """Accuracy by width of every way, from one float network."""
+    torch.manual_seed(seed)
+    stage = Stage(arguments.epochs, lr=2e-3, batch=16, frames=1, adam=True, weight_decay=0.02)
+    recipe = Recipe(
+        branches=replace(stage, epochs=2 * arguments.epochs),
+        multibit=replace(stage, lr=1e-3),
+        flip=True,
+        augmentation=Augmentation(smallest_crop=0.5, lighting=0.2),
+    )
+    preset = replace(coquant.PRESETS["tiny"], recipe=recipe, size=arguments.size, steps=1)
+    clips = find_clips(arguments.data)
+    model = coquant.build(preset, clips.labels)
+    cache = ClipCache.build(clips, list(model.views.values()), 1.0, 1, cache_folder("clips"))
+    folder = arguments.runs / f"multibit-{arguments.data.name}-{arguments.size}-{arguments.epochs}-{seed}"
+    run = TrainingRun(folder, seed, Hardware("cpu", "1"), resume=True, progress=False)
+    training = Training(model, recipe, None, cache, run)
+    train_branches(training)
+    rows = []
+    for name, way in _ways().items():
+        own = replace(training, run=replace(run, folder=folder / name.replace(" ", "-").replace(",", "")))
+        (branch,) = model.branches
+        network = multibit_network(own, branch, way)
+        accuracy = {width: _accuracy(own, network, branch, width) for width in way.widths}
+        print(f"seed {seed} {name}: {accuracy}", flush=True)
+        rows.append({"seed": seed, "way": name, "accuracy": accuracy})
+    return rows
+
+
+def _accuracy(training: Training, network: torch.nn.Module, branch: str, width: int) -> float:
+    """Share of right validation images at one width."""
+    view = training.model.view_of(branch)
+    val = training.cache.split("val")
+    set_width(network, width)
+    right = 0
+    with torch.no_grad():
+        for frames, targets in DataLoader(training.frames(view.name, 1, val, train=False), 32):
+            images = pixels(frames.flatten(0, 1), view)[:, None]
+            right += int((branch_answer(network, images).mean(1).argmax(1) == targets).sum())
+    return right / len(val)
+
+
+def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and standard deviation over the seeds, by way and width."""
+    summary: dict[str, Any] = {}
+    for way in dict.fromkeys(row["way"] for row in rows):
+        own = [row["accuracy"] for row in rows if row["way"] == way]
+        summary[way] = {
+            str(width): {
+                "mean": round(mean(a[width] for a in own), 4),
+                "deviation": round(stdev(a[width] for a in own), 4) if len(own) > 1 else None,
+            }
+            for width in own[0]
+        }
+    return summary
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Honest precision sets: what costs no less than something more accurate is not offered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from pydantic import JsonValue
+
+SAME_COST = 0.03
+"""Costs closer than this share are taken as equal: measurements on a busy machine vary by as much."""
+
+
+@dataclass(frozen=True)
+class Precise:
+    """A branch at a precision: accuracy on so many held-out training clips, ms on its view, what it stores."""
+
+    branch: str
+    precision: str
+    bits: int
+    accuracy: float
+    clips: int
+    ms: float
+    megabytes: float
+    macs: int
+
+    @property
+    def name(self) -> str:
+        """What the branch at this precision is called."""
+        return f"{self.branch}-{self.precision}"
+
+    @property
+    def bit_operations(self) -> float:
+        """Modelled BitOps of one run: MACs times min(bits, 8)^2 / 64, the papers' law; no time."""
+        return self.macs * modelled_cost(self.bits)
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """For the manifest."""
+        return {**asdict(self), "modelled_bitops": self.bit_operations}
+
+
+def modelled_cost(bits: int) -> float:
+    """The papers' cost of a bit-width, relative to 8 bits (float counts as 8): b^2 / 64."""
+    return min(bits, 8) ** 2 / 64
+
+
+def drop_worse(measured: Sequence[Precise]) -> tuple[list[Precise], list[str]]:
+    """What is worth offering, and one line for each that is not.
+
+    Among the precisions of a branch one goes if another is at least as accurate and costs less. Of two that
+    cost the same the more accurate one stays; one of fewer bits must lead by more than the standard error.
+    """
+    kept, lines = [], []
+    for one in measured:
+        rivals = [o for o in measured if o.branch == one.branch and o is not one]
+        better = next((o for o in rivals if _beats(o, one)), None)
+        if better is None:
+            kept.append(one)
+        else:
+            lines.append(
+                f"dropped {one.branch} in {one.precision}: {_facts(one)} on held-out training clips, "
+                f"where {better.precision} has {_facts(better)}"
+            )
+    return kept, lines
+
+
+def _facts(one: Precise) -> str:
+    return f"{one.ms:.2f} ms and {one.accuracy:.1%}"
+
+
+def _beats(rival: Precise, one: Precise) -> bool:
+    cheaper = rival.ms < one.ms * (1 - SAME_COST)
+    alike = not cheaper and rival.ms <= one.ms * (1 + SAME_COST)
+    if not alike:
+        return cheaper and rival.accuracy >= one.accuracy
+    lead = rival.accuracy - one.accuracy
+    return lead >= -_standard_error(rival) if rival.bits > one.bits else lead > _standard_error(one)
+
+
+def _standard_error(one: Precise) -> float:
+    return math.sqrt(one.accuracy * (1 - one.accuracy) / one.clips)

@@ -1,0 +1,72 @@
+"""What is to be in a bundle: trained networks, and the variants that they form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from models.adaptive import BranchModel
+from runtimes.spec import View
+
+PRECISIONS = {"fp32": 32, "int8": 8, "int4": 4, "int2": 2}
+"""Names of precisions and the bits of their weights; activations below fp32 have 8 bits."""
+
+
+@dataclass(frozen=True)
+class StoredCodes:
+    """The 8-bit codes that several networks share, by layer name; ``whole`` layers have 8 bits in all."""
+
+    codes: Mapping[str, NDArray[np.int8]]
+    whole: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network ready for export.
+
+    ``graph`` is its graph's name, ``part`` what it is in the float model, ``view`` what it runs on;
+    ``store`` names the codes that it shares with others, if it does.
+    """
+
+    graph: str
+    part: str
+    module: nn.Module
+    precision: str
+    view: View
+    store: str | None = None
+
+    @property
+    def bits(self) -> int:
+        """Bits of its weights."""
+        return PRECISIONS[self.precision]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One variant to be: a model's action space, with the network behind each graph its options name.
+
+    ``model``: the torch model of this space; its own networks are the variant's, or their float originals.
+    ``policy`` is None where the caller chooses.
+    """
+
+    name: str
+    model: BranchModel
+    policy: Network | None
+    branches: Mapping[str, Network]
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """All networks, the policy first."""
+        return (*([self.policy] if self.policy else []), *self.branches.values())
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All plans of a bundle, the default variant first, and the stores that their networks share."""
+
+    plans: tuple[Plan, ...]
+    stores: Mapping[str, StoredCodes] = field(default_factory=dict)

@@ -1,0 +1,137 @@
+"""Networks at other precisions: int8 by quantisation-aware training, or all bit-widths of one weight set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from compiler.data.batches import DrawnFrames
+from compiler.errors import CompileError
+from compiler.plan import PRECISIONS, StoredCodes
+from compiler.stages import Training, first_layers
+from compiler.tasks import FrameTask, MultiBitTask, PolicyDistillTask, branch_answer, policy_answer
+from compiler.train import fit
+from models import nested
+from models.adaptive import POLICY, pixels
+from models.backbones.blocks import Backbone
+from models.coquant import Transfer
+from models.policy import RecurrentPolicy
+from models.quantization import ActivationFormat, calibrate, freeze, quantise
+from models.recipe import Stage
+
+_CALIBRATION_BATCHES = 8
+_FEWEST_CLIPS = 8
+"""Calibrating on fewer clips leaves scales to chance."""
+
+
+@dataclass(frozen=True)
+class MultiBit:
+    """How a network is made to run at several widths: see models/nested.py and models/coquant.py."""
+
+    widths: tuple[int, ...]
+    transfer: Transfer
+    rule: nested.Rule = "centred"
+    low_activations: bool = False
+
+
+def integer_networks(
+    training: Training, parts: Sequence[str], activations: ActivationFormat, clips: Sequence[int]
+) -> dict[str, nn.Module]:
+    """The frozen int8 network of each of ``parts`` (branches, or POLICY), trained on ``clips``.
+
+    Raises: CompileError for too few clips.
+    """
+    _check_clips(clips)
+    return {part: _integer_network(training, part, activations, clips) for part in parts}
+
+
+def _integer_network(
+    training: Training, part: str, activations: ActivationFormat, clips: Sequence[int]
+) -> nn.Module:
+    """One network quantised, calibrated and pulled to its float self."""
+    model, stage = training.model.eval(), training.recipe.qat
+    assert stage is not None, "a model with int8 networks has a stage for them"
+    training.announce(f"int8: {part}")
+    view, classes = model.view_of(part), len(model.labels)
+    teacher: nn.Module = training.adaptive.policy if part == POLICY else model.branches[part]
+    if part == POLICY:
+        stage = replace(stage, frames=4 * stage.frames)
+    network = quantise(teacher, activations)
+    drawn = training.frames(view.name, stage.frames, clips, train=True)
+    calibrate(network, _runs(network, drawn, stage, training.run.seed))
+    task = (
+        PolicyDistillTask(network, view, stage, classes, teacher)
+        if part == POLICY
+        else FrameTask(network, branch_answer, view, stage, classes, teacher=teacher)
+    )
+    val = training.frames(view.name, stage.frames, training.cache.split("val"), train=False)
+    fit(training.run, f"{activations}-{part}", task, drawn, val)
+    return freeze(network)
+
+
+def multibit_network(training: Training, part: str, multibit: MultiBit) -> Backbone:
+    """One branch trained at all widths together, on the clips that branches see.
+
+    Raises: CompileError for too few clips.
+    """
+    model, stage = training.model.eval(), training.recipe.multibit
+    assert stage is not None, "a model of several bit-widths has a stage for them"
+    widths, clips = multibit.widths, training.seen()
+    _check_clips(clips)
+    training.announce(f"bits {', '.join(map(str, widths))}: {part}")
+    view = model.view_of(part)
+    branch = model.backbones()[part]
+    network = nested.nest(branch, widths, rule=multibit.rule, low_activations=multibit.low_activations)
+    drawn = training.frames(view.name, stage.frames, clips, train=True)
+    nested.calibrate(network, widths, lambda: _runs(network, drawn, stage, training.run.seed))
+    task = MultiBitTask(
+        network,
+        widths,
+        multibit.transfer,
+        view,
+        stage,
+        len(model.labels),
+        frozen=first_layers(network, stage.frozen_layers),
+        augmentation=training.recipe.augmentation,
+    )
+    val = training.frames(view.name, 4, training.cache.split("val"), train=False)
+    fit(training.run, f"bits-{part}", task, drawn, val)
+    network.requires_grad_(False)
+    return network
+
+
+def at_precisions(
+    network: Backbone, precisions: Sequence[str], activations: ActivationFormat
+) -> dict[str, Backbone]:
+    """A multi-bit network frozen at each of some precisions."""
+    return {name: nested.freeze(network, PRECISIONS[name], activations) for name in precisions}
+
+
+def codes_of(network: Backbone) -> StoredCodes:
+    """What all widths of a multi-bit network share."""
+    codes = {name: value.numpy() for name, value in nested.stored_codes(network).items()}
+    return StoredCodes(codes, frozenset(nested.whole_layers(network)))
+
+
+def _check_clips(clips: Sequence[int]) -> None:
+    if len(clips) < _FEWEST_CLIPS:
+        raise CompileError("calibration", f"has {len(clips)} training clips", f"give {_FEWEST_CLIPS} or more")
+
+
+def _runs(network: nn.Module, drawn: DrawnFrames, stage: Stage, seed: int) -> Iterator[None]:
+    """Run a network over a few batches of training frames, drawn by the run's seed."""
+    torch.manual_seed(seed)
+    batches = DataLoader(drawn, stage.batch, shuffle=True)
+    answer = policy_answer if isinstance(network, RecurrentPolicy) else branch_answer
+    for _, (frames, _) in zip(range(_CALIBRATION_BATCHES), batches, strict=False):
+        answer(network, _images(frames, drawn))
+        yield
+
+
+def _images(frames: Tensor, drawn: DrawnFrames) -> Tensor:
+    flat = pixels(frames.flatten(0, 1), drawn.view)
+    return flat.view(*frames.shape[:2], *flat.shape[1:])

@@ -1,0 +1,35 @@
+"""The models that can be compiled, by name: what each paper's file has to offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from models import arnet, coquant, videoiq
+from models.adaptive import BranchModel
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One paper's model.
+
+    ``presets``: each has a ``recipe`` and ``steps``; those with ``widths`` train one network at many
+    bit-widths (``transfer``, ``rule``, ``low_activations``). ``build``: preset and labels to the untrained
+    model. ``loss``: of a rollout, with targets, present steps, costs and the preset; None without a policy.
+    ``mixes_precisions``: whether one policy chooses among precisions unless told otherwise.
+    """
+
+    presets: Mapping[str, Any]
+    build: Callable[[Any, tuple[str, ...]], BranchModel]
+    loss: Callable[..., Tensor] | None
+    mixes_precisions: bool
+
+
+MODELS = {
+    "arnet": Definition(arnet.PRESETS, arnet.build, arnet.loss, mixes_precisions=False),
+    "videoiq": Definition(videoiq.PRESETS, videoiq.build, videoiq.loss, mixes_precisions=True),
+    "coquant": Definition(coquant.PRESETS, coquant.build, None, mixes_precisions=True),
+}

@@ -1,0 +1,64 @@
+"""What it costs to change the branch between two frames: the same runs, in turns and one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class SwitchCost:
+    """Median wall time (ms) of one run of each branch: as the same branch goes on, and changing every time.
+
+    ``spread``: half the distance between the 25th and 75th percentile of the rounds' ratios.
+    """
+
+    branches: tuple[str, ...]
+    staying_ms: float
+    changing_ms: float
+    ratio: float
+    spread: float
+
+
+def measure_switching(calls: dict[str, Callable[[], object]], runs: int) -> SwitchCost | None:
+    """Run each of ``calls`` (by branch name) ``runs`` times both ways, in rounds; None for fewer than two."""
+    if len(calls) < 2:
+        return None
+    staying: list[float] = []
+    changing: list[float] = []
+    for number in range(_ROUNDS):
+        # In turns which goes first, so that load on the machine hits both.
+        for way in (0, 1) if number % 2 else (1, 0):
+            order = _changing(calls, runs) if way else _staying(calls, runs)
+            (changing if way else staying).append(_timed(order) / runs)
+    ratios = np.array(changing) / np.array(staying)
+    low, middle, high = np.percentile(ratios, (25, 50, 75))
+    return SwitchCost(
+        branches=tuple(calls),
+        staying_ms=float(np.median(staying)),
+        changing_ms=float(np.median(changing)),
+        ratio=float(middle),
+        spread=float(high - low) / 2,
+    )
+
+
+def _staying(calls: dict[str, Callable[[], object]], runs: int) -> list[Callable[[], object]]:
+    return [call for call in calls.values() for _ in range(runs)]
+
+
+def _changing(calls: dict[str, Callable[[], object]], runs: int) -> list[Callable[[], object]]:
+    return [call for _ in range(runs) for call in calls.values()]
+
+
+def _timed(order: Sequence[Callable[[], object]]) -> float:
+    """Wall time of all in ms, after one run that is not counted."""
+    order[0]()
+    began = time.perf_counter()
+    for call in order:
+        call()
+    return (time.perf_counter() - began) * 1e3
