@@ -14,7 +14,7 @@ SAME_COST = 0.03
 
 @dataclass(frozen=True)
 class Precise:
-    """A branch at a precision: accuracy on so many held-out training clips, ms on its view, what it stores."""
+    """A branch at a precision: accuracy on held-out training clips, ms on its view, what it stores."""
 
     branch: str
     precision: str
