@@ -330,6 +330,13 @@ class Manifest(Spec):
         """The graph called ``name``. Raises: KeyError if there is none."""
         return {graph.name: graph for graph in self.graphs}[name]
 
+    def files_of(self, graph: Graph) -> tuple[str, ...]:
+        """Every file that ``graph`` is made of: its own, its weights', and the planes of its store."""
+        own = (graph.file, *graph.weight_files)
+        if graph.store is None or graph.bits is None:
+            return own
+        return (*own, *self.store(graph.store).planes(graph.bits))
+
     def store(self, name: str) -> Store:
         """The store called ``name``. Raises: KeyError if there is none."""
         return {store.name: store for store in self.stores}[name]

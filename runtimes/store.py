@@ -21,11 +21,12 @@ from runtimes.spec import Bits, Store, StoredTensor
 
 Codes = NDArray[np.int8]
 _Bytes = NDArray[np.uint8]
+_FOUR, _LOW = np.uint8(4), np.uint8(15)
 
 
 def narrowed(codes: Codes, bits: Bits) -> Codes:
     """What a graph of ``bits`` computes with in place of the 8-bit ``codes``; int8, of the same shape."""
-    return codes if bits == 8 else _centred(codes >> (8 - bits))
+    return codes if bits == 8 else _centred(codes >> np.int8(8 - bits))
 
 
 def write_planes(store: Store, codes: Mapping[str, Codes], folder: Path) -> None:
@@ -41,10 +42,10 @@ def write_planes(store: Store, codes: Mapping[str, Codes], folder: Path) -> None
                 raise ValueError(f"tensor {tensor.name}: {found} where int8 {tensor.shape} is stored")
             flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
             if tensor.nested:
-                high.write(_packed(flat >> 4))
-                low.write(_packed(flat & 15))
+                high.write(_packed(flat >> _FOUR).data)
+                low.write(_packed(flat & _LOW).data)
             else:
-                high.write(flat)
+                high.write(flat.data)
 
 
 def read_codes(store: Store, folder: Path, bits: Bits) -> Iterator[tuple[StoredTensor, Codes]]:
@@ -68,13 +69,13 @@ def write_codes(store: Store, folder: Path, bits: Bits, destination: Path) -> No
     """Write the file that graphs of ``bits`` map: the tensors one after the other, a byte a code."""
     with destination.open("wb") as file:
         for _, codes in read_codes(store, folder, bits):
-            file.write(codes)
+            file.write(codes.data)
 
 
 def _packed(nibbles: _Bytes) -> _Bytes:
     """Values below 16 (n,) two to a byte: ((n + 1) // 2,)."""
     half = (len(nibbles) + 1) // 2
-    packed = nibbles[:half] << 4
+    packed = nibbles[:half] << _FOUR
     packed[: len(nibbles) - half] |= nibbles[half:]
     return packed
 
@@ -84,19 +85,19 @@ def _unpacked(parts: list[_Bytes], size: int, bits: Bits) -> Codes:
     half = len(parts[0])
     codes = np.empty(size, np.uint8)
     first, second = codes[:half], codes[half:]
-    np.bitwise_and(parts[0], 0xF0, out=first)
-    np.left_shift(parts[0][: len(second)], 4, out=second)
+    np.bitwise_and(parts[0], ~_LOW, out=first)
+    np.left_shift(parts[0][: len(second)], _FOUR, out=second)
     if bits == 8:
-        first |= parts[1] >> 4
-        second |= parts[1][: len(second)] & 15
+        first |= parts[1] >> _FOUR
+        second |= parts[1][: len(second)] & _LOW
         return codes.view(np.int8)
     signed = codes.view(np.int8)
-    signed >>= 8 - bits
+    signed >>= np.int8(8 - bits)
     return _centred(signed)
 
 
 def _centred(codes: Codes) -> Codes:
-    return (codes << 1) | 1
+    return (codes << np.int8(1)) | np.int8(1)
 
 
 def _mapped(path: Path) -> _Bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +26,23 @@ class Pipeline:
     _best: tuple[tuple[str, float], ...]
 
     def __init__(
-        self, manifest: Manifest, variant: Variant, engine: Engine, chooser: Chooser, top: int
+        self,
+        manifest: Manifest,
+        variant: Variant,
+        engine: Engine,
+        chooser: Chooser,
+        top: int,
+        absent: Collection[str] = (),
     ) -> None:
+        """Leave options whose graph is ``absent`` off the offer.
+
+        Raises: EngineError if a graph does not open; AdaptiveVideoError if too little is there to run.
+        """
+        self._engine = engine
         self._policy = variant.policy
         self._labels = manifest.labels
         self._top = min(top, len(manifest.labels))
         self._renderers = {view.name: ViewRenderer(view) for view in manifest.views}
-        names = {option.graph for option in chooser.options if option.graph}
-        if chooser.runs_policy:
-            names.add(variant.policy.graph)
-        self._graphs = {name: engine.graph(name) for name in sorted(names)}
         inputs = manifest.graph(variant.policy.graph).inputs
         self._zeros = {
             name: np.zeros(shape, inputs[name].dtype) for name, shape in variant.policy.state.items()
@@ -42,7 +50,22 @@ class Pipeline:
         self._carried = {name: f"next_{name}" for name in self._zeros}
         self._scheduler = Scheduler(chooser)
         self._fusion = Fusion(manifest.fusion.window)
+        self.offer(absent)
         self.reset()
+
+    def offer(self, absent: Collection[str]) -> None:
+        """From the next step on, offer all options but those whose graph is ``absent``.
+
+        Graphs are opened first, in the caller's thread, which may be another than the stream's.
+
+        Raises: EngineError if a graph does not open; AdaptiveVideoError if too little is there to run.
+        """
+        chooser = self._scheduler.chooser
+        names = {option.graph for option in chooser.options if option.graph}.difference(absent)
+        if chooser.runs_policy:
+            names.add(self._policy.graph)
+        self._graphs = {name: self._engine.graph(name) for name in sorted(names)}
+        chooser.offer(absent)
 
     def reset(self) -> None:
         """Begin a new stream."""
