@@ -29,7 +29,7 @@ def inspect(
     manifest = opened.manifest
     console = Console(highlight=False)
     console.print(_headline(manifest), soft_wrap=True)
-    console.print(_graphs(opened))
+    console.print(_graphs(manifest))
     if manifest.stores:
         console.print(_stores(opened))
     console.print(_views(manifest), _options(manifest))
@@ -49,29 +49,27 @@ def _headline(manifest: Manifest) -> str:
     )
 
 
-def _graphs(bundle: Bundle) -> Table:
+def _graphs(manifest: Manifest) -> Table:
     table = Table("graph", "role", "precision", "MB", "weights", "MMACs by view")
-    for graph in bundle.manifest.graphs:
-        size = _megabytes(bundle.manifest, graph.file, *graph.weight_files)
+    for graph in manifest.graphs:
+        size = _megabytes(manifest, graph.file, *graph.weight_files)
         weights = f"{graph.bits} bits of {graph.store}" if graph.store else "its own"
-        if not bundle.available(graph.name):
-            weights += ", not available"
         macs = ", ".join(f"{view} {count / 1e6:.1f}" for view, count in graph.macs.items())
         table.add_row(graph.name, graph.role, graph.precision, size, weights, macs)
     return table
 
 
 def _stores(bundle: Bundle) -> Table:
-    table = Table("store", "tensors", "M codes", "at 8 bits always", "bits", "file", "MB", "state")
+    table = Table("store", "tensors", "always 8 bits", "M codes", "for bits", "file", "MB", "state")
     manifest = bundle.manifest
     for store in manifest.stores:
         widths = sorted({graph.bits for graph in manifest.graphs if graph.store == store.name and graph.bits})
         codes = sum(tensor.size for tensor in store.tensors)
         whole = sum(not tensor.nested for tensor in store.tensors)
-        counts = (str(len(store.tensors)), f"{codes / 1e6:.2f}", f"{whole} tensors")
+        counts = (str(len(store.tensors)), str(whole), f"{codes / 1e6:.2f}")
         for file in (store.high, store.low):
             bits = ", ".join(str(width) for width in widths if file in store.planes(width))
-            state = "missing" if file in bundle.missing else "whole"
+            state = "missing" if file in bundle.missing else "verified"
             table.add_row(store.name, *counts, bits, file, _megabytes(manifest, file), state)
     return table
 
@@ -102,7 +100,8 @@ def _verdict(bundle: Bundle) -> str:
     if not missing:
         return f"all {len(files)} files are as the manifest says"
     there = f"{len(files) - len(missing)} of {len(files)} files are as the manifest says"
-    return f"{there}; missing: {', '.join(sorted(missing))}"
+    idle = [graph.name for graph in bundle.manifest.graphs if not bundle.available(graph.name)]
+    return f"{there}; missing: {', '.join(sorted(missing))}, without which {', '.join(idle)} cannot run"
 
 
 def _what_runs(option: Option) -> str:
