@@ -115,6 +115,10 @@ class OnnxEngine:
 
     def _session(self, graph: Graph) -> ort.InferenceSession:
         path, options = installed_graph(self._bundle, graph), _options(self._threads_of(graph))
+        if self.provider == CPU and graph.role == "branch":
+            # Both keep a graph's largest activations for good, 4-8 MB each, and make no branch faster. A run
+            # of the policy they do make shorter, by up to 0.1 ms.
+            options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         if self.provider == CPU and graph.precision == "fp32":
             path = self._optimised(graph, path)
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -224,8 +228,6 @@ def _options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # An arena keeps each graph's largest activations for good, 4-8 MB a graph, and makes no run faster.
-    options.enable_cpu_mem_arena = False
     # Waiting threads sleep. Spinning gains 15 % on an idle machine, but takes three times the processor time,
     # and twice the wall time as soon as anything else (the decoder, to begin with) wants a core.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
