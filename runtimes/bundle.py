@@ -69,7 +69,7 @@ class Bundle:
             if file not in missing:
                 _verify(folder, file, record, location)
         if missing and not partial:
-            mend = "fetch it, or open with partial=True (--partial) to run without the 8-bit graphs"
+            mend = "fetch it, or open with partial=True (adaptive-run --partial) to do without 8-bit graphs"
             raise BundleError(location / min(missing), "is missing", mend)
         return cls(location, folder, manifest, missing)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from runtimes.bundle import Bundle
@@ -31,8 +32,16 @@ def installed_graph(bundle: Bundle, graph: Graph) -> Path:
     parts = [store.model_dump_json(), str(graph.bits)]
     parts += [files[file].sha256 for file in bundle.manifest.files_of(graph)]
     folder = cache_folder("installed") / hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    if not folder.is_dir():
+    sizes = {_GRAPH: files[graph.file].bytes, store.codes_file: store.codes_bytes}
+    if not _whole(folder, sizes):
+        shutil.rmtree(folder, ignore_errors=True)
         with whole_folder(folder) as growing:
             shutil.copyfile(bundle.path(graph.file), growing / _GRAPH)
             write_codes(store, bundle.folder, graph.bits, growing / store.codes_file)
     return folder / _GRAPH
+
+
+def _whole(folder: Path, sizes: Mapping[str, int]) -> bool:
+    """Whether ``folder`` has files of these sizes: after a loss of power they may be there, and empty."""
+    paths = {folder / file: size for file, size in sizes.items()}
+    return all(path.is_file() and path.stat().st_size == size for path, size in paths.items())

@@ -182,6 +182,11 @@ class Store(Spec):
         """Name of the file that a device builds from the planes: one byte a code, tensor after tensor."""
         return f"{self.name}.codes"
 
+    @property
+    def codes_bytes(self) -> int:
+        """Size of that file."""
+        return sum(tensor.size for tensor in self.tensors)
+
     def planes(self, bits: Bits) -> tuple[str, ...]:
         """The files that graphs of ``bits`` are built from."""
         return (self.high, self.low) if bits == 8 else (self.high,)

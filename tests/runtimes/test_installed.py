@@ -52,6 +52,17 @@ def test_codes_are_built_once(stored_bundle: Bundle, empty_cache: Path) -> None:
     assert (path.parent / "net.codes").stat().st_mtime_ns == written
 
 
+def test_damaged_codes_are_built_again(stored_bundle: Bundle, empty_cache: Path) -> None:
+    graph = stored_bundle.manifest.graph("net-4")
+    path = installed_graph(stored_bundle, graph)
+    codes = (path.parent / "net.codes").read_bytes()
+    for file in ("net.codes", "graph.onnx"):
+        (path.parent / file).write_bytes(b"")
+        assert installed_graph(stored_bundle, graph) == path
+        assert (path.parent / "net.codes").read_bytes() == codes
+        assert path.read_bytes() == stored_bundle.path("net-4.onnx").read_bytes()
+
+
 def test_each_width_has_its_own_codes(stored_bundle: Bundle, empty_cache: Path) -> None:
     manifest = stored_bundle.manifest
     folders = {installed_graph(stored_bundle, manifest.graph(f"net-{bits}")).parent for bits in WIDTHS}

@@ -35,7 +35,7 @@ def test_whole_bundle(stored_bundle: Bundle) -> None:
 
 
 def test_missing_low_plane_is_an_error_that_tells_both_ways_out(partial: Path) -> None:
-    mend = r"net\.low: is missing; fetch it, or open with partial=True .* without the 8-bit graphs"
+    mend = r"net\.low: is missing; fetch it, or open with partial=True .* without 8-bit graphs"
     with pytest.raises(BundleError, match=mend):
         Bundle.open(partial)
 

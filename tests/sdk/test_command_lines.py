@@ -162,7 +162,7 @@ def test_partial_bundles_run_and_are_shown_when_asked_for(stored_copy: Path) -> 
     (stored_copy / "net.low").unlink()
     for name, arguments, status in (("run", (SOURCE,), 2), ("inspect", (), 1)):
         done = call(name, stored_copy, *arguments)
-        assert_mistake(done, "net.low: is missing; fetch it, or open with partial=True (--partial)", status)
+        assert_mistake(done, "net.low: is missing; fetch it, or open with partial=True (adaptive-run", status)
     done = call("inspect", stored_copy, "--partial")
     assert done.returncode == 0, done.stderr
     assert "5 of 6 files" in done.stdout
