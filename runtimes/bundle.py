@@ -91,7 +91,8 @@ class Bundle:
 
         Raises: BundleError if a plane is altered, or another bundle lies there now.
         """
-        if not self.missing:
+        unpacked = self.folder != self.location  # from a zip, which another may have replaced
+        if not unpacked and not any(os.path.lexists(self.folder / file) for file in self.missing):
             return self
         fresh = Bundle.open(self.location, partial=True)
         if fresh.manifest != self.manifest:

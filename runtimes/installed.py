@@ -33,8 +33,10 @@ def installed_graph(bundle: Bundle, graph: Graph) -> Path:
     parts += [files[file].sha256 for file in bundle.manifest.files_of(graph)]
     folder = cache_folder("installed") / hashlib.sha256("\n".join(parts).encode()).hexdigest()
     sizes = {_GRAPH: files[graph.file].bytes, store.codes_file: store.codes_bytes}
+    before = folder.is_dir()
     if not _whole(folder, sizes):
-        shutil.rmtree(folder, ignore_errors=True)
+        if before:  # a folder that has come since is another process's, and whole
+            shutil.rmtree(folder, ignore_errors=True)
         with whole_folder(folder) as growing:
             shutil.copyfile(bundle.path(graph.file), growing / _GRAPH)
             write_codes(store, bundle.folder, graph.bits, growing / store.codes_file)

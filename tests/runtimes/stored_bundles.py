@@ -17,7 +17,7 @@ from torch import nn
 from compiler.export.onnx import export_branch
 from compiler.export.stored import save_stored, write_store
 from models.backbones.blocks import Backbone
-from models.quantization import calibrate, freeze, quantise
+from models.quantization import ActivationFormat, calibrate, freeze, quantise
 from models.registry import BACKBONES
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.spec import (
@@ -51,13 +51,13 @@ VIEW = View(name="rgb64", size=64)
 STORE = "net"
 
 
-def frozen_network(backbone: str = SMALLEST) -> Backbone:
+def frozen_network(backbone: str = SMALLEST, activations: ActivationFormat = "uint8") -> Backbone:
     """A network at 8 bits with random weights, and activations that random pictures calibrated."""
     torch.manual_seed(0)
     network = BACKBONES[backbone](len(LABELS))
     for _ in range(3):  # batch norms learn what they see
         network(torch.rand(8, 3, VIEW.size, VIEW.size) * 4 - 2)
-    quantised = quantise(network, "uint8")
+    quantised = quantise(network, activations)
     pictures = torch.rand(8, 3, VIEW.size, VIEW.size) * 4 - 2
     calibrate(quantised, (None for _ in range(1) if quantised(pictures) is not None))
     frozen = freeze(quantised)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,15 @@ def test_damaged_codes_are_built_again(stored_bundle: Bundle, empty_cache: Path)
         assert installed_graph(stored_bundle, graph) == path
         assert (path.parent / "net.codes").read_bytes() == codes
         assert path.read_bytes() == stored_bundle.path("net-4.onnx").read_bytes()
+
+
+def test_several_may_build_at_once(stored_bundle: Bundle, empty_cache: Path) -> None:
+    graph = stored_bundle.manifest.graph("net-8")
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda _: installed_graph(stored_bundle, graph), range(8)))
+    assert len(set(paths)) == 1
+    assert [folder.name for folder in cache_folder("installed").iterdir()] == [paths[0].parent.name]
+    assert {file.name for file in paths[0].parent.iterdir()} == {"graph.onnx", "net.codes"}
 
 
 def test_each_width_has_its_own_codes(stored_bundle: Bundle, empty_cache: Path) -> None:

@@ -89,8 +89,9 @@ def test_dangling_link_is_no_missing_plane(partial: Path) -> None:
         Bundle.open(partial, partial=True)
 
 
-def test_another_bundle_in_its_place_is_refused(partial: Path) -> None:
+def test_another_bundle_in_its_place_is_refused(stored_bundle: Bundle, partial: Path) -> None:
     bundle = Bundle.open(partial, partial=True)
+    (partial / LOW).write_bytes((stored_bundle.folder / LOW).read_bytes())
     manifest = json.loads((partial / "manifest.json").read_text())
     (partial / "manifest.json").write_text(json.dumps(manifest | {"model": "other"}))
     with pytest.raises(BundleError, match="is another bundle than was opened"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -10,6 +11,7 @@ from runtimes.bundle import Bundle, write_bundle
 from runtimes.errors import AdaptiveVideoError, BundleError
 from runtimes.spec import Manifest
 from sdk.recognizer import StreamRecognizer
+from sdk.results import Recognition
 from tests.sdk.films import BRIGHT, DARK, MIDDLE, film
 
 LOW = "net.low"
@@ -58,6 +60,27 @@ def test_the_8_bit_option_is_chosen_once_its_plane_has_come(stored_bundle: Bundl
         assert [result.choice for result in stream] == ["bits8", "skip4"]
         runs = {entry.graph: entry.runs for entry in recognizer.declared}
         assert runs == before | {"policy": 4, "net-8": 1}
+
+
+def test_refresh_while_a_stream_runs_in_its_own_thread(stored_bundle: Bundle, partial: Path) -> None:
+    choices: list[str] = []
+    errors: list[Exception] = []
+    seen, refreshed, ended = Event(), Event(), Event()
+
+    def on_result(result: Recognition) -> None:
+        choices.append(result.choice)
+        seen.set()
+        refreshed.wait(20)
+
+    with StreamRecognizer(partial, "cpu", partial=True, price=0.0) as recognizer:
+        recognizer.start(film([BRIGHT] * 4), on_result, errors.append, ended.set)
+        assert seen.wait(20)
+        bring(partial / LOW, stored_bundle)
+        assert recognizer.refresh() == ("bits8",)
+        refreshed.set()
+        assert ended.wait(20)
+    assert not errors
+    assert choices == ["bits4", "bits8", "bits8", "bits8"]
 
 
 def test_an_altered_plane_leaves_the_stream_as_it_was(partial: Path) -> None:

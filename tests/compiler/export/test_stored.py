@@ -78,6 +78,17 @@ def test_outputs_and_fusion_are_those_of_the_plain_export(name: str, bits: Bits,
     assert not [kind for kind in KINDS if counts[1][kind] and not kind.startswith("Q")]
 
 
+def test_symmetric_graphs_for_tensorrt_compute_the_same(tmp_path: Path) -> None:
+    plain = frozen_network(SMALLEST, "int8")
+    store = write_store(codes_of(plain), whole_layers(plain), "net", tmp_path)
+    model = export_branch(at_bits(plain, 4), "net", [VIEW], "int8")
+    path = save_stored(model, tmp_path / "net.onnx", store, 4)
+    write_codes(store, tmp_path, 4, tmp_path / store.codes_file)
+    inputs = {FRAME: pictures()[0]}
+    wanted = session(model.SerializeToString()).run(None, inputs)[0]
+    np.testing.assert_array_equal(session(str(path)).run(None, inputs)[0], wanted)
+
+
 def test_graph_file_holds_no_codes(tmp_path: Path) -> None:
     store, path = stored(SMALLEST, 8, tmp_path)
     model = onnx.load(path, load_external_data=False)
