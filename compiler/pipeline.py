@@ -326,6 +326,7 @@ def _fields(request: Request, training: Training, parts: Split) -> dict[str, obj
         "steps": Steps(rate_hz=cache.rate_hz, clip_steps=cache.clip_steps),
         "fusion": Fusion(window=cache.clip_steps),
         "graphs": parts.graphs,
+        "stores": parts.stores,
         "variants": parts.variants,
         "default_variant": parts.variants[0].name,
         "provenance": _provenance(request, training),

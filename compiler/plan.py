@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models.adaptive import BranchModel
-from runtimes.spec import View
+from runtimes.spec import Bits, View
 
 PRECISIONS = {"fp32": 32, "int8": 8, "int4": 4, "int2": 2}
 """Names of precisions and the bits of their weights; activations below fp32 have 8 bits."""
+
+_STORED: Mapping[str, Bits] = {"int8": 8, "int4": 4, "int2": 2}
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Network:
     def bits(self) -> int:
         """Bits of its weights."""
         return PRECISIONS[self.precision]
+
+    @property
+    def stored_bits(self) -> Bits:
+        """Bits of the codes that it takes from its store."""
+        return _STORED[self.precision]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,43 +11,57 @@ import torch
 from torch import nn
 
 from compiler.export.onnx import export_branch, export_policy, save
+from compiler.export.stored import save_stored, write_store
 from compiler.plan import Contents, Network, Plan
 from compiler.targets import Target
 from models.adaptive import POLICY
 from models.backbones.blocks import Backbone
 from models.macs import count_macs
 from models.policy import RecurrentPolicy
-from runtimes.spec import ActionSpace, Graph, Option, Policy, Tensor, Variant, View
+from runtimes.spec import ActionSpace, Graph, Option, Policy, Store, Tensor, Variant, View
 
 STATE = ("h", "c")
 
 
 @dataclass(frozen=True)
 class Split:
-    """The graphs of all plans, and the variants that they form."""
+    """The graphs of all plans, the variants that they form, and the stores that they share."""
 
     graphs: tuple[Graph, ...]
     variants: tuple[Variant, ...]
+    stores: tuple[Store, ...]
 
 
 def split(contents: Contents, target: Target, folder: Path) -> Split:
-    """Write every graph of ``contents`` into ``folder``."""
+    """Write every graph of ``contents``, and every store, into ``folder``."""
+    stores = {
+        name: write_store(stored.codes, stored.whole, name, folder)
+        for name, stored in contents.stores.items()
+    }
     graphs: dict[str, Graph] = {}
     for plan in contents.plans:
         for network in plan.networks:
             if network.graph not in graphs:
-                graphs[network.graph] = _write(network, target, folder)
-    return Split(tuple(graphs.values()), tuple(_variant(plan) for plan in contents.plans))
+                graphs[network.graph] = _write(network, target, folder, stores)
+    return Split(
+        tuple(graphs.values()), tuple(_variant(plan) for plan in contents.plans), tuple(stores.values())
+    )
 
 
-def _write(network: Network, target: Target, folder: Path) -> Graph:
+def _write(network: Network, target: Target, folder: Path, stores: Mapping[str, Store]) -> Graph:
     view = network.view
     exported = _export(network, target)
-    files = save(exported, folder / f"{network.graph}.onnx")
+    path = folder / f"{network.graph}.onnx"
+    if network.store is None:
+        files = save(exported, path)
+    else:
+        files = (save_stored(exported, path, stores[network.store], network.stored_bits),)
     return Graph(
         name=network.graph,
         file=files[0].name,
         weight_files=tuple(file.name for file in files[1:]),
+        store=network.store,
+        bits=network.stored_bits if network.store else None,
         precision=network.precision,
         role="policy" if network.part == POLICY else "branch",
         inputs={value.name: _tensor(value) for value in exported.graph.input},

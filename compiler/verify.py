@@ -22,6 +22,7 @@ from models.adaptive import POLICY, AdaptiveModel, argmax_sampler, pixels
 from models.policy import RecurrentPolicy, State
 from runtimes.bundle import Bundle
 from runtimes.engine import Engine, GraphRunner
+from runtimes.installed import installed_graph
 from runtimes.spec import Graph, Option, Variant, View
 from sdk.recognizer import StreamRecognizer
 from sdk.results import Recognition
@@ -151,7 +152,7 @@ def _fused_gate(bundle: Bundle, graph: Graph) -> Gate:
         options = onnxruntime.SessionOptions()
         options.optimized_model_filepath = str(optimised)
         options.log_severity_level = 3  # it warns that the file fits this machine only, which is the point
-        path = str(bundle.path(graph.file))
+        path = str(installed_graph(bundle, graph))
         onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         counts = Counter(node.op_type for node in onnx.load(optimised, load_external_data=False).graph.node)
     left = {kind: counts[kind] for kind in _FLOAT_LAYERS if counts[kind]}

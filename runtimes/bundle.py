@@ -1,12 +1,14 @@
 """The bundle on disk: a folder (or a zip of it) with ``manifest.json`` and every file that it lists.
 
 Opened only when whole: every file is checked by size and SHA-256. Written to a temporary name and renamed.
+Low planes alone may come later, if asked for: without them a store's narrower graphs run.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import zipfile
@@ -29,16 +31,20 @@ _COST_TABLES = TypeAdapter(tuple[CostTable, ...])
 class Bundle:
     """An opened, verified bundle.
 
-    ``location`` is the folder or zip the user named; ``folder`` is where its files lie unpacked.
+    ``location`` is the folder or zip the user named; ``folder`` is where its files lie unpacked;
+    ``missing`` are the low planes that have not come yet.
     """
 
     location: Path
     folder: Path
     manifest: Manifest
+    missing: frozenset[str] = frozenset()
 
     @classmethod
-    def open(cls, path: str | Path) -> Bundle:
+    def open(cls, path: str | Path, partial: bool = False) -> Bundle:
         """Open and verify the bundle at ``path``, a folder or a zip (unpacked once, to the user's cache).
+
+        ``partial``: low planes of its stores may be missing; the 8-bit graphs are then not available.
 
         Raises: BundleError if it is missing, of an unknown schema, incomplete, altered or unsafe.
         """
@@ -46,21 +52,52 @@ class Bundle:
         if not location.exists():
             raise BundleError(location, "there is no such bundle", "check the path, or run adaptive-compile")
         if location.is_dir():
-            return cls._verified(location, location)
+            return cls._verified(location, location, partial)
         folder = _unpacked(location)
         try:
-            return cls._verified(location, folder)
+            return cls._verified(location, folder, partial)
         except BundleError:
             # The cached copy may have been damaged since; if the zip itself is bad, this fails again.
             shutil.rmtree(folder)
-            return cls._verified(location, _unpacked(location))
+            return cls._verified(location, _unpacked(location), partial)
 
     @classmethod
-    def _verified(cls, location: Path, folder: Path) -> Bundle:
+    def _verified(cls, location: Path, folder: Path, partial: bool) -> Bundle:
         manifest = _read_manifest(folder / MANIFEST, location)
+        missing = frozenset(file for file in _low_planes(manifest) if not os.path.lexists(folder / file))
         for file, record in manifest.files.items():
-            _verify(folder, file, record, location)
-        return cls(location, folder, manifest)
+            if file not in missing:
+                _verify(folder, file, record, location)
+        if missing and not partial:
+            mend = "fetch it, or open with partial=True (adaptive-run --partial) to do without 8-bit graphs"
+            raise BundleError(location / min(missing), "is missing", mend)
+        return cls(location, folder, manifest, missing)
+
+    def available(self, graph: str) -> bool:
+        """Whether every file of the graph called ``graph`` is there. Raises: KeyError if it is unknown."""
+        return self.missing.isdisjoint(self.manifest.files_of(self.manifest.graph(graph)))
+
+    def require(self, graph: str) -> None:
+        """Raises: BundleError if the graph called ``graph`` is not available; KeyError if it is unknown."""
+        lacking = self.missing.intersection(self.manifest.files_of(self.manifest.graph(graph)))
+        if lacking:
+            reason = f"is missing, and graph {graph} needs it"
+            raise BundleError(self.location / min(lacking), reason, "fetch it, and refresh")
+
+    def refresh(self) -> Bundle:
+        """The bundle with the low planes that have come since; this one if none has.
+
+        Bring a plane under another name and rename it: one that is half there is an altered one.
+
+        Raises: BundleError if a plane is altered, or another bundle lies there now.
+        """
+        unpacked = self.folder != self.location  # from a zip, which another may have replaced
+        if not unpacked and not any(os.path.lexists(self.folder / file) for file in self.missing):
+            return self
+        fresh = Bundle.open(self.location, partial=True)
+        if fresh.manifest != self.manifest:
+            raise BundleError(self.location, "is another bundle than was opened", "open it anew")
+        return fresh if fresh.missing != self.missing else self
 
     def path(self, file: str) -> Path:
         """Absolute path of one of the bundle's files. Raises: BundleError if it is not listed."""
@@ -154,7 +191,7 @@ def write_zip(bundle: Bundle, destination: str | Path) -> Path:
     target = Path(destination)
     growing = target.with_name(f".{target.name}.part")
     with zipfile.ZipFile(growing, "w", zipfile.ZIP_STORED) as archive:
-        for file in (MANIFEST, *bundle.manifest.files):
+        for file in (MANIFEST, *(file for file in bundle.manifest.files if file not in bundle.missing)):
             # A fixed date: the same bundle gives the same zip, and so the same cache folder.
             archive.writestr(zipfile.ZipInfo(file), (bundle.folder / file).read_bytes())
     growing.replace(target)
@@ -200,12 +237,14 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, location: Path) -> None:
     if prefix + MANIFEST not in names:
         raise BundleError(location / MANIFEST, "is missing", _COPY_AGAIN)
     manifest = _parse_manifest(archive.read(prefix + MANIFEST), location)
-    for file, record in manifest.files.items():
+    may_come_later = _low_planes(manifest)
+    packed_files = [file for file in manifest.files if prefix + file in names or file not in may_come_later]
+    for file in packed_files:
         if prefix + file not in names:
             raise BundleError(location / file, "is missing", _COPY_AGAIN)
-        if archive.getinfo(prefix + file).file_size != record.bytes:
+        if archive.getinfo(prefix + file).file_size != manifest.files[file].bytes:
             raise BundleError(location / file, "size differs from the manifest", _COPY_AGAIN)
-    for file in (MANIFEST, *manifest.files):
+    for file in (MANIFEST, *packed_files):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         with archive.open(prefix + file) as packed, (folder / file).open("wb") as unpacked:
             shutil.copyfileobj(packed, unpacked, 1 << 20)
@@ -241,6 +280,11 @@ def _validated(fields: Mapping[str, object], location: Path) -> Manifest:
     for file in manifest.files:
         _inside(file, location)
     return manifest
+
+
+def _low_planes(manifest: Manifest) -> frozenset[str]:
+    """The files that a partial bundle may lack."""
+    return frozenset(store.low for store in manifest.stores)
 
 
 def _inside(file: str, location: Path) -> None:

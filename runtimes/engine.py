@@ -70,6 +70,10 @@ class Engine(Protocol):
         """Threads that a branch runs on."""
         ...
 
+    def refresh(self, bundle: Bundle) -> None:
+        """Open graphs from here on from ``bundle``: the same one, with files that have come since."""
+        ...
+
     def close(self) -> None:
         """Free every graph; the engine runs nothing after this."""
         ...

@@ -6,6 +6,7 @@ No torch, no numpy: a manifest can be read anywhere.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -13,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 SCHEMA_VERSION = 1
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=80)]
+
+Bits = Literal[8, 4, 2]
+"""Bits of a weight's code."""
 
 
 class Spec(BaseModel):
@@ -144,8 +148,68 @@ class Tensor(Spec):
     shape: tuple[int | None, ...]
 
 
+class StoredTensor(Spec):
+    """One layer's weight codes: ``nested`` ones serve every bit-width, others are whole, 8 bits in each."""
+
+    name: Annotated[str, Field(min_length=1)]
+    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+    nested: bool
+
+    @property
+    def size(self) -> int:
+        """How many codes."""
+        return math.prod(self.shape)
+
+    @property
+    def high_bytes(self) -> int:
+        """Bytes in the high plane: every code's upper 4 bits, two to a byte, or the whole codes."""
+        return (self.size + 1) // 2 if self.nested else self.size
+
+    @property
+    def low_bytes(self) -> int:
+        """Bytes in the low plane: every code's lower 4 bits, two to a byte, or nothing."""
+        return (self.size + 1) // 2 if self.nested else 0
+
+
+class Store(Spec):
+    """One network's weight codes, which all its bit-widths share, in two files (runtimes/store.py).
+
+    ``high`` is enough for 4 and 2 bits; 8 bits take ``low`` too. Tensors lie in their order here.
+    """
+
+    name: Name
+    high: str
+    low: str
+    tensors: Annotated[tuple[StoredTensor, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        if len({tensor.name for tensor in self.tensors}) != len(self.tensors):
+            raise ValueError(f"store {self.name}: names of tensors repeat")
+        if self.high == self.low:
+            raise ValueError(f"store {self.name}: {self.high} cannot be both planes")
+        return self
+
+    @property
+    def codes_file(self) -> str:
+        """Name of the file that a device builds from the planes: one byte a code, tensor after tensor."""
+        return f"{self.name}.codes"
+
+    @property
+    def codes_bytes(self) -> int:
+        """Size of that file."""
+        return sum(tensor.size for tensor in self.tensors)
+
+    def planes(self, bits: Bits) -> tuple[str, ...]:
+        """The files that graphs of ``bits`` are built from."""
+        return (self.high, self.low) if bits == 8 else (self.high,)
+
+
 class Graph(Spec):
-    """One static graph: its file (ONNX), precision, inputs and outputs, and the weight files it maps."""
+    """One static graph: its file (ONNX), precision, inputs and outputs, and the weight files it maps.
+
+    With a ``store``, its weight codes are that store's at ``bits``, and its file holds all the rest.
+    """
 
     name: Name
     file: str
@@ -157,6 +221,14 @@ class Graph(Spec):
     outputs: dict[str, Tensor]
     macs: dict[Name, int] = {}
     """Multiply-accumulates of one run, by view name."""
+    store: Name | None = None
+    bits: Bits | None = None
+
+    @model_validator(mode="after")
+    def _store_with_bits(self) -> Self:
+        if (self.store is None) != (self.bits is None):
+            raise ValueError(f"graph {self.name}: give both store and bits, or neither")
+        return self
 
 
 class GraphCost(Spec):
@@ -215,6 +287,7 @@ class Manifest(Spec):
     steps: Steps
     fusion: Fusion
     graphs: tuple[Graph, ...]
+    stores: tuple[Store, ...] = ()
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
     default_variant: Name
     cost_tables: tuple[CostTable, ...] = ()
@@ -242,6 +315,26 @@ class Manifest(Spec):
                     raise ValueError(f"graph {entry.name}: {file} is not listed in files")
         return self
 
+    @model_validator(mode="after")
+    def _stores_fit(self) -> Self:
+        names = [store.name for store in self.stores]
+        if len(set(names)) != len(names):
+            raise ValueError("names of stores repeat")
+        for graph in self.graphs:
+            if graph.store is not None and graph.store not in names:
+                raise ValueError(f"graph {graph.name} names the unknown store {graph.store}")
+        for store in self.stores:
+            sizes = {
+                store.high: sum(tensor.high_bytes for tensor in store.tensors),
+                store.low: sum(tensor.low_bytes for tensor in store.tensors),
+            }
+            for file, size in sizes.items():
+                if file not in self.files:
+                    raise ValueError(f"store {store.name}: {file} is not listed in files")
+                if self.files[file].bytes != size:
+                    raise ValueError(f"store {store.name}: {file} must have {size} bytes for its tensors")
+        return self
+
     def variant(self, name: str | None = None) -> Variant:
         """The variant called ``name``, or the default one. Raises: KeyError if there is none."""
         wanted = name or self.default_variant
@@ -254,3 +347,14 @@ class Manifest(Spec):
     def graph(self, name: str) -> Graph:
         """The graph called ``name``. Raises: KeyError if there is none."""
         return {graph.name: graph for graph in self.graphs}[name]
+
+    def files_of(self, graph: Graph) -> tuple[str, ...]:
+        """Every file that ``graph`` is made of: its own, its weights', and the planes of its store."""
+        own = (graph.file, *graph.weight_files)
+        if graph.store is None or graph.bits is None:
+            return own
+        return (*own, *self.store(graph.store).planes(graph.bits))
+
+    def store(self, name: str) -> Store:
+        """The store called ``name``. Raises: KeyError if there is none."""
+        return {store.name: store for store in self.stores}[name]

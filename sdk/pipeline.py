@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,23 +26,44 @@ class Pipeline:
     _best: tuple[tuple[str, float], ...]
 
     def __init__(
-        self, manifest: Manifest, variant: Variant, engine: Engine, chooser: Chooser, top: int
+        self,
+        manifest: Manifest,
+        variant: Variant,
+        engine: Engine,
+        chooser: Chooser,
+        top: int,
+        absent: Collection[str] = (),
     ) -> None:
+        """Leave options whose graph is ``absent`` off the offer.
+
+        Raises: EngineError if a graph does not open; AdaptiveVideoError if too little is there to run.
+        """
         self._engine = engine
         self._policy = variant.policy
         self._variant = variant
         self._labels = manifest.labels
         self._top = min(top, len(manifest.labels))
         self._renderers = {view.name: ViewRenderer(view) for view in manifest.views}
-        names = {option.graph for option in chooser.options if option.graph}
-        if chooser.runs_policy and self._policy is not None:
-            names.add(self._policy.graph)
-        self._graphs = {name: engine.graph(name) for name in sorted(names)}
         self._zeros = _initial_state(manifest, self._policy)
         self._carried = {name: f"next_{name}" for name in self._zeros}
         self._scheduler = Scheduler(chooser)
         self._fusion = Fusion(manifest.fusion.window)
+        self.offer(absent)
         self.reset()
+
+    def offer(self, absent: Collection[str]) -> None:
+        """From the next step on, offer all options but those whose graph is ``absent``.
+
+        Graphs are opened first, in the caller's thread, which may be another than the stream's.
+
+        Raises: EngineError if a graph does not open; AdaptiveVideoError if too little is there to run.
+        """
+        chooser = self._scheduler.chooser
+        names = {option.graph for option in chooser.options if option.graph}.difference(absent)
+        if chooser.runs_policy and self._policy is not None:
+            names.add(self._policy.graph)
+        self._graphs = {name: self._engine.graph(name) for name in sorted(names)}
+        chooser.offer(absent)
 
     def reset(self) -> None:
         """Begin a new stream."""

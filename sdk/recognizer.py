@@ -53,17 +53,20 @@ class StreamRecognizer:
         top: int = 5,
         threads: int | None = None,
         allow_fallback: bool = False,
+        partial: bool = False,
     ) -> None:
         """Open the bundle, and the graphs that may be chosen.
 
         variant: one of the manifest's, e.g. ``int8``. price: the score an option must earn per ms that it
         costs here; by default the variant's, translated to this device's ms. fixed: run this option at each
         ``every``-th step and no other (a variant without a policy starts with its first). random_seed:
-        choose at random. top: how many labels each result lists. threads: of a branch.
+        choose at random. top: how many labels each result lists. threads: of a branch. partial: run without
+        what a missing low plane would bring, until ``refresh`` finds it (a bundle given opened is as partial
+        as it was opened).
 
         Raises: BundleError, EngineError, or AdaptiveVideoError for arguments that do not fit the bundle.
         """
-        self._bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        self._bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle, partial)
         self._manifest = self._bundle.manifest
         self.variant = self._bundle.variant(variant)
         if fixed is not None and random_seed is not None:
@@ -73,7 +76,8 @@ class StreamRecognizer:
         self._engine = open_engine(self._bundle, device, allow_fallback=allow_fallback, threads=threads)
         self._cost_table = self._bundle.costs(device_name(), self._engine.provider)
         self._chooser = self._make_chooser(price, fixed, every, random_seed)
-        self._pipeline = Pipeline(self._manifest, self.variant, self._engine, self._chooser, top)
+        absent = self._absent(self._bundle)
+        self._pipeline = Pipeline(self._manifest, self.variant, self._engine, self._chooser, top, absent)
         self._in_use = threading.Lock()
         self._background: BackgroundStream | None = None
         self._source: Source | None = None
@@ -214,6 +218,34 @@ class StreamRecognizer:
         drops = {} if source is None else {str(cause): count for cause, count in source.drops.items()}
         return self._statistics.snapshot(drops, self._engine.declared)
 
+    @property
+    def missing(self) -> frozenset[str]:
+        """The bundle's files that have not come yet; only a partial bundle lacks any."""
+        return self._bundle.missing
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the options on offer."""
+        absent = self._absent(self._bundle)
+        return tuple(option.name for option in self._chooser.options if option.graph not in absent)
+
+    def refresh(self) -> tuple[str, ...]:
+        """Look again for what a partial bundle lacked; its options are on offer from the next step on.
+
+        What is open stays as it is. May be called while a stream runs, best from another thread than the
+        stream's: it verifies the bundle and opens graphs. Returns the names of the options new on offer.
+
+        Raises: BundleError if a file that came is altered; EngineError.
+        """
+        fresh = self._bundle.refresh()
+        if fresh is self._bundle:
+            return ()
+        before = self.options
+        self._engine.refresh(fresh)
+        self._pipeline.offer(self._absent(fresh))
+        self._bundle = fresh
+        return tuple(name for name in self.options if name not in before)
+
     def reset(self) -> None:
         """Forget the stream so far: the policy's state, the fusion, the clock and the statistics.
 
@@ -240,6 +272,10 @@ class StreamRecognizer:
         self._statistics = Statistics()
         self._source = None
         self._pipeline.reset()
+
+    def _absent(self, bundle: Bundle) -> frozenset[str]:
+        """Graphs that ``bundle`` lacks files of."""
+        return frozenset(graph.name for graph in self._manifest.graphs if not bundle.available(graph.name))
 
     def _make_chooser(
         self, price: float | None, fixed: str | None, every: int, random_seed: int | None

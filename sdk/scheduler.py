@@ -6,7 +6,7 @@ Plain numpy, used both on the device and by the compiler's evaluation, so that b
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,10 +33,17 @@ class Chooser(Protocol):
     runs_policy: bool
     """Whether the policy graph is run before the choice."""
     options: tuple[Option, ...]
-    """All that may be chosen."""
+    """All that may be chosen, now or when their graphs have come."""
 
     def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
         """Choose by the policy's ``scores`` (n,), None where it was not run."""
+        ...
+
+    def offer(self, absent: Collection[str]) -> None:
+        """From the next choice on, offer all options but those whose graph is ``absent``.
+
+        Raises: AdaptiveVideoError if that leaves too little to choose from.
+        """
         ...
 
     def reset(self) -> None:
@@ -59,12 +66,18 @@ Priced = tuple[int, float, Option]
 """An option with its place among the scores, and its cost (ms)."""
 
 
-def _cheapest_first(space: ActionSpace, costs_ms: Floats) -> list[tuple[list[Priced], list[Priced]]]:
-    """Each group's options by cost, then by place: all of them, and those that are no skip."""
+def _cheapest_first(
+    space: ActionSpace, costs_ms: Floats, absent: Collection[str] = ()
+) -> list[tuple[list[Priced], list[Priced]]]:
+    """Each group's options by cost, then by place: all of them, and those that are no skip.
+
+    Those whose graph is ``absent`` are left out.
+    """
     priced = list(zip(range(len(costs_ms)), costs_ms.tolist(), space.options, strict=True))
     orders, first = [], 0
     for group in space.groups:
-        order = sorted(priced[first : first + len(group.options)], key=lambda entry: entry[1])
+        entries = priced[first : first + len(group.options)]
+        order = sorted((e for e in entries if e[2].graph not in absent), key=lambda entry: entry[1])
         orders.append((order, [entry for entry in order if not entry[2].skip]))
         first += len(group.options)
     return orders
@@ -86,6 +99,15 @@ def _choose(
         assert best is not None, "a group has a branch"
         chosen.append(best)
     return tuple(chosen)
+
+
+def _require_branches(space: ActionSpace, absent: Collection[str]) -> None:
+    """Raises: AdaptiveVideoError if a group has no branch but such whose graph is ``absent``."""
+    for group in space.groups:
+        graphs = {option.graph for option in group.options if option.graph}
+        if graphs <= set(absent):
+            reason = f"none of its graphs ({', '.join(sorted(graphs))}) is there"
+            raise AdaptiveVideoError(f"group {group.name}", reason, "fetch the bundle's missing files")
 
 
 def option_costs(variant: Variant, table: CostTable) -> NDArray[np.float64]:
@@ -113,9 +135,10 @@ class LearntChoice:
     runs_policy = True
 
     def __init__(self, space: ActionSpace, costs_ms: Floats, price: float = 0.0) -> None:
-        self._orders = _cheapest_first(space, costs_ms)
+        self._space, self._costs_ms = space, costs_ms
         self.options = space.options
         self.price = price
+        self.offer(())
 
     def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
         """The largest ``score - price * cost`` of each group."""
@@ -123,6 +146,11 @@ class LearntChoice:
             raise ValueError("the learnt choice needs the policy's scores")
         options = _choose(scores, self._orders, self.price, allow_skip)
         return Decision(options, _held(options))
+
+    def offer(self, absent: Collection[str]) -> None:
+        """Offer all options but those whose graph is ``absent``; however high they score."""
+        _require_branches(self._space, absent)
+        self._orders = _cheapest_first(self._space, self._costs_ms, absent)
 
     def reset(self) -> None:
         """Nothing is remembered from one stream to the next."""
@@ -142,6 +170,8 @@ class FixedChoice:
         self._variant = variant
         self._branches = {entry.name: entry for entry in variant.action_space.options if not entry.skip}
         self._every = every
+        self._named = option is not None
+        self._absent: Collection[str] = ()
         chosen = self.switch(option or next(iter(self._branches)))
         self.options: tuple[Option, ...] = (chosen,) if variant.policy else tuple(self._branches.values())
 
@@ -151,10 +181,14 @@ class FixedChoice:
         return self._decision.options[0].name
 
     def branch(self, option: str) -> Option:
-        """The branch of this name. Raises: AdaptiveVideoError if there is none."""
+        """The branch of this name. Raises: AdaptiveVideoError if there is none, or its graph is not there."""
         if option not in self._branches:
             reason = f"is no branch of variant {self._variant.name}"
             raise AdaptiveVideoError(f"option {option}", reason, f"use one of {', '.join(self._branches)}")
+        graph = self._branches[option].graph
+        if graph in self._absent:
+            mend = "fetch the bundle's missing files, or fix another option"
+            raise AdaptiveVideoError(f"option {option}", f"its graph {graph} is not there", mend)
         return self._branches[option]
 
     def switch(self, option: str) -> Option:
@@ -167,6 +201,18 @@ class FixedChoice:
     def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
         """Always the same."""
         return self._decision
+
+    def offer(self, absent: Collection[str]) -> None:
+        """Do without what is ``absent``: an option that nobody named gives way to the next.
+
+        Raises: AdaptiveVideoError if the option that was named, or all, are absent.
+        """
+        self._absent = absent
+        if not self._named:
+            _require_branches(self._variant.action_space, absent)
+            there = [name for name, entry in self._branches.items() if entry.graph not in absent]
+            self.switch(self.option if self.option in there else there[0])
+        self.branch(self.option)
 
     def reset(self) -> None:
         """Nothing is remembered from one stream to the next."""
@@ -184,6 +230,7 @@ class RandomChoice:
         self._space = space
         self._seed = seed
         self.options = space.options
+        self.offer(())
         self.reset()
 
     def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
@@ -191,12 +238,21 @@ class RandomChoice:
         options = tuple(self._draw(group, allow_skip) for group in self._space.groups)
         return Decision(options, _held(options))
 
+    def offer(self, absent: Collection[str]) -> None:
+        """Draw among all options but those whose graph is ``absent``."""
+        _require_branches(self._space, absent)
+        self._absent = absent
+
     def reset(self) -> None:
         """Draw the same sequence again."""
         self._random = np.random.default_rng(self._seed)
 
     def _draw(self, group: Group, allow_skip: bool) -> Option:
-        offered = [option for option in group.options if allow_skip or not option.skip]
+        offered = [
+            option
+            for option in group.options
+            if option.graph not in self._absent and (allow_skip or not option.skip)
+        ]
         return offered[int(self._random.integers(len(offered)))]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -122,8 +122,8 @@ def _finish(
         _flatten_integers(model)
     model.graph.name = name  # engine caches of accelerators go by it: it must be unique
     model.producer_name, model.producer_version = "adaptive-video", ""
-    _drop_unused(model)
-    _sort_nodes(model)
+    drop_unused(model)
+    sort_nodes(model)
     model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -223,8 +223,8 @@ def _store_bias_codes(model: onnx.ModelProto, module: nn.Module) -> None:
         if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3:
             continue
         bias = node.input[2]
-        input_scale = _scale_of(producers, values, node.input[0])
-        scales = numpy_helper.to_array(values[f"{node.input[1]}.scales"]) * input_scale
+        scale = np.float32(numpy_helper.to_array(values[input_scale(producers, node.input[0])]))
+        scales = numpy_helper.to_array(values[f"{node.input[1]}.scales"]) * scale
         limits = np.iinfo(np.int32)
         codes = np.rint(numpy_helper.to_array(values[bias]).astype(np.float64) / scales)
         codes = np.clip(codes, limits.min, limits.max)
@@ -237,16 +237,17 @@ def _store_bias_codes(model: onnx.ModelProto, module: nn.Module) -> None:
         model.graph.node.append(helper.make_node("DequantizeLinear", inputs, [bias], axis=0))
 
 
-def _scale_of(
-    producers: dict[str, onnx.NodeProto], values: dict[str, onnx.TensorProto], tensor: str
-) -> np.float32:
-    """Scale of the quantised tensor that reaches a layer, past nodes that only move or select values."""
+def input_scale(producers: Mapping[str, onnx.NodeProto], tensor: str) -> str:
+    """Name of the scale of the quantised tensor that reaches a layer, past nodes that only move values.
+
+    Raises: ValueError if ``tensor`` does not come from a quantiser.
+    """
     node = producers[tensor]
     while node.op_type in ("Flatten", "MaxPool", "Reshape"):
         node = producers[node.input[0]]
     if node.op_type != "DequantizeLinear":
         raise ValueError(f"{tensor} comes from {node.op_type}, not from a quantiser")
-    return np.float32(numpy_helper.to_array(values[node.input[1]]))
+    return str(node.input[1])
 
 
 def _requantise_max_pools(model: onnx.ModelProto) -> None:
@@ -275,14 +276,14 @@ def _flatten_integers(model: onnx.ModelProto) -> None:
         dequantise.input[0], dequantise.output[0] = f"{output}_codes", output
 
 
-def _drop_unused(model: onnx.ModelProto) -> None:
+def drop_unused(model: onnx.ModelProto) -> None:
     """Remove initialisers that no node reads any more."""
     read = {name for node in model.graph.node for name in node.input}
     for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in read]:
         model.graph.initializer.remove(tensor)
 
 
-def _sort_nodes(model: onnx.ModelProto) -> None:
+def sort_nodes(model: onnx.ModelProto) -> None:
     """Order nodes so that each comes after what it reads (the passes append)."""
     known = {tensor.name for tensor in model.graph.initializer} | {v.name for v in model.graph.input} | {""}
     waiting, ordered = list(model.graph.node), []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,6 +35,11 @@ def display(
 def print_summary(statistics: StatisticsSnapshot, as_json: bool) -> None:
     """Print the statistics; with JSON lines on stdout, they go to stderr."""
     Console(stderr=as_json, highlight=False).print(_summary(statistics))
+
+
+def print_missing(missing: Collection[str], offered: Collection[str]) -> None:
+    """Say on stderr what a partial bundle lacks, and what is on offer without."""
+    print(f"missing: {', '.join(sorted(missing))}; on offer: {', '.join(offered)}", file=sys.stderr)
 
 
 def print_json(result: Any) -> None:

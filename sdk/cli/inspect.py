@@ -17,23 +17,27 @@ from sdk.cli.command import FAILED_LIMIT, Version, fail, run_command
 
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="The bundle, a folder or a zip.")],
+    partial: Annotated[bool, typer.Option(help="Let low planes be missing, and show which.")] = False,
     version: Version = False,
 ) -> int:
     """Verify every file of BUNDLE, and show its graphs, options, views, costs, accuracy and provenance."""
     try:
-        opened = Bundle.open(bundle)
+        opened = Bundle.open(bundle, partial)
         tables = (*opened.device_costs(), *opened.manifest.cost_tables)
     except BundleError as error:
         return fail(str(error), FAILED_LIMIT)
     manifest = opened.manifest
     console = Console(highlight=False)
     console.print(_headline(manifest), soft_wrap=True)
-    console.print(_graphs(manifest), _views(manifest), _options(manifest))
+    console.print(_graphs(manifest))
+    if manifest.stores:
+        console.print(_stores(opened))
+    console.print(_views(manifest), _options(manifest))
     for table in tables:
         console.print(_costs(table))
     for line in (*_accuracy(manifest), *_provenance(manifest)):
         console.print(line, soft_wrap=True, markup=False)
-    console.print(f"all {len(manifest.files)} files are as the manifest says")
+    console.print(_verdict(opened), soft_wrap=True)
     return 0
 
 
@@ -46,12 +50,32 @@ def _headline(manifest: Manifest) -> str:
 
 
 def _graphs(manifest: Manifest) -> Table:
-    table = Table("graph", "role", "precision", "MB", "MMACs by view")
+    table = Table("graph", "role", "precision", "MB", "weights", "MMACs by view")
     for graph in manifest.graphs:
-        size = sum(manifest.files[file].bytes for file in (graph.file, *graph.weight_files))
+        size = _megabytes(manifest, graph.file, *graph.weight_files)
+        weights = f"{graph.bits} bits of {graph.store}" if graph.store else "its own"
         macs = ", ".join(f"{view} {count / 1e6:.1f}" for view, count in graph.macs.items())
-        table.add_row(graph.name, graph.role, graph.precision, f"{size / 1e6:.2f}", macs)
+        table.add_row(graph.name, graph.role, graph.precision, size, weights, macs)
     return table
+
+
+def _stores(bundle: Bundle) -> Table:
+    table = Table("store", "tensors", "always 8 bits", "M codes", "for bits", "file", "MB", "state")
+    manifest = bundle.manifest
+    for store in manifest.stores:
+        widths = sorted({graph.bits for graph in manifest.graphs if graph.store == store.name and graph.bits})
+        codes = sum(tensor.size for tensor in store.tensors)
+        whole = sum(not tensor.nested for tensor in store.tensors)
+        counts = (str(len(store.tensors)), str(whole), f"{codes / 1e6:.2f}")
+        for file in (store.high, store.low):
+            bits = ", ".join(str(width) for width in widths if file in store.planes(width))
+            state = "missing" if file in bundle.missing else "verified"
+            table.add_row(store.name, *counts, bits, file, _megabytes(manifest, file), state)
+    return table
+
+
+def _megabytes(manifest: Manifest, *files: str) -> str:
+    return f"{sum(manifest.files[file].bytes for file in files) / 1e6:.2f}"
 
 
 def _views(manifest: Manifest) -> Table:
@@ -69,6 +93,15 @@ def _options(manifest: Manifest) -> Table:
             for option in group.options:
                 table.add_row(name, f"{variant.price:g}", group.name, option.name, _what_runs(option))
     return table
+
+
+def _verdict(bundle: Bundle) -> str:
+    files, missing = bundle.manifest.files, bundle.missing
+    if not missing:
+        return f"all {len(files)} files are as the manifest says"
+    there = f"{len(files) - len(missing)} of {len(files)} files are as the manifest says"
+    idle = [graph.name for graph in bundle.manifest.graphs if not bundle.available(graph.name)]
+    return f"{there}; missing: {', '.join(sorted(missing))}, without which {', '.join(idle)} cannot run"
 
 
 def _what_runs(option: Option) -> str:

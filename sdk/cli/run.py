@@ -11,7 +11,7 @@ import typer
 
 from sdk.annotate import AnnotatedVideo
 from sdk.cli.command import Version, run_command
-from sdk.cli.display import display, print_summary
+from sdk.cli.display import display, print_missing, print_summary
 from sdk.recognizer import StreamRecognizer
 
 
@@ -27,6 +27,7 @@ def run(
     price: Annotated[float | None, typer.Option(help="Score an option must earn per ms it costs.")] = None,
     fixed: Annotated[str | None, typer.Option(help="Run this option only.")] = None,
     every: Annotated[int, typer.Option(help="With --fixed: at each n-th step.")] = 1,
+    partial: Annotated[bool, typer.Option(help="Run without what a missing low plane brings.")] = False,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout, nothing else.")] = False,
     save_video: Annotated[Path | None, typer.Option(help="Write the annotated steps to this mp4.")] = None,
@@ -42,8 +43,11 @@ def run(
         every=every,
         threads=threads,
         allow_fallback=allow_fallback,
+        partial=partial,
     )
     with recognizer:
+        if recognizer.missing:
+            print_missing(recognizer.missing, recognizer.options)
         with ExitStack() as stack:
             video = (
                 stack.enter_context(AnnotatedVideo(save_video, recognizer.rate_hz)) if save_video else None

@@ -41,8 +41,8 @@ def build_bundle(destination: Path, scratch: Path, **overrides: Any) -> Bundle:
     """Write the bundle; ``overrides`` replace fields of its manifest."""
     files = scratch / "files"
     files.mkdir(parents=True)
-    _save(_policy_model(), files / "policy.onnx")
-    _save(_branch_model(), files / "net-fp32.onnx", weights="net-fp32.data")
+    save_model(policy_model(), files / "policy.onnx")
+    save_model(_branch_model(), files / "net-fp32.onnx", weights="net-fp32.data")
     _quantise(files / "net-fp32.onnx", files / "net-int8.onnx")
     return write_bundle(destination, files, manifest_fields() | overrides)
 
@@ -58,7 +58,7 @@ def manifest_fields() -> dict[str, Any]:
         "views": views,
         "steps": Steps(rate_hz=10, clip_steps=16),
         "fusion": Fusion(window=16),
-        "graphs": (_policy_graph(), _branch_graph("fp32", ("net-fp32.data",)), _branch_graph("int8")),
+        "graphs": (policy_graph(), _branch_graph("fp32", ("net-fp32.data",)), _branch_graph("int8")),
         "variants": (_variant("fp32"), _variant("int8")),
         "default_variant": "int8",
         "cost_tables": (cost_table(),),
@@ -89,7 +89,7 @@ def _variant(precision: str) -> Variant:
     return Variant(name=precision, policy=policy, action_space=ActionSpace(groups=(group,)))
 
 
-def _policy_graph() -> Graph:
+def policy_graph() -> Graph:
     state = Tensor(dtype="float32", shape=STATE)
     return Graph(
         name="policy",
@@ -120,7 +120,7 @@ def _branch_graph(precision: str, weight_files: tuple[str, ...] = ()) -> Graph:
     )
 
 
-def _policy_model() -> onnx.ModelProto:
+def policy_model() -> onnx.ModelProto:
     """scores = slope * brightness + offset; next_h = h + 1; logits lean on brightness and on h."""
     constants = {
         "white": np.float32(255),
@@ -197,7 +197,7 @@ def _model(
     return model
 
 
-def _save(model: onnx.ModelProto, path: Path, weights: str | None = None) -> None:
+def save_model(model: onnx.ModelProto, path: Path, weights: str | None = None) -> None:
     onnx.save(model, path, save_as_external_data=weights is not None, location=weights, size_threshold=0)
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.runtimes.fixtures import bundle, isolated_cache
+from tests.runtimes.fixtures import bundle, isolated_cache, stored_bundle, stored_copy
 
-__all__ = ["bundle", "isolated_cache"]
+__all__ = ["bundle", "isolated_cache", "stored_bundle", "stored_copy"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,3 +25,18 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The small bundle, built once; not to be changed by a test."""
     folder = tmp_path_factory.mktemp("bundle")
     return build_bundle(folder / "tiny.bundle", folder / "scratch")
+
+
+@pytest.fixture(scope="session")
+def stored_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The small bundle with a store, built once; not to be changed by a test."""
+    from tests.runtimes.stored_bundles import build_stored_bundle  # takes torch, which few tests need
+
+    folder = tmp_path_factory.mktemp("stored")
+    return build_stored_bundle(folder / "stored.bundle", folder / "scratch")
+
+
+@pytest.fixture
+def stored_copy(stored_bundle: Bundle, tmp_path: Path) -> Path:
+    """Folder of a copy of it, which a test may change."""
+    return Path(shutil.copytree(stored_bundle.folder, tmp_path / "stored.bundle"))

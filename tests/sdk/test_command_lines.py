@@ -153,3 +153,21 @@ def test_version_and_help(name: str) -> None:
 
 def test_no_terminal_colours_in_a_pipe(bundle: Bundle) -> None:
     assert "\x1b" not in call("run", bundle.folder, SOURCE).stdout
+
+
+def test_partial_bundles_run_and_are_shown_when_asked_for(stored_copy: Path) -> None:
+    done = call("inspect", stored_copy)
+    assert done.returncode == 0, done.stderr
+    assert "net.high" in done.stdout and "2, 4, 8" in done.stdout
+    (stored_copy / "net.low").unlink()
+    for name, arguments, status in (("run", (SOURCE,), 2), ("inspect", (), 1)):
+        done = call(name, stored_copy, *arguments)
+        assert_mistake(done, "net.low: is missing; fetch it, or open with partial=True (adaptive-run", status)
+    done = call("inspect", stored_copy, "--partial")
+    assert done.returncode == 0, done.stderr
+    assert "5 of 6 files" in done.stdout
+    assert "missing: net.low, without which net-8 cannot run" in done.stdout
+    done = call("run", stored_copy, SOURCE, "--partial", "--max-steps", 3, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "missing: net.low; on offer: bits4, bits2, head, skip4" in done.stderr
+    assert len(done.stdout.splitlines()) == 3

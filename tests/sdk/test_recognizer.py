@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import av
@@ -86,6 +86,9 @@ class Script:
 
     def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
         return next(self._left)
+
+    def offer(self, absent: Collection[str]) -> None:
+        assert not absent
 
     def reset(self) -> None:
         self._left = iter(self._decisions)

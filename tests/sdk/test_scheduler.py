@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import ActionSpace, CostTable, GraphCost, Group, Option, Variant, ViewCost
 from sdk.scheduler import (
+    Chooser,
     Decision,
     FixedChoice,
     Fusion,
@@ -53,6 +56,49 @@ def test_price_weighs_cost() -> None:
 def test_ties_go_to_the_cheaper_then_to_the_earlier() -> None:
     assert pick([1, 1, 0, 0]) == "small"
     assert pick([0, 0, 1, 1]) == "skip2"
+
+
+TWO_GRAPHS = ActionSpace(
+    groups=(
+        Group(
+            name="step",
+            options=(
+                Option(name="wide", graph="net-8", view="rgb84", precision="int8"),
+                Option(name="narrow", graph="net-4", view="rgb84", precision="int8"),
+                SKIP2,
+            ),
+        ),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda space: LearntChoice(space, np.zeros(3)), lambda s: RandomChoice(s, 1)]
+)
+def test_absent_graphs_are_not_on_offer_until_they_come(make: Callable[[ActionSpace], Chooser]) -> None:
+    chooser, scores = make(TWO_GRAPHS), np.array([9.0, 1.0, 0.0])
+    chooser.offer({"net-8"})
+    assert chooser.options == TWO_GRAPHS.options
+    seen = {chooser.decide(scores, allow_skip=False).options[0].name for _ in range(30)}
+    assert seen == {"narrow"}
+    chooser.offer(())
+    assert "wide" in {chooser.decide(scores, allow_skip=False).options[0].name for _ in range(30)}
+    with pytest.raises(AdaptiveVideoError, match=r"group step: none of its graphs \(net-4, net-8\) is there"):
+        chooser.offer({"net-8", "net-4"})
+
+
+def test_scores_keep_their_places_when_a_graph_is_absent() -> None:
+    chooser = LearntChoice(TWO_GRAPHS, np.array([8.0, 2.0, 0.0]), price=0.1)
+    chooser.offer({"net-8"})
+    assert chooser.decide(np.array([9.0, 1.0, 0.9]), allow_skip=True).options[0].name == "skip2"
+    assert chooser.decide(np.array([9.0, 1.2, 0.9]), allow_skip=True).options[0].name == "narrow"
+
+
+def test_fixed_option_that_is_absent() -> None:
+    chooser = FixedChoice(arnet(), "rgb224")
+    chooser.offer({"net-8"})
+    with pytest.raises(AdaptiveVideoError, match="option rgb224: its graph net-int8 is not there"):
+        chooser.offer({"net-int8"})
 
 
 def test_skips_are_not_offered_unless_allowed() -> None:
