@@ -18,7 +18,7 @@ from compiler.stages import Training, finetune_branches, option_macs, train_bran
 from compiler.targets import Target
 from models.adaptive import POLICY, AdaptiveModel, BranchModel, pixels
 from models.backbones.blocks import Backbone
-from models.macs import count_macs
+from models.macs import network_macs
 from models.nested import STORED
 from runtimes.spec import CostTable
 
@@ -188,7 +188,6 @@ def _policy(mixed: Training, target: Target) -> Network:
 def _measure(training: Training, network: Network, table: CostTable) -> Precise:
     view = network.view
     clips = training.held_out() or training.cache.split("train")
-    image = torch.zeros(1, 3, view.size, view.size)
     return Precise(
         branch=network.part,
         precision=network.precision,
@@ -197,7 +196,7 @@ def _measure(training: Training, network: Network, table: CostTable) -> Precise:
         clips=len(clips),
         ms=table.graph_ms(network.graph, view.name),
         megabytes=_megabytes(network),
-        macs=count_macs(network.module, lambda: network.module(image)),
+        macs=network_macs(network.module, view),
     )
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
-import torch
 from pydantic import TypeAdapter, ValidationError
 
 from compiler.errors import CompileError
 from compiler.plan import Contents
 from compiler.targets import Target
-from models.macs import count_macs
+from models.macs import network_macs
 from runtimes.spec import CostTable, GraphCost, ViewCost
 
 _TABLES = TypeAdapter(tuple[CostTable, ...])
@@ -45,8 +43,7 @@ def declared_costs(contents: Contents, target: Target) -> CostTable:
     for plan in contents.plans:
         for network in plan.networks:
             view = network.view
-            image = torch.zeros(1, 3, view.size, view.size)
-            macs = count_macs(network.module, partial(network.module, image))
+            macs = network_macs(network.module, view)
             ms = macs / 1e9 / _DECLARED_GMACS_PER_MS / target.speeds[network.precision]
             graphs.append(GraphCost(graph=network.graph, view=view.name, p50_ms=ms, p95_ms=ms))
             views[view.name] = ViewCost(view=view.name, p50_ms=0.0, p95_ms=0.0)

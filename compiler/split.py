@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-import torch
-from torch import nn
 
 from compiler.export.onnx import export_branch, export_policy, save
 from compiler.export.stored import save_stored, write_store
@@ -16,9 +14,9 @@ from compiler.plan import Contents, Network, Plan
 from compiler.targets import Target
 from models.adaptive import POLICY
 from models.backbones.blocks import Backbone
-from models.macs import count_macs
+from models.macs import network_macs
 from models.policy import RecurrentPolicy
-from runtimes.spec import ActionSpace, Graph, Option, Policy, Store, Tensor, Variant, View
+from runtimes.spec import ActionSpace, Graph, Option, Policy, Store, Tensor, Variant
 
 STATE = ("h", "c")
 
@@ -66,16 +64,8 @@ def _write(network: Network, target: Target, folder: Path, stores: Mapping[str, 
         role="policy" if network.part == POLICY else "branch",
         inputs={value.name: _tensor(value) for value in exported.graph.input},
         outputs={value.name: _tensor(value) for value in exported.graph.output},
-        macs={view.name: _macs(network.module, view)},
+        macs={view.name: network_macs(network.module, view)},
     )
-
-
-def _macs(network: nn.Module, view: View) -> int:
-    """Multiply-accumulates of one run on a view."""
-    image = torch.zeros(1, 3, view.size, view.size)
-    if isinstance(network, RecurrentPolicy):
-        return count_macs(network, lambda: network.advance(network.embed(image), network.initial_state(1)))
-    return count_macs(network, lambda: network(image))
 
 
 def _export(network: Network, target: Target) -> onnx.ModelProto:

@@ -216,7 +216,7 @@ def _fixed_gate(
     with StreamRecognizer(bundle, "cpu", variant=variant.name, fixed=option.name, top=2**16) as recognizer:
         evaluator = Evaluator(bundle.manifest, variant, recognizer.engine, cache, clips)
         for clip in clips:
-            streamed = recognizer.recognize(cache.clips[clip].path).recognitions[cache.steps(clip) - 1]
+            streamed = recognizer.recognize(cache.clips[clip].path).recognitions[: cache.steps(clip)][-1]
             logits = torch.from_numpy(evaluator.branch_logits(option, clip).astype(np.float64))
             worst = max(worst, _apart(bundle, streamed, logits.mean(0).softmax(0).numpy()))
     saw = f"scores differ by {worst:.1e} at most over {len(clips)} clips"
@@ -228,7 +228,7 @@ def _torch_gate(bundle: Bundle, plan: Plan, cache: ClipCache, clips: Sequence[in
     worst = 0.0
     with StreamRecognizer(bundle, "cpu", variant=plan.name, price=0.0, top=2**16) as recognizer:
         for clip in clips:
-            streamed = recognizer.recognize(cache.clips[clip].path).recognitions[cache.steps(clip) - 1]
+            streamed = recognizer.recognize(cache.clips[clip].path).recognitions[: cache.steps(clip)][-1]
             worst = max(worst, _apart(bundle, streamed, _torch_scores(plan.model, cache, clip)))
     saw = f"fused scores differ by {worst:.1e} at most over {len(clips)} clips"
     return Gate(f"{plan.name}: streaming equals torch's rollout", saw, worst <= FLOAT_TOLERANCE)

@@ -8,6 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.policy import RecurrentPolicy
+from runtimes.spec import View
+
+
+def network_macs(network: nn.Module, view: View) -> int:
+    """Multiply-accumulates of one run of a branch or a policy on a view."""
+    image = torch.zeros(1, 3, view.size, view.size)
+    if isinstance(network, RecurrentPolicy):
+        return count_macs(network, lambda: network.advance(network.embed(image), network.initial_state(1)))
+    return count_macs(network, lambda: network(image))
+
 
 def count_macs(network: nn.Module, run: Callable[[], Any]) -> int:
     """Multiply-accumulates of every Conv2d and Linear inside ``network`` while ``run()`` is called."""
