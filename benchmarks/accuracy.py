@@ -1,6 +1,6 @@
-"""AR-Net's accuracy and cost over seeds: dense, adaptive and the static front, fp32 and int8.
+"""A model's accuracy and cost over seeds: dense, adaptive and the static front, in every variant.
 
-    python -m benchmarks.accuracy [--data DIR --preset mobile --init WEIGHTS] [--seeds 3]
+    python -m benchmarks.accuracy [--model arnet] [--data DIR --preset mobile --init WEIGHTS] [--seeds 3]
 
 Compiles once per seed (a bundle that is there already is read as it is) and takes every number from the
 bundles' manifests. Without ``--data``: the built-in clips. Written to
@@ -27,6 +27,7 @@ _STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="arnet")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--init", type=Path)
     parser.add_argument("--preset", default="tiny")
@@ -41,16 +42,23 @@ def main() -> None:
 
 
 def _name(arguments: argparse.Namespace) -> str:
-    return f"{arguments.data.name if arguments.data else 'built-in'}-{arguments.preset}"
+    model = "" if arguments.model == "arnet" else f"{arguments.model}-"
+    return f"{model}{arguments.data.name if arguments.data else 'built-in'}-{arguments.preset}"
 
 
 def _compiled(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     out = arguments.bundles / f"{_name(arguments)}-seed{seed}.bundle"
     if out.exists():
         return _rows(Bundle.open(out), seed)
-    target = find_target(arguments.target)
     request = Request(
-        "arnet", arguments.preset, target, out, arguments.data, arguments.init, seed, resume=True
+        model=arguments.model,
+        preset=arguments.preset,
+        target=find_target(arguments.target),
+        out=out,
+        data=arguments.data,
+        init=arguments.init,
+        seed=seed,
+        resume=True,
     )
     return _rows(compile_bundle(request, StageConsole()), seed)
 
@@ -77,10 +85,28 @@ def _rows(bundle: Bundle, seed: int) -> list[dict[str, Any]]:
                 "share_of_dense": adaptive["ms_per_clip"] / dense["ms_per_clip"],
                 "static_rival": rival and rival["name"],
                 "static_accuracy": rival and rival["accuracy"],
+                **_always_float(bundle, dense),
                 "choices": adaptive["choices"],
             }
         )
     return rows
+
+
+def _always_float(bundle: Bundle, dense: dict[str, Any]) -> dict[str, float]:
+    """fp32 on every frame where it was tried and perhaps dropped: accuracy, and ms in units of ``dense``'s.
+
+    Times of the trial and of the profile are of different minutes: only their ratios are taken over.
+    """
+    tried: list[Any] = bundle.manifest.accuracy.get("precisions", [])  # type: ignore[assignment]
+    known = {f"{one['branch']}-{one['precision']}": one for one in tried}
+    floating = next((one for one in tried if one["precision"] == "fp32"), None)
+    ours = known.get(dense["name"].partition(" ")[0])
+    if floating is None or ours is None:
+        return {}
+    return {
+        "fp32_accuracy": floating["validation"],
+        "fp32_ms": dense["ms_per_clip"] * floating["ms"] / ours["ms"],
+    }
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -97,6 +123,12 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
                 r["adaptive_accuracy"] - r["static_accuracy"] for r in own if r["static_accuracy"] is not None
             ],
         }
+        if all("fp32_ms" in row for row in own):
+            measures |= {
+                "always fp32 accuracy": [r["fp32_accuracy"] for r in own],
+                "adaptive - always fp32": [r["adaptive_accuracy"] - r["fp32_accuracy"] for r in own],
+                "share of always fp32": [r["adaptive_ms"] / r["fp32_ms"] for r in own],
+            }
         summary[variant] = {name: _interval(values) for name, values in measures.items() if values}
     return summary
 

@@ -192,8 +192,9 @@ def _measure(training: Training, network: Network, table: CostTable) -> Precise:
         branch=network.part,
         precision=network.precision,
         bits=network.bits,
-        accuracy=_accuracy(training, network, clips),
+        accuracy=_accuracy(training, network, clips, frames=4),
         clips=len(clips),
+        validation=_accuracy(training, network, training.cache.split("val"), frames=0),
         ms=table.graph_ms(network.graph, view.name),
         megabytes=_megabytes(network),
         macs=network_macs(network.module, view),
@@ -218,15 +219,15 @@ def _megabytes(network: Network) -> float:
     return bits / 8e6
 
 
-def _accuracy(training: Training, network: Network, clips: Sequence[int]) -> float:
-    """Share of right clips by the mean logits of four frames."""
+def _accuracy(training: Training, network: Network, clips: Sequence[int], frames: int) -> float:
+    """Share of right clips by the mean logits of so many frames, 0 for every step."""
     view = network.view
-    drawn = training.frames(view.name, 4, clips, train=False)
+    drawn = training.frames(view.name, frames, clips, train=False)
     right = 0
     network.module.eval()
     with torch.no_grad():
-        for frames, targets in DataLoader(drawn, 8):
-            logits = network.module(pixels(frames.flatten(0, 1), view)).view(*frames.shape[:2], -1)
+        for batch, targets in DataLoader(drawn, 4):
+            logits = network.module(pixels(batch.flatten(0, 1), view)).view(*batch.shape[:2], -1)
             right += int((logits.mean(1).argmax(1) == targets).sum())
     return right / len(clips)
 

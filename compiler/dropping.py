@@ -14,13 +14,17 @@ SAME_COST = 0.03
 
 @dataclass(frozen=True)
 class Precise:
-    """A branch at a precision: accuracy on held-out training clips, ms on its view, what it stores."""
+    """A branch at a precision: accuracy on held-out training clips, ms on its view, what it stores.
+
+    ``validation``: accuracy on every step of the validation clips, which decide nothing.
+    """
 
     branch: str
     precision: str
     bits: int
     accuracy: float
     clips: int
+    validation: float
     ms: float
     megabytes: float
     macs: int

@@ -117,13 +117,14 @@ def _precision_part(precisions: Sequence[Precise], dropped: Sequence[str]) -> li
             f"{one.branch} {one.precision}",
             str(one.bits),
             f"{one.accuracy:.1%}",
+            f"{one.validation:.1%}",
             f"{one.megabytes:.2f}",
             f"{one.ms:.2f}",
             f"{one.bit_operations / 1e9:.3f}",
         )
         for one in precisions
     ]
-    head = ("precision", "bits", "accuracy on held-out training clips", "MB", "ms", "modelled BitOps (10^9)")
+    head = ("precision", "bits", "held-out accuracy", "validation", "MB", "ms", "modelled BitOps (10^9)")
     lines = "".join(f"<p>{html.escape(line)}</p>" for line in dropped)
     return ["<h2>Precisions tried</h2>", _table(head, rows), lines]
 
