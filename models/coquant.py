@@ -63,7 +63,7 @@ PRESETS = {
         backbone="resnet10",
         size=168,
         recipe=Recipe(
-            branches=Stage(epochs=6, lr=3e-3, batch=8, frames=2, adam=True, weight_decay=0.01),
+            branches=Stage(epochs=10, lr=3e-3, batch=8, frames=4, adam=True, weight_decay=0.01),
             multibit=Stage(epochs=4, lr=1e-3, batch=8, frames=2, adam=True, weight_decay=0.01),
             holdout=0.1,
         ),
