@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from compiler.errors import CompileError, DataError
-from compiler.pipeline import Request, build_model, check_request, compile_bundle
+from compiler.pipeline import Request, build_model, check_precisions, check_request, compile_bundle
 from compiler.targets import TARGETS
-from models import arnet
+from models import arnet, videoiq
 from models.backbones.weights import WeightsError
 from models.recipe import Stage
 from models.registry import BACKBONES
@@ -79,7 +79,7 @@ def compiled(request_of: Callable[..., Request]) -> tuple[Bundle, Told]:
 
 def test_stages_and_gates_are_told(compiled: tuple[Bundle, Told]) -> None:
     _, told = compiled
-    assert told.stages == ["data", "train", "quantise", "split", "verify", "profile", "pack"]
+    assert told.stages == ["data", "train and quantise", "split", "verify", "profile", "pack"]
     gates = [note for note in told.notes if note.startswith("passed: ")]
     assert len(gates) == 2 * 4 + 4 + 3 and not any(note.startswith("FAILED") for note in told.notes)
     assert sum("Adaptive" in note for note in told.notes) == 2
@@ -151,6 +151,48 @@ def test_another_target_takes_the_trained_weights(
     assert bundle.manifest.target == "jetson"
     float_files = {name: record for name, record in bundle.manifest.files.items() if "fp32" in name}
     assert float_files == {name: compiled[0].manifest.files[name] for name in float_files}
+
+
+@pytest.mark.parametrize("target", ["cpu", "jetson"])
+def test_bit_widths_compile_for_every_target(
+    request_of: Callable[..., Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    recipe = small_preset(holdout=0.25).recipe
+    recipe = replace(recipe, multibit=recipe.branches, finetune=None)
+    small = replace(
+        videoiq.PRESETS["tiny"], size=64, policy_size=32, hidden=16, backbone=SMALLEST, recipe=recipe
+    )
+    monkeypatch.setitem(videoiq.PRESETS, "tiny", small)
+    monkeypatch.setattr("compiler.verify.INTEGER_AGREEMENT", 0.5)  # an epoch of training leaves ties
+    monkeypatch.setattr("compiler.verify.TIED_AGREEMENT", 0.5)
+    told = Told()
+    request = replace(
+        request_of(target), model="videoiq", out=tmp_path / "v.bundle", keep_all_precisions=True
+    )
+    manifest = compile_bundle(request, told).manifest
+    assert {graph.precision for graph in manifest.graphs} == {"fp32", "int8", "int4", "int2"}
+    assert any("declared, not measured" in note for note in told.notes) == (target == "jetson")
+    tried: Any = manifest.accuracy["precisions"]
+    assert [one["precision"] for one in tried] == ["fp32", "int8", "int4", "int2"]
+    assert tried[2]["modelled_bitops"] == tried[1]["modelled_bitops"] / 4
+    report = Bundle.open(tmp_path / "v.bundle").path("report.html").read_text("utf-8")
+    assert "modelled BitOps" in report and "Precisions tried" in report
+
+
+@pytest.mark.parametrize(
+    ("model", "precisions", "said"),
+    [
+        ("arnet", ("fp32", "int4"), "int4 only with a shared store; use fp32,int8, or --model videoiq"),
+        ("arnet", ("int5",), "precisions int5: are not bit-widths; give some of fp32, int8, int4, int2"),
+        ("videoiq", (), "precisions none: are not bit-widths"),
+        ("coquant", ("int8", "int8"), "precisions int8,int8: are not bit-widths"),
+    ],
+)
+def test_precisions_that_are_not_to_be_had(model: str, precisions: tuple[str, ...], said: str) -> None:
+    request = Request(model, "tiny", TARGETS["cpu"], Path("x.bundle"), precisions=precisions)
+    with pytest.raises(CompileError) as caught:
+        check_precisions(request)
+    assert said in str(caught.value)
 
 
 def test_failed_gates_leave_no_bundle_and_the_training(
