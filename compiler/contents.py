@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -94,14 +96,14 @@ def train_mixed(training: Training, target: Target, precisions: Precisions, cost
         ranked = sorted(kept, key=lambda one: (-one.accuracy, one.ms))
         plan = _plan(training.model, {one.name: offered[one.name] for one in ranked}, None)
         return Trained(Contents((plan,), _stores(offered)), tuple(measured), tuple(lines))
-    stage = f"joint-{target.name}"
     model = training.model.at_precisions(_by_branch(offered))
     assert isinstance(model, AdaptiveModel)
     model.teacher = max(kept, key=lambda one: (one.accuracy, one.bits)).name
     mixed = replace(training, model=model)
     costs = _costs(model, kept, modelled=precisions.modelled)
+    stage = f"joint-{_digest(model, costs)}"
     train_policy(mixed, costs, stage, frozen=True)
-    policy = _policy(mixed, target)
+    policy = _policy(mixed, target, stage)
     plan = _plan(training.model, offered, policy, model)
     return Trained(Contents((plan,), _stores(offered)), tuple(measured), tuple(lines), stage)
 
@@ -173,12 +175,12 @@ def _plan(
     return Plan(MIXED, mixed, policy, {name: offer.network for name, offer in offered.items()})
 
 
-def _policy(mixed: Training, target: Target) -> Network:
+def _policy(mixed: Training, target: Target, stage: str) -> Network:
     """The policy in the target's first precision."""
     precision = target.precisions[0]
     if precision == "int8":
         clips = mixed.cache.split("train")
-        module = integer_networks(mixed, [POLICY], target.activations, clips)[POLICY]
+        module = integer_networks(mixed, [POLICY], target.activations, clips, stage)[POLICY]
     else:
         module = mixed.adaptive.policy
     view = mixed.model.view_of(POLICY)
@@ -240,6 +242,12 @@ def _costs(model: AdaptiveModel, kept: Sequence[Precise], *, modelled: bool) -> 
         one = by_graph.get(str(option.graph))
         costs.append(0.0 if one is None else one.macs * modelled_cost(one.bits) if modelled else one.ms)
     return torch.tensor(costs)
+
+
+def _digest(model: AdaptiveModel, costs: Tensor) -> str:
+    """Names the policy's stage by what it chooses among: another target's, or more options, are another's."""
+    facts = [[option.name for option in model.space.options], costs.tolist()]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
 
 
 def multibit_of(preset: Any, names: Sequence[str]) -> MultiBit | None:

@@ -246,8 +246,7 @@ def _run_key(request: Request, preset: Any, cache: ClipCache) -> str:
     """Names the training by all that decides its outcome; the target does not, so that targets share it."""
     init = hashlib.sha256(request.init.read_bytes()).hexdigest() if request.init else None
     clips = [cache.fingerprint, cache.rate_hz, cache.clip_steps]
-    choice = [request.wanted_precisions, request.keep_all_precisions, request.modelled_costs, request.costs]
-    facts = [_TRAINING_FORMAT, asdict(preset), *clips, request.seed, init, *choice]
+    facts = [_TRAINING_FORMAT, asdict(preset), *clips, request.seed, init, request.wanted_precisions]
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
 
 

@@ -39,18 +39,28 @@ class MultiBit:
 
 
 def integer_networks(
-    training: Training, parts: Sequence[str], activations: ActivationFormat, clips: Sequence[int]
+    training: Training,
+    parts: Sequence[str],
+    activations: ActivationFormat,
+    clips: Sequence[int],
+    after: str = "",
 ) -> dict[str, nn.Module]:
     """The frozen int8 network of each of ``parts`` (branches, or POLICY), trained on ``clips``.
+
+    ``after`` names the stage that the float networks come from, if there may be several such.
 
     Raises: CompileError for too few clips.
     """
     _check_clips(clips)
-    return {part: _integer_network(training, part, activations, clips) for part in parts}
+    suffix = f"-{after}" if after else ""
+    return {
+        part: _integer_network(training, part, activations, clips, f"{activations}-{part}{suffix}")
+        for part in parts
+    }
 
 
 def _integer_network(
-    training: Training, part: str, activations: ActivationFormat, clips: Sequence[int]
+    training: Training, part: str, activations: ActivationFormat, clips: Sequence[int], name: str
 ) -> nn.Module:
     """One network quantised, calibrated and pulled to its float self."""
     model, stage = training.model.eval(), training.recipe.qat
@@ -69,7 +79,7 @@ def _integer_network(
         else FrameTask(network, branch_answer, view, stage, classes, teacher=teacher)
     )
     val = training.frames(view.name, stage.frames, training.cache.split("val"), train=False)
-    fit(training.run, f"{activations}-{part}", task, drawn, val)
+    fit(training.run, name, task, drawn, val)
     return freeze(network)
 
 
