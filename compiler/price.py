@@ -21,7 +21,7 @@ _LIKELIHOOD_GIVEN = 0.02
 
 @dataclass(frozen=True)
 class Priced:
-    """What a price gives: accuracy, log-likelihood of the right label, cost in dearest options a clip."""
+    """What a price gives: accuracy, log-likelihood of the target, cost in dearest options a clip."""
 
     price: float
     accuracy: float
@@ -40,7 +40,7 @@ def price_curve(model: AdaptiveModel, outputs: OutputBatch, costs: Tensor) -> li
                 outputs["features"], outputs["branches"], outputs["present"], argmax_sampler(relative, price)
             )
         right = rollout.logits.argmax(dim=1) == outputs["label"]
-        loss = functional.cross_entropy(rollout.logits, outputs["label"])
+        loss = functional.cross_entropy(rollout.logits, outputs.get("target", outputs["label"]))
         cost = (rollout.choices * relative).sum() / len(right)
         curve.append(Priced(price, float(right.float().mean()), -float(loss), float(cost)))
     return curve
