@@ -15,8 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from compiler.calibrate_fusion import calibrate_fusion
+from compiler.classifier import classifier_of, embedded, fit_classifier
 from compiler.data.batches import ClipOutputs, ClipSteps, DrawnFrames, OutputBatch
 from compiler.data.cache import ClipCache
+from compiler.dense_targets import dearest_branch, dense_targets
 from compiler.price import price_curve, save_price
 from compiler.tasks import (
     FrameTask,
@@ -112,6 +115,12 @@ def train(training: Training) -> None:
     training.model.eval()
 
 
+def _watched(cache: ClipCache) -> list[int]:
+    """Validation clips to look at after every epoch: enough to see it go wrong, evenly spread."""
+    val = cache.split("val")
+    return val[:: max(1, len(val) // _WATCHED_CLIPS)]
+
+
 def _first_layers(backbone: nn.Module, count: int) -> list[nn.Module]:
     """The first ``count`` layers of a backbone: MobileNetV2's blocks, or a ResNet's stem and stages."""
     features = getattr(backbone, "features", None)
@@ -124,7 +133,7 @@ def _train_branches(training: Training) -> None:
     model, stage = training.model, training.recipe.branches
     held = set(training.held_out())
     seen = [clip for clip in training.cache.split("train") if clip not in held]
-    val = training.cache.split("val")
+    val = _watched(training.cache)
     networks: dict[str, nn.Module] = {POLICY: model.policy, **dict(model.branches.items())}
     for name, network in networks.items():
         training.announce(f"branches: {name}")
@@ -142,8 +151,20 @@ def _train_branches(training: Training) -> None:
             augmentation=training.recipe.augmentation,
         )
         train_set = training.frames(view, stage.frames, seen, train=True)
+        if stage.probe_decay and not training.run.done(f"branches-{name}"):
+            _probe(training, network, training.frames(view, _PROBED_FRAMES, seen, train=False))
         fit(training.run, f"branches-{name}", task, train_set, training.frames(view, 4, val, train=False))
     model.requires_grad_(True)
+
+
+def _probe(training: Training, network: nn.Module, drawn: DrawnFrames) -> None:
+    """Fit the classifier of a pretrained network on its features of these frames, mirrored ones too."""
+    flips = ((), (3,)) if training.recipe.flip else ((),)
+    items = [drawn[i] for i in range(len(drawn))]
+    images = (pixels(frames, drawn.view).flip(axes) for frames, _ in items for axes in flips)
+    features = embedded(network, images)
+    labels = torch.tensor([label for _, label in items]).repeat_interleave(len(features) // len(items))
+    fit_classifier(classifier_of(network), features, labels, training.recipe.branches.probe_decay)
 
 
 def _train_jointly(training: Training) -> None:
@@ -158,9 +179,8 @@ def _train_jointly(training: Training) -> None:
         task = RolloutTask(model, training.loss, costs, stage, [policy.lstm, policy.dropout, policy.score])
         # Computing every branch on every step takes minutes: not for a stage that is done.
         done = training.run.done("joint") and training.price_file.is_file()
-        flips = (False, True) if training.recipe.flip else (False,)
-        seen = [] if done else [_outputs(training, clips, flip) for flip in flips]
-        watched = [] if done else [_outputs(training, val[:: max(1, len(val) // 24)], False)]
+        seen = [] if done else _policy_lessons(training, clips, costs)
+        watched = [] if done else [_outputs(training, _watched(training.cache), False)]
         fit(training.run, "joint", task, ClipOutputs(seen), ClipOutputs(watched))
     else:
         views = list(model.views)
@@ -172,6 +192,22 @@ def _train_jointly(training: Training) -> None:
         # Before the branches see the clips held out: later their answers there are too good to be true.
         priced = seen[0] if seen else _outputs(training, clips[:: max(1, len(clips) // 96)], False)
         save_price(training.price_file, price_curve(model, priced, costs))
+
+
+def _policy_lessons(training: Training, clips: Sequence[int], costs: Tensor) -> list[OutputBatch]:
+    """What the policy learns from: clips' outputs, mirrored ones too; and where it starts from."""
+    model, recipe = training.model, training.recipe
+    lessons = [_outputs(training, clips, flip) for flip in ((False, True) if recipe.flip else (False,))]
+    if recipe.calibrated:
+        calibrate_fusion(model, lessons)
+    if recipe.dense_targets:
+        branch = dearest_branch(model, costs)
+        for outputs in lessons:
+            outputs["target"] = dense_targets(outputs, branch, recipe.dense_targets)
+    if recipe.start_skip:
+        skip = model.skips.tolist().index(recipe.start_skip)
+        model.policy.start_from_schedule(int(costs.argmax()), skip)
+    return lessons
 
 
 def _outputs(training: Training, clips: Sequence[int], flip: bool) -> OutputBatch:
@@ -272,3 +308,5 @@ def _calibration(network: nn.Module, drawn: DrawnFrames, stage: Stage, training:
 
 
 _CALIBRATION_BATCHES = 8
+_WATCHED_CLIPS = 24
+_PROBED_FRAMES = 4

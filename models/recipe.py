@@ -17,7 +17,10 @@ class Stage:
     ``frozen_norms``: batch norms keep the statistics they came with, as small data sets need.
     ``frozen_branches``: only the policy's recurrent part and heads train, on features and branch logits
     computed once. ``milestones``: fractions of the epochs at which the learning rate drops tenfold;
-    without them it rises and falls once over the stage (one cycle).
+    without them it rises and falls once over the stage (one cycle). ``averaged``: the share of the stage,
+    at its end, over whose steps the weights are averaged; their mean is what the stage leaves.
+    ``probe_decay``: the classifier is first fitted on the pretrained features, with this weight decay; 0: it
+    starts at random.
     """
 
     epochs: int
@@ -32,6 +35,8 @@ class Stage:
     adam: bool = False
     label_smoothing: float = 0.0
     classifier_lr_factor: float = 1.0
+    averaged: float = 0.0
+    probe_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,11 @@ class Recipe:
     the policy learns from branch outputs as they will be on clips never seen; the fine-tuning stage (which
     0 epochs leave out) then trains the branches on all of them. ``flip``: mirror clips at random.
     ``augmentation``: what else happens to training images.
+
+    Where the branches are frozen while the policy trains: ``start_skip``: the policy starts from a fixed
+    schedule, the dearest branch and then a skip of so many frames; 0: from indifference. ``dense_targets``:
+    how much of its target is what the dearest branch says of every step, the rest being the label.
+    ``calibrated``: each option's logits are scaled on the clips held out before any are averaged.
     """
 
     branches: Stage
@@ -51,11 +61,14 @@ class Recipe:
     holdout: float
     flip: bool
     augmentation: Augmentation = field(default_factory=Augmentation)
+    start_skip: int = 0
+    dense_targets: float = 0.0
+    calibrated: bool = False
 
     def from_scratch(self) -> Recipe:
         """The same without what only makes sense for pretrained weights: nothing is frozen."""
         stages = {
-            name: replace(getattr(self, name), frozen_layers=0, frozen_norms=False)
+            name: replace(getattr(self, name), frozen_layers=0, frozen_norms=False, probe_decay=0.0)
             for name in ("branches", "joint", "finetune", "qat")
         }
         return replace(self, **stages)
