@@ -11,11 +11,11 @@ from torch import nn
 
 from compiler.data.cache import ClipCache
 from compiler.data.clips import Clip, ClipSet
-from compiler.stages import Training, option_macs
+from compiler.stages import Training, option_macs, train
 from models.adaptive import POLICY
 from models.macs import count_macs
 from tests.compiler.small_training import small_training
-from tests.models.small_arnet import BRANCHES, small_model
+from tests.models.small_arnet import BRANCHES, small_model, small_preset
 
 STAGES = ("branches-policy", *(f"branches-{name}" for name in BRANCHES), "joint", "finetune")
 
@@ -25,6 +25,26 @@ def test_every_stage_leaves_its_result(training: Training, integer: dict[str, nn
     assert all(training.run.done(f"uint8-{name}") for name in (POLICY, *BRANCHES))
     assert set(integer) == {POLICY, *BRANCHES}
     assert not list(training.run.folder.rglob("*.ckpt"))
+
+
+def prepared_training(cache: ClipCache, folder: Path) -> Training:
+    """With all that is meant for few clips: probes, means, calibration, a schedule to start from."""
+    recipe = small_preset().recipe
+    branches = replace(recipe.branches, probe_decay=0.05, averaged=1.0)
+    preset = small_preset(branches=branches, start_skip=2, dense_targets=1.0, calibrated=True)
+    return small_training(cache, folder, preset=preset)
+
+
+def test_a_resumed_policy_is_priced_as_if_it_had_gone_on(cache: ClipCache, tmp_path: Path) -> None:
+    first = prepared_training(cache, tmp_path)
+    train(first)
+    priced = first.price_file.read_text()
+    first.price_file.unlink()
+    second = prepared_training(cache, tmp_path)
+    train(second)
+    assert second.price_file.read_text() == priced
+    states = first.model.state_dict(), second.model.state_dict()
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 def test_held_out_clips_are_a_share_of_every_class(training: Training) -> None:
