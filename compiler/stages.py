@@ -5,8 +5,10 @@ Only what a paper's own file says differs between models: its loss, its recipe, 
 
 from __future__ import annotations
 
+import copy
+import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from compiler.calibrate_fusion import calibrate_fusion
+from compiler.calibrate_fusion import calibrate_fusion, fold_scales
 from compiler.classifier import classifier_of, embedded, fit_classifier
 from compiler.data.batches import ClipOutputs, ClipSteps, DrawnFrames, OutputBatch
 from compiler.data.cache import ClipCache
@@ -61,6 +63,11 @@ class Training:
     def price_file(self) -> Path:
         """Where the price chosen after the policy's stage is kept."""
         return self.run.folder / "price.json"
+
+    @property
+    def scales_file(self) -> Path:
+        """Where the scales of the branches' logits are kept."""
+        return self.run.folder / "scales.json"
 
     def held_out(self) -> list[int]:
         """Training clips that the branches' first stage does not see: a fixed share of every class."""
@@ -109,8 +116,11 @@ def option_macs(model: AdaptiveModel) -> Tensor:
 
 def train(training: Training) -> None:
     """All float stages, each skipped if its result is there. The model ends in evaluation mode."""
+    untrained = copy.deepcopy({name: branch.state_dict() for name, branch in training.model.branches.items()})
     _train_branches(training)
     _train_jointly(training)
+    if training.recipe.refit:
+        _refit_branches(training, training.recipe.refit, untrained)
     _finetune_branches(training)
     training.model.eval()
 
@@ -130,41 +140,61 @@ def _first_layers(backbone: nn.Module, count: int) -> list[nn.Module]:
 
 def _train_branches(training: Training) -> None:
     """Each branch alone on its view, and the policy's backbone and own head likewise."""
-    model, stage = training.model, training.recipe.branches
-    held = set(training.held_out())
+    model, held = training.model, set(training.held_out())
     seen = [clip for clip in training.cache.split("train") if clip not in held]
-    val = _watched(training.cache)
-    networks: dict[str, nn.Module] = {POLICY: model.policy, **dict(model.branches.items())}
-    for name, network in networks.items():
+    for name in (POLICY, *model.branches):
         training.announce(f"branches: {name}")
-        view = model.policy_view if name == POLICY else model.branch_view(name).name
-        frozen = _first_layers(model.backbones()[name], stage.frozen_layers)
-        if name == POLICY:
-            frozen += [model.policy.lstm, model.policy.score]  # their time comes with the options
-        task = FrameTask(
-            network,
-            head_answer if name == POLICY else branch_answer,
-            model.views[view],
-            stage,
-            len(model.labels),
-            frozen=frozen,
-            augmentation=training.recipe.augmentation,
-        )
-        train_set = training.frames(view, stage.frames, seen, train=True)
-        if stage.probe_decay and not training.run.done(f"branches-{name}"):
-            _probe(training, network, training.frames(view, _PROBED_FRAMES, seen, train=False))
-        fit(training.run, f"branches-{name}", task, train_set, training.frames(view, 4, val, train=False))
+        _train_branch(training, training.recipe.branches, f"branches-{name}", name, seen)
     model.requires_grad_(True)
 
 
-def _probe(training: Training, network: nn.Module, drawn: DrawnFrames) -> None:
+def _train_branch(training: Training, stage: Stage, stage_name: str, name: str, clips: Sequence[int]) -> None:
+    """One branch, or the policy's backbone and own head, on some clips."""
+    model, is_policy = training.model, name == POLICY
+    network = model.policy if is_policy else model.branches[name]
+    view = model.policy_view if is_policy else model.branch_view(name).name
+    frozen = _first_layers(model.backbones()[name], stage.frozen_layers)
+    if is_policy:
+        frozen += [model.policy.lstm, model.policy.score]  # their time comes with the options
+    task = FrameTask(
+        network,
+        head_answer if is_policy else branch_answer,
+        model.views[view],
+        stage,
+        len(model.labels),
+        frozen=frozen,
+        augmentation=training.recipe.augmentation,
+    )
+    if stage.probe_decay and not training.run.done(stage_name):
+        probed = training.frames(view, _PROBED_FRAMES, clips, train=False)
+        _probe(network, probed, stage.probe_decay, mirrored=training.recipe.flip)
+    drawn = training.frames(view, stage.frames, clips, train=True)
+    watched = training.frames(view, 4, _watched(training.cache), train=False)
+    fit(training.run, stage_name, task, drawn, watched)
+
+
+def _refit_branches(training: Training, stage: Stage, untrained: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """The branches anew on all training clips: none need be unseen once the policy has learnt."""
+    model = training.model
+    model.requires_grad_(True)
+    for name, branch in model.branches.items():
+        training.announce(f"branches, all clips: {name}")
+        branch.load_state_dict(untrained[name])
+        _train_branch(training, stage, f"refit-{name}", name, training.cache.split("train"))
+    if training.recipe.calibrated:
+        scales = json.loads(training.scales_file.read_text())
+        fold_scales(model, {name: scales[name] for name in model.branches})
+    model.requires_grad_(True)
+
+
+def _probe(network: nn.Module, drawn: DrawnFrames, decay: float, *, mirrored: bool) -> None:
     """Fit the classifier of a pretrained network on its features of these frames, mirrored ones too."""
-    flips = ((), (3,)) if training.recipe.flip else ((),)
+    flips = ((), (3,)) if mirrored else ((),)
     items = [drawn[i] for i in range(len(drawn))]
     images = (pixels(frames, drawn.view).flip(axes) for frames, _ in items for axes in flips)
     features = embedded(network, images)
     labels = torch.tensor([label for _, label in items]).repeat_interleave(len(features) // len(items))
-    fit_classifier(classifier_of(network), features, labels, training.recipe.branches.probe_decay)
+    fit_classifier(classifier_of(network), features, labels, decay)
 
 
 def _train_jointly(training: Training) -> None:
@@ -199,7 +229,7 @@ def _policy_lessons(training: Training, clips: Sequence[int], costs: Tensor) -> 
     model, recipe = training.model, training.recipe
     lessons = [_outputs(training, clips, flip) for flip in ((False, True) if recipe.flip else (False,))]
     if recipe.calibrated:
-        calibrate_fusion(model, lessons)
+        training.scales_file.write_text(json.dumps(calibrate_fusion(model, lessons)))
     if recipe.dense_targets:
         branch = dearest_branch(model, costs)
         for outputs in lessons:

@@ -51,7 +51,8 @@ class Recipe:
     Where the branches are frozen while the policy trains: ``start_skip``: the policy starts from a fixed
     schedule, the dearest branch and then a skip of so many frames; 0: from indifference. ``dense_targets``:
     how much of its target is what the dearest branch says of every step, the rest being the label.
-    ``calibrated``: each option's logits are scaled on the clips held out before any are averaged.
+    ``calibrated``: each option's logits are scaled on the clips held out before any are averaged. ``refit``:
+    the branches are trained anew, from what they started from and on all clips, after the policy.
     """
 
     branches: Stage
@@ -64,11 +65,19 @@ class Recipe:
     start_skip: int = 0
     dense_targets: float = 0.0
     calibrated: bool = False
+    refit: Stage | None = None
 
     def from_scratch(self) -> Recipe:
-        """The same without what only makes sense for pretrained weights: nothing is frozen."""
-        stages = {
-            name: replace(getattr(self, name), frozen_layers=0, frozen_norms=False, probe_decay=0.0)
-            for name in ("branches", "joint", "finetune", "qat")
-        }
-        return replace(self, **stages)
+        """The same without what only makes sense for pretrained weights: nothing is frozen or probed."""
+
+        def thawed(stage: Stage) -> Stage:
+            return replace(stage, frozen_layers=0, frozen_norms=False, probe_decay=0.0)
+
+        return replace(
+            self,
+            branches=thawed(self.branches if self.branches.epochs else self.refit or self.branches),
+            joint=thawed(self.joint),
+            finetune=thawed(self.finetune),
+            qat=thawed(self.qat),
+            refit=thawed(self.refit) if self.refit else None,
+        )
