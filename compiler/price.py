@@ -13,7 +13,7 @@ from torch.nn import functional
 from compiler.data.batches import OutputBatch
 from models.adaptive import AdaptiveModel, argmax_sampler
 
-PRICES = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+PRICES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
 """Prices tried: the score that the dearest option must earn more than a free one."""
 _ACCURACY_GIVEN = 0.005
 _LIKELIHOOD_GIVEN = 0.02

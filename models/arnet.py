@@ -75,7 +75,7 @@ _MOBILE = Recipe(
     qat=Stage(epochs=1, lr=1e-5, batch=8, frames=2, adam=True),
     holdout=0.2,
     flip=True,
-    augmentation=Augmentation(smallest_crop=0.8, lighting=0.3),
+    augmentation=Augmentation(smallest_crop=0.6, lighting=0.3, share=0.5),
     start_skip=2,
     dense_targets=1.0,
     calibrated=True,
@@ -105,7 +105,7 @@ PRESETS = {
         hidden=128,
         recipe=_MOBILE,
         uniform_weight=0.0,  # the schedule that it starts from is no collapse
-        efficiency_weight=0.0125,
+        efficiency_weight=0.025,
     ),
     "paper": Preset(
         branches={224: "resnet50", 168: "resnet34", 112: "resnet18"},
