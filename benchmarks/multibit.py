@@ -96,7 +96,7 @@ def _seed(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     for name, way in _ways(arguments.rules).items():
         own = replace(training, run=replace(run, folder=folder / name.replace(" ", "-").replace(",", "")))
         (branch,) = model.branches
-        network = multibit_network(own, branch, way)
+        network = multibit_network(own, branch, way, training.seen())
         accuracy = {width: _accuracy(own, network, branch, width) for width in way.widths}
         print(f"seed {seed} {name}: {accuracy}", flush=True)
         rows.append({"seed": seed, "way": name, "accuracy": accuracy})

@@ -18,13 +18,14 @@ from typing import Any, Protocol
 import torch
 from pydantic import JsonValue
 
-from compiler.contents import Precisions, Trained, multibit_of, train_mixed, train_variants
+from compiler.contents import Trained, train_mixed, train_variants
 from compiler.costs import declared_costs, kept_costs, read_costs
 from compiler.data import synthetic
 from compiler.data.cache import ClipCache
 from compiler.data.clips import ClipSet, find_clips
 from compiler.data.rate import choose_rate_hz
 from compiler.errors import CompileError
+from compiler.offers import Precisions, multibit_of
 from compiler.plan import PRECISIONS, Contents
 from compiler.price import load_price, per_ms
 from compiler.profile import measure, profile

@@ -83,14 +83,16 @@ def _integer_network(
     return freeze(network)
 
 
-def multibit_network(training: Training, part: str, multibit: MultiBit) -> Backbone:
-    """One branch trained at all widths together, on the clips that branches see.
+def multibit_network(
+    training: Training, part: str, multibit: MultiBit, clips: Sequence[int], after: str = ""
+) -> Backbone:
+    """One branch trained at all widths together on ``clips``; ``after`` as for ``integer_networks``.
 
     Raises: CompileError for too few clips.
     """
     model, stage = training.model.eval(), training.recipe.multibit
     assert stage is not None, "a model of several bit-widths has a stage for them"
-    widths, clips = multibit.widths, training.seen()
+    widths = multibit.widths
     _check_clips(clips)
     training.announce(f"bits {', '.join(map(str, widths))}: {part}")
     view = model.view_of(part)
@@ -109,7 +111,7 @@ def multibit_network(training: Training, part: str, multibit: MultiBit) -> Backb
         augmentation=training.recipe.augmentation,
     )
     val = training.frames(view.name, 4, training.cache.split("val"), train=False)
-    fit(training.run, f"bits-{part}", task, drawn, val)
+    fit(training.run, f"bits-{part}{'-' if after else ''}{after}", task, drawn, val)
     network.requires_grad_(False)
     return network
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from compiler.data.batches import OutputBatch
 from models.adaptive import AdaptiveModel, argmax_sampler
 
-PRICES = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+PRICES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
 """Prices tried: the score that the dearest option must earn more than a free one."""
 _ACCURACY_GIVEN = 0.005
 _LIKELIHOOD_GIVEN = 0.02
@@ -21,7 +21,7 @@ _LIKELIHOOD_GIVEN = 0.02
 
 @dataclass(frozen=True)
 class Priced:
-    """What a price gives: accuracy, log-likelihood of the right label, cost in dearest options a clip."""
+    """What a price gives: accuracy, log-likelihood of the target, cost in dearest options a clip."""
 
     price: float
     accuracy: float
@@ -40,7 +40,7 @@ def price_curve(model: AdaptiveModel, outputs: OutputBatch, costs: Tensor) -> li
                 outputs["features"], outputs["branches"], outputs["present"], argmax_sampler(relative, price)
             )
         right = rollout.logits.argmax(dim=1) == outputs["label"]
-        loss = functional.cross_entropy(rollout.logits, outputs["label"])
+        loss = functional.cross_entropy(rollout.logits, outputs.get("target", outputs["label"]))
         cost = (rollout.choices * relative).sum() / len(right)
         curve.append(Priced(price, float(right.float().mean()), -float(loss), float(cost)))
     return curve

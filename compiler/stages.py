@@ -5,8 +5,10 @@ Only what a paper's own file says differs between models: its loss, its recipe, 
 
 from __future__ import annotations
 
+import copy
+import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,14 +16,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from compiler.calibrate_fusion import calibrate_fusion, fold_scales
+from compiler.classifier import classifier_of, embedded, fit_classifier
 from compiler.data.batches import ClipOutputs, ClipSteps, DrawnFrames, OutputBatch
 from compiler.data.cache import ClipCache
+from compiler.dense_targets import dearest_branch, dense_targets
 from compiler.price import price_curve, save_price
 from compiler.tasks import FrameTask, RolloutLoss, RolloutTask, branch_answer, head_answer
 from compiler.train import TrainingRun, fit
-from models.adaptive import POLICY, AdaptiveModel, BranchModel
+from models.adaptive import POLICY, AdaptiveModel, BranchModel, pixels
 from models.macs import count_macs
-from models.recipe import Recipe
+from models.recipe import Recipe, Stage
 
 Announce = Callable[[str], None]
 """Told the name of each stage as it starts."""
@@ -69,6 +74,10 @@ class Training:
         held = set(self.held_out())
         return [clip for clip in self.cache.split("train") if clip not in held]
 
+    def scales_file(self, stage: str = "joint") -> Path:
+        """Where the scales of the branches' logits are kept, which a policy's stage fits."""
+        return self.run.folder / ("scales.json" if stage == "joint" else f"scales-{stage}.json")
+
     def held_out(self) -> list[int]:
         """Training clips that the branches' first stage does not see: a fixed share of every class."""
         by_label: dict[str, list[int]] = {}
@@ -114,6 +123,27 @@ def option_macs(model: BranchModel) -> Tensor:
     return torch.tensor(costs, dtype=torch.float32)
 
 
+States = Mapping[str, Mapping[str, Tensor]]
+"""State dicts of branches, by name."""
+
+
+def branch_states(model: BranchModel) -> States:
+    """What every branch holds now, to start from once more."""
+    return copy.deepcopy({name: branch.state_dict() for name, branch in model.branches.items()})
+
+
+def train_float(training: Training) -> None:
+    """All float stages of a model with a policy, each skipped if its result is there."""
+    costs, untrained = option_macs(training.model), branch_states(training.model)
+    train_branches(training)
+    train_policy(training, costs)
+    if training.recipe.refit is not None:
+        refit_branches(training, untrained)
+        fold_fusion_scales(training)
+    finetune_branches(training, costs)
+    training.model.eval()
+
+
 def first_layers(backbone: nn.Module, count: int) -> list[nn.Module]:
     """The first ``count`` layers of a backbone: MobileNetV2's blocks, or a ResNet's stem and stages."""
     features = getattr(backbone, "features", None)
@@ -123,30 +153,74 @@ def first_layers(backbone: nn.Module, count: int) -> list[nn.Module]:
 
 def train_branches(training: Training) -> None:
     """Each branch alone on its view, and the policy's backbone and own head likewise."""
-    model, stage = training.model, training.recipe.branches
-    val = training.cache.split("val")
-    for name, backbone in model.backbones().items():
+    for name in training.model.backbones():
         training.announce(f"branches: {name}")
-        view = model.view_of(name)
-        network: nn.Module = backbone
-        frozen = first_layers(backbone, stage.frozen_layers)
-        if name == POLICY:
-            assert isinstance(model, AdaptiveModel)
-            network = model.policy
-            frozen += [model.policy.lstm, model.policy.score]  # their time comes with the options
-        task = FrameTask(
-            network,
-            head_answer if name == POLICY else branch_answer,
-            view,
-            stage,
-            len(model.labels),
-            frozen=frozen,
-            augmentation=training.recipe.augmentation,
-        )
-        train_set = training.frames(view.name, stage.frames, training.seen(), train=True)
-        val_set = training.frames(view.name, 4, val, train=False)
-        fit(training.run, f"branches-{name}", task, train_set, val_set)
+        _train_branch(training, training.recipe.branches, f"branches-{name}", name, training.seen())
+    training.model.requires_grad_(True)
+
+
+def _train_branch(training: Training, stage: Stage, stage_name: str, name: str, clips: Sequence[int]) -> None:
+    """One branch, or the policy's backbone and own head, on some clips."""
+    model, view = training.model, training.model.view_of(name)
+    network: nn.Module = model.backbones()[name]
+    frozen = first_layers(network, stage.frozen_layers)
+    if name == POLICY:
+        network = training.adaptive.policy
+        frozen += [network.lstm, network.score]  # their time comes with the options
+    task = FrameTask(
+        network,
+        head_answer if name == POLICY else branch_answer,
+        view,
+        stage,
+        len(model.labels),
+        frozen=frozen,
+        augmentation=training.recipe.augmentation,
+    )
+    if stage.probe_decay and not training.run.done(stage_name):
+        probed = training.frames(view.name, _PROBED_FRAMES, clips, train=False)
+        _probe(network, probed, stage.probe_decay, mirrored=training.recipe.flip)
+    drawn = training.frames(view.name, stage.frames, clips, train=True)
+    watched = training.frames(view.name, 4, _watched(training.cache), train=False)
+    fit(training.run, stage_name, task, drawn, watched)
+
+
+def refit_branches(training: Training, untrained: States) -> None:
+    """The branches anew on all training clips: none need be unseen once the policy has learnt.
+
+    ``untrained``: their states before any training, by name.
+    """
+    model, stage = training.model, training.recipe.refit
+    if stage is None:
+        return
     model.requires_grad_(True)
+    for name, branch in model.branches.items():
+        training.announce(f"branches, all clips: {name}")
+        branch.load_state_dict(untrained[name])
+        _train_branch(training, stage, f"refit-{name}", name, training.cache.split("train"))
+    model.requires_grad_(True)
+
+
+def fold_fusion_scales(training: Training, stage: str = "joint") -> None:
+    """Scale the classifiers of branches that were made anew as the policy's stage found for the old ones."""
+    if training.recipe.calibrated:
+        scales = json.loads(training.scales_file(stage).read_text())
+        fold_scales(training.adaptive, {name: scales[name] for name in training.model.branches})
+
+
+def _probe(network: nn.Module, drawn: DrawnFrames, decay: float, *, mirrored: bool) -> None:
+    """Fit the classifier of a pretrained network on its features of these frames, mirrored ones too."""
+    flips = ((), (3,)) if mirrored else ((),)
+    items = [drawn[i] for i in range(len(drawn))]
+    images = (pixels(frames, drawn.view).flip(axes) for frames, _ in items for axes in flips)
+    features = embedded(network, images)
+    labels = torch.tensor([label for _, label in items]).repeat_interleave(len(features) // len(items))
+    fit_classifier(classifier_of(network), features, labels, decay)
+
+
+def _watched(cache: ClipCache) -> list[int]:
+    """Validation clips to look at after every epoch: enough to see it go wrong, evenly spread."""
+    val = cache.split("val")
+    return val[:: max(1, len(val) // _WATCHED_CLIPS)]
 
 
 def train_policy(training: Training, costs: Tensor, name: str = "joint", *, frozen: bool = False) -> None:
@@ -167,9 +241,8 @@ def train_policy(training: Training, costs: Tensor, name: str = "joint", *, froz
         )
         # Computing every branch on every step takes minutes: not for a stage that is done.
         done = training.run.done(name) and price_file.is_file()
-        flips = (False, True) if training.recipe.flip else (False,)
-        seen = [] if done else [_outputs(training, clips, flip) for flip in flips]
-        watched = [] if done else [_outputs(training, val[:: max(1, len(val) // 24)], False)]
+        seen = [] if done else _policy_lessons(training, clips, costs, name)
+        watched = [] if done else [_outputs(training, _watched(training.cache), False)]
         fit(training.run, name, task, ClipOutputs(seen), ClipOutputs(watched))
     else:
         views = list(model.views)
@@ -182,6 +255,22 @@ def train_policy(training: Training, costs: Tensor, name: str = "joint", *, froz
         # Before the branches see the clips held out: later their answers there are too good to be true.
         priced = seen[0] if seen else _outputs(training, clips[:: max(1, len(clips) // 96)], False)
         save_price(price_file, price_curve(model, priced, costs))
+
+
+def _policy_lessons(training: Training, clips: Sequence[int], costs: Tensor, name: str) -> list[OutputBatch]:
+    """What the policy learns from: clips' outputs, mirrored ones too; and where it starts from."""
+    model, recipe = training.adaptive, training.recipe
+    lessons = [_outputs(training, clips, flip) for flip in ((False, True) if recipe.flip else (False,))]
+    if recipe.calibrated:
+        training.scales_file(name).write_text(json.dumps(calibrate_fusion(model, lessons)))
+    if recipe.dense_targets:
+        branch = dearest_branch(model, costs)
+        for outputs in lessons:
+            outputs["target"] = dense_targets(outputs, branch, recipe.dense_targets)
+    if recipe.start_skip:
+        skip = model.skips.tolist().index(recipe.start_skip)
+        model.policy.start_from_schedule(int(costs.argmax()), skip)
+    return lessons
 
 
 def _outputs(training: Training, clips: Sequence[int], flip: bool) -> OutputBatch:
@@ -233,3 +322,7 @@ def finetune_branches(training: Training, costs: Tensor) -> None:
     val_clips = ClipSteps(training.cache, training.cache.split("val"), views, flip=False)
     fit(training.run, "finetune", task, train_clips, val_clips)
     model.requires_grad_(True)
+
+
+_WATCHED_CLIPS = 24
+_PROBED_FRAMES = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import LightningModule
@@ -24,7 +24,7 @@ from models.recipe import Stage
 from runtimes.spec import View
 
 RolloutLoss = Callable[[Rollout, Tensor, Tensor, Tensor], Tensor]
-"""Rollout, targets (B,), present (B, T), costs (A,) to a scalar."""
+"""Rollout, targets (B,) or their probabilities (B, C), present (B, T), costs (A,) to a scalar."""
 
 
 _CLASSIFIERS = {"fc", "classifier", "classify"}
@@ -324,7 +324,8 @@ class RolloutTask(Task):
     def training_step(self, batch: ClipBatch | OutputBatch, _: int) -> Tensor:
         """One batch of clips."""
         rollout = self._rollout(batch)
-        loss = self.loss(rollout, batch["label"], batch["present"], self.costs)
+        targets = cast(Tensor, batch.get("target", batch["label"]))
+        loss = self.loss(rollout, targets, batch["present"], self.costs)
         self.report(loss, rollout.logits, batch["label"], train=True)
         if self.trainer.world_size > 1 or not loss.requires_grad:
             # Branches that no frame chose: processes that average gradients, and backward, need a zero.

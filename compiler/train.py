@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -138,6 +138,39 @@ def _train(run: TrainingRun, name: str, task: Task, train: Dataset[Any], val: Da
     trainer.strategy.barrier(name)
 
 
+class LastStepsMean(WeightAveraging):
+    """Leaves the mean of the weights after each of a stage's last steps (arXiv 1803.05407).
+
+    Few clips move the weights at random from step to step: their mean is steadier than where they end.
+    """
+
+    first: int
+    """The step, from 0, with which the mean begins."""
+
+    def __init__(self, share: float) -> None:
+        """``share``: of the stage's steps, how many count."""
+        super().__init__()
+        self.share = share
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the first step that counts."""
+        self.first = round((1 - self.share) * int(trainer.estimated_stepping_batches))
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """Whether the weights after this step count."""
+        return step_idx is not None and step_idx >= self.first
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate the mean, once there is one."""
+        if self._latest_update_step:
+            super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Back to the weights that train."""
+        if self._latest_update_step:
+            super().on_validation_epoch_end(trainer, pl_module)
+
+
 # Its banners and hints would drown the stages that the command line prints.
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
@@ -148,6 +181,8 @@ def _trainer(run: TrainingRun, name: str, folder: Path, task: Task) -> Trainer:
     callbacks: list[Callback] = [checkpoint]
     if run.progress:
         callbacks.append(RichProgressBar(leave=False))
+    if task.stage.averaged:
+        callbacks.append(LastStepsMean(task.stage.averaged))
     loggers: list[Logger] = [
         CSVLogger(run.folder / "logs", name=name, version=""),
         TensorBoardLogger(run.folder / "tensorboard", name=name, version=""),

@@ -14,14 +14,23 @@ class Augmentation:
     """Each image cropped at random and resized back, and brightened or darkened.
 
     ``smallest_crop``: the least share of the side that a crop keeps, 1 for none. ``lighting``: the largest
-    change of contrast (a factor) and of brightness (in units of the normalised pixels).
+    change of contrast (a factor) and of brightness (in units of the normalised pixels). ``share``: of the
+    images, how many are changed on average: a crop shows things larger than they will be, so that some
+    should stay whole (arXiv 1906.06423).
     """
 
     smallest_crop: float = 1.0
     lighting: float = 0.0
+    share: float = 1.0
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W), each changed on its own."""
+        if self.share == 1:
+            return self._changed(images)
+        kept = torch.rand(len(images), 1, 1, 1, device=images.device) >= self.share
+        return torch.where(kept, images, self._changed(images))
+
+    def _changed(self, images: Tensor) -> Tensor:
         count, device = len(images), images.device
         if self.smallest_crop < 1:
             scale = torch.empty(count, 1, device=device).uniform_(self.smallest_crop, 1)

@@ -73,8 +73,8 @@ PRESETS = {
         size=224,
         recipe=Recipe(
             branches=Stage(
-                epochs=10,
-                lr=2e-4,
+                epochs=2,
+                lr=3e-5,
                 batch=8,
                 frames=2,
                 frozen_layers=14,
@@ -82,14 +82,18 @@ PRESETS = {
                 adam=True,
                 weight_decay=0.05,
                 label_smoothing=0.1,
-                classifier_lr_factor=5.0,
+                probe_decay=0.05,
+                averaged=1.0,
+            ),
+            scratch=Stage(
+                epochs=60, lr=2e-3, batch=16, frames=2, adam=True, weight_decay=0.05, label_smoothing=0.1
             ),
             multibit=Stage(
-                epochs=4, lr=1e-4, batch=8, frames=2, frozen_norms=True, adam=True, weight_decay=0.05
+                epochs=3, lr=5e-5, batch=8, frames=2, frozen_norms=True, adam=True, weight_decay=0.05
             ),
             holdout=0.1,
             flip=True,
-            augmentation=Augmentation(smallest_crop=0.6, lighting=0.3),
+            augmentation=Augmentation(smallest_crop=0.6, lighting=0.3, share=0.5),
         ),
     ),
     "paper": Preset(

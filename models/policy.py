@@ -25,6 +25,15 @@ class PolicyOutput(NamedTuple):
     state: State
 
 
+_OPEN = 4.0
+"""A gate's input at which it is all but open; its negative all but closes it."""
+_SWING = 0.75
+"""How far a unit that beats swings."""
+_BEATING_UNITS = 8
+_LEAD = 3.0
+"""By how much the scores of a schedule lead those of all else."""
+
+
 class LSTMStep(nn.Module):
     """One LSTM cell update, its two matrices plain linear layers so that they quantise like any other."""
 
@@ -37,6 +46,23 @@ class LSTMStep(nn.Module):
         with torch.no_grad():
             # A forget gate that starts open lets early training see across steps (Jozefowicz et al., 2015).
             self.from_input.bias[hidden : 2 * hidden] += 1.0
+
+    def beat(self, units: int) -> None:
+        """Let the first units change sign at every step, whatever the input.
+
+        An LSTM that is fed much the same frame at every step settles and then says the same at every step.
+        These units forget at once and are fed back with the opposite sign, so that they swing between about
+        -0.75 and 0.75; the first step is positive.
+        """
+        with torch.no_grad():
+            for gate, bias in enumerate((_OPEN, -_OPEN, 1.0, _OPEN)):  # input, forget, cell, output
+                rows = slice(gate * self.hidden, gate * self.hidden + units)
+                self.from_input.weight[rows] *= 0.01  # not 0: a quantiser needs a range
+                self.from_input.bias[rows] = bias
+                self.from_state.weight[rows] = 0.0
+                self.from_state.bias[rows] = 0.0
+            for unit in range(units):
+                self.from_state.weight[2 * self.hidden + unit, unit] = -_OPEN
 
     def forward(self, x: Tensor, state: State) -> State:
         gates = self.from_input(x) + self.from_state(self.h_in(state.h))
@@ -69,6 +95,18 @@ class RecurrentPolicy(nn.Module):
         self.score = nn.Linear(self.lstm.hidden, count)
         nn.init.normal_(self.score.weight, std=1e-3)
         nn.init.zeros_(self.score.bias)
+
+    def start_from_schedule(self, branch: int, skip: int) -> None:
+        """Score option ``branch`` best at the first of every two decisions, option ``skip`` at the second.
+
+        Training then has to find where to deviate from a good fixed choice, not the choice itself.
+        """
+        units = min(_BEATING_UNITS, self.lstm.hidden)
+        self.lstm.beat(units)
+        with torch.no_grad():
+            for option, sign in ((branch, 1.0), (skip, -1.0)):
+                self.score.weight[option, :units] = sign * _LEAD / (2 * _SWING * units)
+                self.score.bias[option] = _LEAD
 
     def initial_state(self, batch: int) -> State:
         """Zeros, for ``batch`` streams that start."""

@@ -171,9 +171,9 @@ def _freeze_children(parent: nn.Module) -> None:
 
 
 def _frozen_layer(layer: Any) -> nn.Module:
-    quantised = layer.quant_weight()
-    codes = quantised.int(float_datatype=False).to(torch.int8)
-    scales = quantised.scale.detach().flatten()
+    weight, scales = layer.quant_weight().value.detach(), _weight_scales(layer)
+    per_channel = scales.view(-1, *[1] * (weight.dim() - 1))
+    codes = (weight / per_channel).round().to(torch.int8)
     bias = layer.bias is not None
     frozen: nn.Module
     if isinstance(layer, qnn.QuantConv2d):
@@ -181,12 +181,28 @@ def _frozen_layer(layer: Any) -> nn.Module:
         frozen = nn.Conv2d(*shape, groups=layer.groups, bias=bias)
     else:
         frozen = nn.Linear(layer.in_features, layer.out_features, bias=bias)
-    frozen.weight = nn.Parameter(quantised.value.detach().clone(), requires_grad=False)
+    frozen.weight = nn.Parameter(codes * per_channel, requires_grad=False)
     if bias:
         frozen.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
     frozen.register_buffer("codes", codes)
     frozen.register_buffer("scales", scales)
     return frozen
+
+
+_LEAST_SCALE = 2.0**-20
+"""Of a channel's weights, in units of its bias."""
+
+
+def _weight_scales(layer: Any) -> Tensor:
+    """Scale of each output channel's weights (out,), never so small that its bias overflows.
+
+    A device adds the bias to int32 sums in units of input scale x weight scale. Folded batch norms leave
+    channels that all but ignore their input: the scale of such weights is so small that the bias alone fills
+    the 32 bits, and one step more turns a large output into its negative. With input scales above 2^-10,
+    the floor keeps biases below 2^30; the weights that it rounds to 0 are a millionth of the bias.
+    """
+    scales = layer.quant_weight().scale.detach().flatten().expand(layer.weight.shape[0])
+    return scales if layer.bias is None else torch.maximum(scales, layer.bias.detach().abs() * _LEAST_SCALE)
 
 
 def _frozen_quantiser(quantiser: Any, ceiling: float | None = None) -> FakeQuantise:

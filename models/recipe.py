@@ -17,7 +17,10 @@ class Stage:
     ``frozen_norms``: batch norms keep the statistics they came with, as small data sets need.
     ``frozen_branches``: only the policy's recurrent part and heads train, on features and branch logits
     computed once. ``milestones``: fractions of the epochs at which the learning rate drops tenfold;
-    without them it rises and falls once over the stage (one cycle).
+    without them it rises and falls once over the stage (one cycle). ``averaged``: the share of the stage,
+    at its end, over whose steps the weights are averaged; their mean is what the stage leaves.
+    ``probe_decay``: the classifier is first fitted on the pretrained features, with this weight decay; 0: it
+    starts at random.
     """
 
     epochs: int
@@ -32,10 +35,12 @@ class Stage:
     adam: bool = False
     label_smoothing: float = 0.0
     classifier_lr_factor: float = 1.0
+    averaged: float = 0.0
+    probe_decay: float = 0.0
 
     def from_scratch(self) -> Stage:
-        """The same with nothing frozen."""
-        return replace(self, frozen_layers=0, frozen_norms=False)
+        """The same with nothing frozen or probed."""
+        return replace(self, frozen_layers=0, frozen_norms=False, probe_decay=0.0)
 
 
 @dataclass(frozen=True)
@@ -43,30 +48,43 @@ class Recipe:
     """The stages of a model; those it does not have are None.
 
     ``branches``: networks alone, in float. ``multibit``: all bit-widths of a network together. ``joint``: the
-    policy, with the branches unless they are frozen. ``finetune``: the branches again. ``qat``: int8.
+    policy, with the branches unless they are frozen. ``refit``: the branches anew, from what they started
+    from and on all clips, after the policy. ``finetune``: the branches on. ``qat``: int8. ``scratch``: takes
+    the place of ``branches`` and ``refit`` where nothing is pretrained.
 
     ``holdout``: the share of training clips that the branches do not see in their first stages, so that
-    the policy learns from branch outputs as they will be on clips never seen; the fine-tuning stage then
+    the policy learns from branch outputs as they will be on clips never seen; refitting or fine-tuning then
     trains the branches on all of them. ``flip``: mirror clips at random. ``augmentation``: what else happens
     to training images.
+
+    Where the branches are frozen while the policy trains: ``start_skip``: the policy starts from a fixed
+    schedule, the dearest branch and then a skip of so many frames; 0: from indifference. ``dense_targets``:
+    how much of its target is what the dearest branch says of every step, the rest being the label.
+    ``calibrated``: each option's logits are scaled on the clips held out before any are averaged.
     """
 
     branches: Stage
     multibit: Stage | None = None
     joint: Stage | None = None
+    refit: Stage | None = None
     finetune: Stage | None = None
     qat: Stage | None = None
+    scratch: Stage | None = None
     holdout: float = 0.0
     flip: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
+    start_skip: int = 0
+    dense_targets: float = 0.0
+    calibrated: bool = False
 
     def from_scratch(self) -> Recipe:
-        """The same without what only makes sense for pretrained weights: nothing is frozen."""
+        """The same without what only makes sense for pretrained weights: nothing is frozen or probed."""
         return replace(
             self,
-            branches=self.branches.from_scratch(),
+            branches=self.scratch or self.branches.from_scratch(),
             multibit=self.multibit and self.multibit.from_scratch(),
             joint=self.joint and self.joint.from_scratch(),
+            refit=None if self.scratch else self.refit and self.refit.from_scratch(),
             finetune=self.finetune and self.finetune.from_scratch(),
             qat=self.qat and self.qat.from_scratch(),
         )

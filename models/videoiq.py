@@ -75,8 +75,8 @@ PRESETS = {
         hidden=128,
         recipe=Recipe(
             branches=Stage(
-                epochs=10,
-                lr=2e-4,
+                epochs=2,
+                lr=3e-5,
                 batch=8,
                 frames=2,
                 frozen_layers=14,
@@ -84,17 +84,26 @@ PRESETS = {
                 adam=True,
                 weight_decay=0.05,
                 label_smoothing=0.1,
-                classifier_lr_factor=5.0,
+                probe_decay=0.05,
+                averaged=1.0,
+            ),
+            scratch=Stage(
+                epochs=60, lr=2e-3, batch=16, frames=2, adam=True, weight_decay=0.05, label_smoothing=0.1
             ),
             multibit=Stage(
-                epochs=4, lr=1e-4, batch=8, frames=2, frozen_norms=True, adam=True, weight_decay=0.05
+                epochs=3, lr=5e-5, batch=8, frames=2, frozen_norms=True, adam=True, weight_decay=0.05
             ),
-            joint=Stage(epochs=40, lr=1e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.05),
+            joint=Stage(epochs=40, lr=1e-4, batch=16, frozen_branches=True, adam=True, weight_decay=0.05),
             qat=Stage(epochs=1, lr=1e-5, batch=8, frames=2, adam=True),
             holdout=0.2,
             flip=True,
-            augmentation=Augmentation(smallest_crop=0.6, lighting=0.3),
+            augmentation=Augmentation(smallest_crop=0.6, lighting=0.3, share=0.5),
+            start_skip=2,
+            dense_targets=1.0,
+            calibrated=True,
         ),
+        efficiency_weight=0.1,
+        balance_weight=0.0,  # the schedule that it starts from is no collapse
     ),
     "paper": Preset(
         backbone="resnet50",
@@ -130,7 +139,8 @@ def build(preset: Preset, labels: tuple[str, ...]) -> AdaptiveModel:
 def loss(rollout: Rollout, targets: Tensor, present: Tensor, costs: Tensor, preset: Preset) -> Tensor:
     """The policy stage's loss (section 3.3): labels, the teacher, cost, balance and entropy.
 
-    ``targets`` (B,) class indices, ``present`` (B, T), ``costs`` (A,) in any unit: the dearest counts as 1.
+    ``targets`` (B,) class indices or (B, C) probabilities, ``present`` (B, T), ``costs`` (A,) in any unit:
+    the dearest counts as 1.
     """
     total = functional.cross_entropy(rollout.logits, targets) + functional.cross_entropy(
         rollout.head, targets

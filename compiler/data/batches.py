@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -78,12 +78,16 @@ class ClipSteps(Dataset[ClipBatch]):
 
 
 class OutputBatch(TypedDict):
-    """What frozen networks say of clips: ``features`` (B, T, F), and by name ``branches`` (B, T, C)."""
+    """What frozen networks say of clips: ``features`` (B, T, F), and by name ``branches`` (B, T, C).
+
+    ``target``: class probabilities (B, C) to aim at instead of the label.
+    """
 
     features: Tensor
     branches: dict[str, Tensor]
     present: Tensor
     label: Tensor
+    target: NotRequired[Tensor]
 
 
 class ClipOutputs(Dataset[OutputBatch]):
@@ -98,9 +102,12 @@ class ClipOutputs(Dataset[OutputBatch]):
     def __getitem__(self, item: int) -> OutputBatch:
         source = self.renditions[int(torch.randint(len(self.renditions), ()))]
         branches: Mapping[str, Tensor] = source["branches"]
-        return {
+        outputs: OutputBatch = {
             "features": source["features"][item],
             "branches": {name: logits[item] for name, logits in branches.items()},
             "present": source["present"][item],
             "label": source["label"][item],
         }
+        if "target" in source:
+            outputs["target"] = source["target"][item]
+        return outputs

@@ -14,12 +14,12 @@ from compiler.data.synthetic import make_clips
 from compiler.plan import Contents
 from compiler.precisions import integer_networks
 from compiler.split import Split, split
-from compiler.stages import Training
+from compiler.stages import Training, train_float
 from compiler.targets import TARGETS
 from models.adaptive import POLICY
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.spec import Fusion, Steps
-from tests.compiler.small_training import CLASSES, small_cache, small_training, train_float
+from tests.compiler.small_training import CLASSES, small_cache, small_training
 from tests.models.small_arnet import BRANCHES
 
 # Networks this small gain nothing from more threads, and threads that wait for a core spin.

@@ -15,7 +15,7 @@ import torch
 from compiler.data.cache import ClipCache
 from compiler.data.clips import find_clips
 from compiler.precisions import integer_networks
-from compiler.stages import Training, finetune_branches, option_macs, train_branches, train_policy
+from compiler.stages import Training, train_float
 from compiler.train import Hardware, TrainingRun
 from models import arnet
 from models.adaptive import POLICY
@@ -43,14 +43,6 @@ def small_training(
     loss = partial(arnet.loss, preset=preset)
     run = TrainingRun(folder, seed=0, hardware=hardware, progress=False)
     return Training(model, preset.recipe, loss, cache, run, name="arnet")
-
-
-def train_float(training: Training) -> None:
-    """All stages before int8."""
-    costs = option_macs(training.model)
-    train_branches(training)
-    train_policy(training, costs)
-    finetune_branches(training, costs)
 
 
 def main(clips: Path, folder: Path) -> None:

@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from compiler.contents import MIXED, Precisions, Trained, multibit_of, train_mixed
+from compiler.contents import MIXED, Trained, train_mixed
 from compiler.costs import declared_costs, kept_costs, read_costs
 from compiler.data.cache import ClipCache
 from compiler.errors import CompileError
+from compiler.offers import Precisions, multibit_of
 from compiler.plan import Contents
 from compiler.split import split
 from compiler.stages import Training

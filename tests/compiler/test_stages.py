@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,11 @@ from torch import nn
 
 from compiler.data.cache import ClipCache
 from compiler.data.clips import Clip, ClipSet
-from compiler.stages import Training, option_macs
+from compiler.stages import Training, option_macs, train_float
 from models.adaptive import POLICY
 from models.macs import count_macs
 from tests.compiler.small_training import small_training
-from tests.models.small_arnet import BRANCHES, small_model
+from tests.models.small_arnet import BRANCHES, small_model, small_preset
 
 STAGES = ("branches-policy", *(f"branches-{name}" for name in BRANCHES), "joint", "finetune")
 
@@ -25,6 +26,43 @@ def test_every_stage_leaves_its_result(training: Training, integer: dict[str, nn
     assert all(training.run.done(f"uint8-{name}") for name in (POLICY, *BRANCHES))
     assert set(integer) == {POLICY, *BRANCHES}
     assert not list(training.run.folder.rglob("*.ckpt"))
+
+
+def prepared_training(cache: ClipCache, folder: Path) -> Training:
+    """With all that is meant for few clips: probes, means, calibration, a schedule to start from."""
+    recipe = small_preset().recipe
+    probed = replace(recipe.branches, epochs=0, probe_decay=0.05)
+    refit = replace(recipe.branches, probe_decay=0.05, averaged=1.0)
+    preset = small_preset(branches=probed, refit=refit, start_skip=2, dense_targets=1.0, calibrated=True)
+    return small_training(cache, folder, preset=preset)
+
+
+def test_a_resumed_policy_is_priced_as_if_it_had_gone_on(cache: ClipCache, tmp_path: Path) -> None:
+    first = prepared_training(cache, tmp_path)
+    train_float(first)
+    priced = first.price_file().read_text()
+    assert all(first.run.done(f"refit-{name}") for name in BRANCHES)
+    first.price_file().unlink()
+    second = prepared_training(cache, tmp_path)
+    train_float(second)
+    assert second.price_file().read_text() == priced
+    states = first.model.state_dict(), second.model.state_dict()
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_a_probe_leaves_the_backbone_as_it_was(cache: ClipCache, tmp_path: Path) -> None:
+    recipe = small_preset().recipe
+    probed = replace(recipe.branches, epochs=0, probe_decay=0.05)
+    preset = small_preset(branches=probed, finetune=None)
+    training = small_training(cache, tmp_path, preset=preset)
+    before = copy.deepcopy(training.model.state_dict())
+    train_float(training)
+    changed = {
+        name for name, value in training.model.state_dict().items() if not torch.equal(value, before[name])
+    }
+    branches = {name for name in changed if name.startswith("branches.")}
+    assert branches == {f"branches.{name}.fc.{kind}" for name in BRANCHES for kind in ("weight", "bias")}
+    assert not any("backbone" in name for name in changed)
 
 
 def test_held_out_clips_are_a_share_of_every_class(training: Training) -> None:

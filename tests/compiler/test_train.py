@@ -97,6 +97,41 @@ def test_a_finished_stage_is_loaded_and_not_trained_again(tmp_path: Path) -> Non
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
+def averaged(folder: Path, share: float) -> dict[str, torch.Tensor]:
+    """What the stage leaves of one weight, and ``seen``: that weight after each step."""
+    torch.manual_seed(0)
+    stage = Stage(epochs=EPOCHS, lr=1e-3, batch=4, adam=True, averaged=share)
+    task = RememberedTask(BACKBONES[SMALLEST](2), branch_answer, View(name="rgb32", size=32), stage, 2)
+    fit(TrainingRun(folder, 0, Hardware("cpu", "1"), progress=False), STAGE, task, GreyFrames(), GreyFrames())
+    return {"left": task.weight().clone(), "seen": torch.stack(task.seen)}
+
+
+class RememberedTask(FrameTask):
+    """Keeps the last bias after every step."""
+
+    def on_fit_start(self) -> None:
+        self.seen: list[torch.Tensor] = []
+
+    def weight(self) -> torch.Tensor:
+        return list(self.network.parameters())[-1].detach()
+
+    def on_train_batch_end(self, *_: object) -> None:
+        self.seen.append(self.weight().clone())
+
+
+@pytest.mark.parametrize(("share", "counted"), [(1.0, 8), (0.5, 4)])
+def test_a_stage_leaves_the_mean_of_its_last_steps(tmp_path: Path, share: float, counted: int) -> None:
+    weights = averaged(tmp_path, share)
+    assert len(weights["seen"]) == 8  # 4 epochs of 2 batches
+    assert torch.allclose(weights["left"], weights["seen"][-counted:].mean(0), atol=1e-6)
+    assert not torch.equal(weights["left"], weights["seen"][-1])
+
+
+def test_without_averaging_a_stage_leaves_its_last_step(tmp_path: Path) -> None:
+    weights = averaged(tmp_path, 0.0)
+    assert torch.equal(weights["left"], weights["seen"][-1])
+
+
 def test_one_seed_gives_one_network(tmp_path: Path) -> None:
     one, other = (trained(tmp_path / name)[1].network.state_dict() for name in ("a", "b"))
     assert all(torch.equal(value, other[name]) for name, value in one.items())

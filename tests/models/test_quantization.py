@@ -164,6 +164,22 @@ def test_relu6_keeps_its_ceiling(activations: ActivationFormat) -> None:
     assert 5.9 < float(got.max()) <= 6 + 1e-5
 
 
+def test_biases_fit_beside_weights_that_all_but_vanish() -> None:
+    """In units of input scale x weight scale, as devices add them to int32 sums."""
+    conv = nn.Conv2d(3, 4, 1)
+    with torch.no_grad():
+        conv.weight[1] = 1e-12
+        conv.weight[2] = 1e-8
+        conv.bias.fill_(-2.0)
+    pictures = images()
+    frozen = freeze(quantise(nn.Sequential(conv), "uint8")).get_submodule("0")
+    least_input_scale = 2.0**-10
+    assert isinstance(frozen, nn.Conv2d) and frozen.bias is not None
+    assert (frozen.bias / (frozen.get_buffer("scales") * least_input_scale)).abs().max() <= 2**30
+    with torch.no_grad():
+        assert relative_error(frozen(pictures), conv(pictures)) < 0.01
+
+
 def test_unsigned_quantisers_are_the_relu() -> None:
     frozen = freeze(calibrated("resnet10", "uint8"))
     quantiser = frozen.get_submodule("relu")

@@ -1,0 +1,29 @@
+"""What a policy aims at: the label, or the answer that the dearest branch gives over all steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from compiler.data.batches import OutputBatch
+from models.adaptive import AdaptiveModel
+
+
+def dearest_branch(model: AdaptiveModel, costs: Tensor) -> str:
+    """The branch of the option that costs most; ``costs`` (A,)."""
+    return str(model.space.options[int(costs.argmax())].graph)
+
+
+def dense_targets(outputs: OutputBatch, branch: str, share: float) -> Tensor:
+    """Class probabilities (B, C): ``share`` of a branch's fused answer over all steps, the rest the label.
+
+    A few held-out clips say too little about which branch is right more often, and a policy that trusts
+    them ends on a cheap branch. That the dearest one's answer is worth keeping needs no clips.
+    """
+    present = outputs["present"][:, :, None]
+    fused = (outputs["branches"][branch] * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
+    with torch.no_grad():
+        answer = fused.softmax(dim=1)
+    label = functional.one_hot(outputs["label"], answer.shape[1]).to(answer)
+    return share * answer + (1 - share) * label

@@ -1,0 +1,174 @@
+"""Branches at several precisions, as a bundle may offer them: made and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from compiler.dropping import Precise
+from compiler.plan import PRECISIONS, Network, StoredCodes
+from compiler.precisions import MultiBit, at_precisions, codes_of, integer_networks, multibit_network
+from compiler.stages import Training
+from compiler.targets import Target
+from models.adaptive import pixels
+from models.backbones.blocks import Backbone
+from models.macs import network_macs
+from models.nested import STORED
+from runtimes.spec import CostTable
+
+
+@dataclass(frozen=True)
+class Precisions:
+    """Which precisions are tried, and what becomes of those not worth their cost.
+
+    ``multibit``: how one weight set gets all widths; without, int8 is trained apart. ``modelled``: the loss
+    counts modelled BitOps instead of measured ms.
+    """
+
+    names: tuple[str, ...]
+    multibit: MultiBit | None = None
+    keep_all: bool = False
+    modelled: bool = False
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A branch at a precision, and the codes it shares with other precisions, if it does."""
+
+    network: Network
+    codes: StoredCodes | None
+
+
+Offers = Mapping[str, Offer]
+"""By the name that options have for them."""
+
+
+def make_offers(
+    training: Training, target: Target, precisions: Precisions, clips: Sequence[int], after: str = ""
+) -> dict[str, Offer]:
+    """Every branch at every precision, trained on ``clips``, by the name that options have for it.
+
+    ``after`` names the stage that the float branches come from, if there are several such.
+    """
+    offers: dict[str, Offer] = {}
+    branches = list(training.model.branches)
+    if precisions.multibit is None:
+        integer = integer_networks(training, branches, target.activations, clips, after)
+    for branch in branches:
+        codes: StoredCodes | None = None
+        if precisions.multibit is not None:
+            trained = multibit_network(training, branch, precisions.multibit, clips, after)
+            networks = at_precisions(trained, precisions.names, target.activations)
+            codes = codes_of(trained)
+        else:
+            both = {"fp32": training.model.backbones()[branch], "int8": integer[branch]}
+            networks = {name: _backbone(both[name]) for name in precisions.names}
+        for name, module in networks.items():
+            shares = codes if name != "fp32" else None
+            store = f"{training.name}-{branch}" if shares else None
+            view = training.model.view_of(branch)
+            network = Network(training.graph(branch, name), branch, module, name, view, store)
+            offers[f"{branch}-{name}"] = Offer(network, shares)
+    return offers
+
+
+def _backbone(module: object) -> Backbone:
+    assert isinstance(module, Backbone)
+    return module
+
+
+def networks_of(offered: Offers) -> list[Network]:
+    """The network of each offer."""
+    return [offer.network for offer in offered.values()]
+
+
+def by_branch(offered: Offers) -> dict[str, dict[str, Backbone]]:
+    """The networks by branch and precision."""
+    branches: dict[str, dict[str, Backbone]] = {}
+    for network in networks_of(offered):
+        branches.setdefault(network.part, {})[network.precision] = _backbone(network.module)
+    return branches
+
+
+def stores_of(offered: Offers) -> dict[str, StoredCodes]:
+    """The codes that offers share, by the name of their store."""
+    return {
+        offer.network.store: offer.codes
+        for offer in offered.values()
+        if offer.network.store is not None and offer.codes is not None
+    }
+
+
+def measure_offers(training: Training, offered: Offers, table: CostTable) -> list[Precise]:
+    """What each offer is worth, at the costs of a table."""
+    return _share_times([_measured(training, network, table) for network in networks_of(offered)])
+
+
+def _measured(training: Training, network: Network, table: CostTable) -> Precise:
+    view = network.view
+    clips = training.held_out() or training.cache.split("train")
+    return Precise(
+        branch=network.part,
+        precision=network.precision,
+        bits=network.bits,
+        accuracy=_accuracy(training, network, clips, frames=4),
+        clips=len(clips),
+        validation=_accuracy(training, network, training.cache.split("val"), frames=0),
+        ms=table.graph_ms(network.graph, view.name),
+        megabytes=_megabytes(network),
+        macs=network_macs(network.module, view),
+    )
+
+
+def validate(training: Training, measured: Sequence[Precise], offered: Offers) -> list[Precise]:
+    """The same measurements, with the validation accuracy of other networks in these places."""
+    val = training.cache.split("val")
+    return [
+        replace(one, validation=_accuracy(training, offered[one.name].network, val, frames=0))
+        for one in measured
+    ]
+
+
+def _share_times(measured: Sequence[Precise]) -> list[Precise]:
+    """Integer precisions of one branch run the same kernels on the same shapes: their times are one."""
+    times: dict[str, list[float]] = {}
+    for one in measured:
+        if one.bits <= STORED:
+            times.setdefault(one.branch, []).append(one.ms)
+    return [replace(o, ms=median(times[o.branch])) if o.bits <= STORED else o for o in measured]
+
+
+def _megabytes(network: Network) -> float:
+    """What its weights take where only they are stored, packed: weights at their bits, biases in 32."""
+    bits = 0
+    for name, parameter in network.module.named_parameters():
+        weight = name.endswith("weight") and parameter.dim() > 1
+        bits += parameter.numel() * (network.bits if weight else 32)
+    return bits / 8e6
+
+
+def _accuracy(training: Training, network: Network, clips: Sequence[int], frames: int) -> float:
+    """Share of right clips by the mean logits of so many frames, 0 for every step."""
+    view = network.view
+    drawn = training.frames(view.name, frames, clips, train=False)
+    right = 0
+    network.module.eval()
+    with torch.no_grad():
+        for batch, targets in DataLoader(drawn, 4):
+            logits = network.module(pixels(batch.flatten(0, 1), view)).view(*batch.shape[:2], -1)
+            right += int((logits.mean(1).argmax(1) == targets).sum())
+    return right / len(clips)
+
+
+def multibit_of(preset: Any, names: Sequence[str]) -> MultiBit | None:
+    """How a preset's one weight set gets the widths of some precisions; None if it trains int8 apart."""
+    widths = tuple(PRECISIONS[name] for name in names)
+    transfer = getattr(preset, "transfer", None)
+    if transfer is None:
+        return None
+    return MultiBit(widths, transfer, preset.rule, preset.low_activations)
