@@ -20,7 +20,7 @@ from models.adaptive import POLICY, AdaptiveModel, Rollout
 from models.augmentation import Augmentation
 from models.losses import cost_loss, uniform_loss
 from models.policy import RecurrentPolicy
-from models.recipe import Recipe, Stage
+from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Recipe, Stage
 from models.registry import BACKBONES
 from runtimes.spec import ActionSpace, Group, Option, View
 
@@ -57,19 +57,7 @@ _MOBILE = Recipe(
     scratch=Stage(epochs=60, lr=2e-3, batch=16, frames=2, adam=True, weight_decay=0.05, label_smoothing=0.1),
     # On few clips what is left out for the policy costs the branches dearly: probes will do for its lessons.
     branches=Stage(epochs=0, lr=3e-5, batch=8, frames=2, frozen_norms=True, probe_decay=0.05),
-    refit=Stage(
-        epochs=2,
-        lr=3e-5,
-        batch=8,
-        frames=2,
-        frozen_layers=14,
-        frozen_norms=True,
-        adam=True,
-        weight_decay=0.05,
-        label_smoothing=0.1,
-        probe_decay=0.05,
-        averaged=1.0,
-    ),
+    refit=MOBILENET_FEW_CLIPS,
     joint=Stage(epochs=40, lr=1e-4, batch=16, frozen_branches=True, adam=True, weight_decay=0.05),
     # On 281 clips a second round on the chosen frames took 224 px from 74 to 54 % (one seed): it is left out.
     qat=Stage(epochs=1, lr=1e-5, batch=8, frames=2, adam=True),

@@ -24,7 +24,7 @@ from models.augmentation import Augmentation
 from models.backbones.mobilenetv2 import InvertedResidual
 from models.backbones.resnet import BasicBlock, Bottleneck
 from models.nested import WIDTHS, Rule, set_width
-from models.recipe import Recipe, Stage
+from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Recipe, Stage
 from models.registry import BACKBONES
 from runtimes.spec import ActionSpace, Group, Option, View
 
@@ -72,22 +72,8 @@ PRESETS = {
         backbone="mobilenetv2",
         size=224,
         recipe=Recipe(
-            branches=Stage(
-                epochs=2,
-                lr=3e-5,
-                batch=8,
-                frames=2,
-                frozen_layers=14,
-                frozen_norms=True,
-                adam=True,
-                weight_decay=0.05,
-                label_smoothing=0.1,
-                probe_decay=0.05,
-                averaged=1.0,
-            ),
-            scratch=Stage(
-                epochs=60, lr=2e-3, batch=16, frames=2, adam=True, weight_decay=0.05, label_smoothing=0.1
-            ),
+            branches=MOBILENET_FEW_CLIPS,
+            scratch=MOBILENET_SCRATCH,
             multibit=Stage(
                 epochs=3, lr=5e-5, batch=8, frames=2, frozen_norms=True, adam=True, weight_decay=0.05
             ),

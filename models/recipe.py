@@ -88,3 +88,24 @@ class Recipe:
             finetune=self.finetune and self.finetune.from_scratch(),
             qat=self.qat and self.qat.from_scratch(),
         )
+
+
+MOBILENET_FEW_CLIPS = Stage(
+    epochs=2,
+    lr=3e-5,
+    batch=8,
+    frames=2,
+    frozen_layers=14,
+    frozen_norms=True,
+    adam=True,
+    weight_decay=0.05,
+    label_smoothing=0.1,
+    probe_decay=0.05,
+    averaged=1.0,
+)
+"""A pretrained MobileNetV2 on a few hundred clips: a linear probe, then short and careful steps, their mean."""
+
+MOBILENET_SCRATCH = Stage(
+    epochs=60, lr=2e-3, batch=16, frames=2, adam=True, weight_decay=0.05, label_smoothing=0.1
+)
+"""A MobileNetV2 of random weights."""

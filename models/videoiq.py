@@ -24,7 +24,7 @@ from models.coquant import Transfer
 from models.losses import cost_loss
 from models.nested import WIDTHS, Rule
 from models.policy import RecurrentPolicy
-from models.recipe import Recipe, Stage
+from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Recipe, Stage
 from models.registry import BACKBONES
 from runtimes.spec import ActionSpace, Group, Option, View
 
@@ -77,22 +77,8 @@ PRESETS = {
         policy_size=84,
         hidden=128,
         recipe=Recipe(
-            branches=Stage(
-                epochs=2,
-                lr=3e-5,
-                batch=8,
-                frames=2,
-                frozen_layers=14,
-                frozen_norms=True,
-                adam=True,
-                weight_decay=0.05,
-                label_smoothing=0.1,
-                probe_decay=0.05,
-                averaged=1.0,
-            ),
-            scratch=Stage(
-                epochs=60, lr=2e-3, batch=16, frames=2, adam=True, weight_decay=0.05, label_smoothing=0.1
-            ),
+            branches=MOBILENET_FEW_CLIPS,
+            scratch=MOBILENET_SCRATCH,
             multibit=Stage(
                 epochs=3, lr=5e-5, batch=8, frames=2, frozen_norms=True, adam=True, weight_decay=0.05
             ),
