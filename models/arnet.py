@@ -54,7 +54,7 @@ _TINY = Recipe(
 )
 
 _MOBILE = Recipe(
-    scratch=Stage(epochs=60, lr=2e-3, batch=16, frames=2, adam=True, weight_decay=0.05, label_smoothing=0.1),
+    scratch=MOBILENET_SCRATCH,
     # On few clips what is left out for the policy costs the branches dearly: probes will do for its lessons.
     branches=Stage(epochs=0, lr=3e-5, batch=8, frames=2, frozen_norms=True, probe_decay=0.05),
     refit=MOBILENET_FEW_CLIPS,

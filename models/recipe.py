@@ -103,7 +103,7 @@ MOBILENET_FEW_CLIPS = Stage(
     probe_decay=0.05,
     averaged=1.0,
 )
-"""A pretrained MobileNetV2 on a few hundred clips: a linear probe, then short and careful steps, their mean."""
+"""A pretrained MobileNetV2 on a few hundred clips: a linear probe, a few careful steps, their mean."""
 
 MOBILENET_SCRATCH = Stage(
     epochs=60, lr=2e-3, batch=16, frames=2, adam=True, weight_decay=0.05, label_smoothing=0.1
