@@ -357,9 +357,14 @@ def check_request(model: str, preset: str) -> None:
 
 
 def check_precisions(request: Request) -> None:
-    """Raises: CompileError if the precisions asked for are unknown, or not to be had."""
+    """Raises: CompileError if what is asked for on precisions is unknown, not to be had, or without effect."""
     names = request.wanted_precisions
+    if request.costs is not None and not request.costs.is_file():
+        raise CompileError(request.costs, "no such file", "check the path given to --costs")
     if names is None:
+        if request.keep_all_precisions or request.modelled_costs or request.costs:
+            reason = f"has a variant per precision of {request.model}, so nothing is chosen by its cost"
+            raise CompileError("the bundle", reason, "give --precisions, or leave out what is about them")
         return
     known = ", ".join(PRECISIONS)
     if not names or len(set(names)) != len(names) or not set(names) <= set(PRECISIONS):

@@ -90,6 +90,11 @@ def test_dry_run_counts_the_data(
         ((*GOOD, "--dry-run", "--precision", "7-bit"), "hardware: "),
         ((*GOOD, "--dry-run", "--rate-hz", "0"), "--rate-hz"),
         ((*GOOD, "--dry-run", "--rate-hz", "-3"), "--rate-hz"),
+        ((*GOOD, "--precisions", "int3"), "precisions int3: are not bit-widths"),
+        ((*GOOD, "--precisions", ""), "precisions none: are not bit-widths"),
+        ((*GOOD, "--precisions", "fp32,int4"), "use fp32,int8, or --model videoiq or coquant"),
+        ((*GOOD, "--keep-all-precisions"), "give --precisions, or leave out what is about them"),
+        ((*GOOD, "--precisions", "fp32,int8", "--costs", "none.json"), "none.json: no such file"),
     ],
 )
 def test_mistakes_are_one_line(
