@@ -357,7 +357,7 @@ def check_request(model: str, preset: str) -> None:
 
 
 def check_precisions(request: Request) -> None:
-    """Raises: CompileError if what is asked for on precisions is unknown, not to be had, or without effect."""
+    """Raises: CompileError if what is asked of precisions is unknown, not to be had, or without effect."""
     names = request.wanted_precisions
     if request.costs is not None and not request.costs.is_file():
         raise CompileError(request.costs, "no such file", "check the path given to --costs")
