@@ -171,4 +171,4 @@ def multibit_of(preset: Any, names: Sequence[str]) -> MultiBit | None:
     transfer = getattr(preset, "transfer", None)
     if transfer is None:
         return None
-    return MultiBit(widths, transfer, preset.rule, preset.low_activations)
+    return MultiBit(widths, transfer, preset.rule, preset.low_activations, preset.deviations)

@@ -36,6 +36,7 @@ class MultiBit:
     transfer: Transfer
     rule: nested.Rule = "centred"
     low_activations: bool = False
+    deviations: float = nested.FOUR_BITS
 
 
 def integer_networks(
@@ -97,7 +98,13 @@ def multibit_network(
     training.announce(f"bits {', '.join(map(str, widths))}: {part}")
     view = model.view_of(part)
     branch = model.backbones()[part]
-    network = nested.nest(branch, widths, rule=multibit.rule, low_activations=multibit.low_activations)
+    network = nested.nest(
+        branch,
+        widths,
+        rule=multibit.rule,
+        low_activations=multibit.low_activations,
+        deviations=multibit.deviations,
+    )
     drawn = training.frames(view.name, stage.frames, clips, train=True)
     nested.calibrate(network, widths, lambda: _runs(network, drawn, stage, training.run.seed))
     task = MultiBitTask(

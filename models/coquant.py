@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 import torch
@@ -23,7 +24,7 @@ from models.adaptive import BranchModel
 from models.augmentation import Augmentation
 from models.backbones.mobilenetv2 import InvertedResidual
 from models.backbones.resnet import BasicBlock, Bottleneck
-from models.nested import WIDTHS, Rule, set_width
+from models.nested import FOUR_BITS, WIDTHS, Rule, set_width
 from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Recipe, Stage
 from models.registry import BACKBONES
 from runtimes.spec import ActionSpace, Group, Option, View
@@ -55,6 +56,7 @@ class Preset:
     transfer: Transfer = Transfer()
     rule: Rule = "centred"
     low_activations: bool = False
+    deviations: float = FOUR_BITS
     steps: int = 8
 
 
@@ -67,6 +69,7 @@ PRESETS = {
             multibit=Stage(epochs=4, lr=1e-3, batch=8, frames=2, adam=True, weight_decay=0.01),
             holdout=0.1,
         ),
+        deviations=inf,
     ),
     "mobile": Preset(
         backbone="mobilenetv2",
@@ -75,12 +78,13 @@ PRESETS = {
             branches=MOBILENET_FEW_CLIPS,
             scratch=MOBILENET_SCRATCH,
             multibit=Stage(
-                epochs=3, lr=5e-5, batch=8, frames=2, frozen_norms=True, adam=True, weight_decay=0.05
+                epochs=2, lr=5e-5, batch=8, frames=2, frozen_norms=True, adam=True, weight_decay=0.05
             ),
             holdout=0.1,
             flip=True,
             augmentation=Augmentation(smallest_crop=0.6, lighting=0.3, share=0.5),
         ),
+        deviations=inf,
     ),
     "paper": Preset(
         backbone="resnet50",

@@ -43,6 +43,12 @@ WIDTHS = (32, 8, 4, 2)
 STORED = 8
 """The width whose codes are stored."""
 
+FOUR_BITS = 2.7
+"""Where 4 bits best saturate normally distributed weights, in standard deviations; 2 bits do at 2.0."""
+
+EIGHT_BITS = 4.0
+"""Where 8 bits do."""
+
 Rule = Literal["centred", "floor", "rescaled"]
 """What a lower code stands for; only ``centred`` can be frozen, the others are there to be compared."""
 
@@ -77,20 +83,24 @@ class Switchable(nn.Module):
 class NestedWeight(Switchable):
     """What convolutions and linear layers share: 8-bit codes and all that nests in them.
 
-    ``clip``: where codes saturate, in standard deviations of a channel's weights; one number a layer, learnt
-    by all widths together, because their codes are the same codes. ``whole`` layers (the first and the last)
-    keep 8 bits at every width, as the papers keep theirs in float.
+    Codes saturate at ``clip`` times a channel's reach: so many standard ``deviations`` of its weights, or the
+    largest of them if that is less. ``clip`` is one number a layer, learnt by all widths together because
+    their codes are the same codes. ``whole`` layers (the first and the last) keep 8 bits at every width, as the
+    papers keep theirs in float.
     """
 
     weight: Tensor
     clip: nn.Parameter
     whole: bool
     rule: Rule
+    deviations: float
 
     def step(self) -> Tensor:
         """What one 8-bit code is worth, per output channel: (out, 1, ...)."""
-        deviation = self.weight.detach().flatten(1).std(dim=1, correction=0)
-        step = (self.clip.abs() * deviation / 128).clamp(min=1e-8)
+        rows = self.weight.detach().flatten(1)
+        deviation = rows.std(dim=1, correction=0).clamp(min=1e-8)  # of a dead channel: infinite times 0
+        reach = torch.minimum(self.deviations * deviation, rows.abs().amax(dim=1))
+        step = (self.clip.abs() * reach / 128).clamp(min=1e-8)
         return step.view(-1, *[1] * (self.weight.dim() - 1))
 
     def codes(self) -> Tensor:
@@ -129,7 +139,7 @@ def _rival(codes: Tensor, bits: int, rule: Rule) -> Tensor:
 class NestedConv2d(NestedWeight, nn.Conv2d):
     """A convolution at any width; no bias, a batch norm follows."""
 
-    def __init__(self, conv: nn.Conv2d, *, whole: bool, rule: Rule) -> None:
+    def __init__(self, conv: nn.Conv2d, *, whole: bool, rule: Rule, deviations: float = FOUR_BITS) -> None:
         nn.Conv2d.__init__(
             self,
             conv.in_channels,
@@ -142,7 +152,8 @@ class NestedConv2d(NestedWeight, nn.Conv2d):
         )
         self.weight.data = conv.weight.data.clone()
         self.whole, self.rule = whole, rule
-        self.clip = _first_clip(whole)
+        self.deviations = deviations
+        self.clip = nn.Parameter(torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:
         return self._conv_forward(x, self.nested_weight(), None)
@@ -155,15 +166,11 @@ class NestedLinear(NestedWeight, nn.Linear):
         nn.Linear.__init__(self, linear.in_features, linear.out_features)
         self.load_state_dict(linear.state_dict())
         self.whole, self.rule = whole, rule
-        self.clip = _first_clip(whole)
+        self.deviations = EIGHT_BITS
+        self.clip = nn.Parameter(torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.nested_weight(), self.bias)
-
-
-def _first_clip(whole: bool) -> nn.Parameter:
-    # Where 8 bits would best saturate a normal distribution is 4 deviations, 4 bits 2.7, 2 bits 2.0.
-    return nn.Parameter(torch.tensor(4.0 if whole else 2.7))
 
 
 class PositiveBatchNorm2d(nn.BatchNorm2d):
@@ -246,20 +253,27 @@ class QuantisedAdd(Add):
 
 
 def nest(
-    network: Backbone, widths: Sequence[int], *, rule: Rule = "centred", low_activations: bool = False
+    network: Backbone,
+    widths: Sequence[int],
+    *,
+    rule: Rule = "centred",
+    low_activations: bool = False,
+    deviations: float = FOUR_BITS,
 ) -> Backbone:
     """A copy of ``network`` that runs at any of ``widths``, each starting from its weights and norms.
 
     Its first convolution and its classifier are ``whole``. Activations have 8 bits at every width below
     float: fewer are no faster on any kernel that a device has, and cost accuracy (``low_activations`` gives
-    them the weights' bits, as the papers do). Call ``calibrate`` before training from pretrained weights.
+    them the weights' bits, as the papers do). ``deviations``: how far codes reach before training; infinite
+    keeps the largest weights of a pretrained network, and with them its accuracy at 8 bits. Call ``calibrate`` before training from pretrained weights.
 
     Raises: ValueError for widths that are unknown.
     """
     widths, training = check_widths(widths), network.training
     network = copy.deepcopy(network)
     _absorb_signs(network)
-    nester = _Nester(widths, rule, (lambda width: width) if low_activations else (lambda width: STORED))
+    bits = (lambda width: width) if low_activations else (lambda width: STORED)
+    nester = _Nester(widths, rule, bits, deviations)
     nester.nest_children(network)
     set_width(network, widths[0])
     return network.train(training)
@@ -280,8 +294,10 @@ def _absorb_signs(network: nn.Module) -> None:
 class _Nester:
     """Replaces a network's layers one by one, found by the order of siblings."""
 
-    def __init__(self, widths: Sequence[int], rule: Rule, bits: Callable[[int], int]) -> None:
-        self.widths, self.rule, self.bits = widths, rule, bits
+    def __init__(
+        self, widths: Sequence[int], rule: Rule, bits: Callable[[int], int], deviations: float
+    ) -> None:
+        self.widths, self.rule, self.bits, self.deviations = widths, rule, bits, deviations
         self.first = True
 
     def nest_children(self, parent: nn.Module) -> None:
@@ -293,7 +309,8 @@ class _Nester:
     def _nested(self, module: nn.Module, then_activation: bool) -> nn.Module:
         if isinstance(module, nn.Conv2d):
             whole, self.first = self.first, False
-            return NestedConv2d(module, whole=whole, rule=self.rule)
+            clip = max(EIGHT_BITS, self.deviations) if whole else self.deviations
+            return NestedConv2d(module, whole=whole, rule=self.rule, deviations=clip)
         if isinstance(module, nn.Linear):
             return NestedLinear(module, whole=True, rule=self.rule)
         if isinstance(module, nn.BatchNorm2d):

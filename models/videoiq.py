@@ -13,6 +13,7 @@ logits: the classifier is linear and shared, so that is the classifier of their 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from models.adaptive import AdaptiveModel, Rollout
 from models.augmentation import Augmentation
 from models.coquant import Transfer
 from models.losses import cost_loss
-from models.nested import WIDTHS, Rule
+from models.nested import FOUR_BITS, WIDTHS, Rule
 from models.policy import RecurrentPolicy
 from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Recipe, Stage
 from models.registry import BACKBONES
@@ -46,6 +47,7 @@ class Preset:
     transfer: Transfer = HIGHEST_TEACHER
     rule: Rule = "centred"
     low_activations: bool = False
+    deviations: float = FOUR_BITS
     efficiency_weight: float = 0.16
     balance_weight: float = 0.5
     entropy_weight: float = 0.1
@@ -80,7 +82,7 @@ PRESETS = {
             branches=MOBILENET_FEW_CLIPS,
             scratch=MOBILENET_SCRATCH,
             multibit=Stage(
-                epochs=3, lr=5e-5, batch=8, frames=2, frozen_norms=True, adam=True, weight_decay=0.05
+                epochs=2, lr=5e-5, batch=8, frames=2, frozen_norms=True, adam=True, weight_decay=0.05
             ),
             joint=Stage(epochs=40, lr=1e-4, batch=16, frozen_branches=True, adam=True, weight_decay=0.05),
             qat=Stage(epochs=1, lr=1e-5, batch=8, frames=2, adam=True),
@@ -91,6 +93,7 @@ PRESETS = {
             dense_targets=1.0,
             calibrated=True,
         ),
+        deviations=inf,
         efficiency_weight=0.1,
         balance_weight=0.0,  # the schedule that it starts from is no collapse
     ),
