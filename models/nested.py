@@ -85,8 +85,8 @@ class NestedWeight(Switchable):
 
     Codes saturate at ``clip`` times a channel's reach: so many standard ``deviations`` of its weights, or the
     largest of them if that is less. ``clip`` is one number a layer, learnt by all widths together because
-    their codes are the same codes. ``whole`` layers (the first and the last) keep 8 bits at every width, as the
-    papers keep theirs in float.
+    their codes are the same codes. ``whole`` layers (the first and the last) keep 8 bits at every width, as
+    the papers keep theirs in float.
     """
 
     weight: Tensor
@@ -265,7 +265,8 @@ def nest(
     Its first convolution and its classifier are ``whole``. Activations have 8 bits at every width below
     float: fewer are no faster on any kernel that a device has, and cost accuracy (``low_activations`` gives
     them the weights' bits, as the papers do). ``deviations``: how far codes reach before training; infinite
-    keeps the largest weights of a pretrained network, and with them its accuracy at 8 bits. Call ``calibrate`` before training from pretrained weights.
+    keeps the largest weights of a pretrained network, and with them its accuracy at 8 bits. Call
+    ``calibrate`` before training from pretrained weights.
 
     Raises: ValueError for widths that are unknown.
     """
