@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.backbones.blocks import Add, Backbone
-from models.quantization import ActivationFormat, FakeQuantise
+from models.quantization import LEAST_SCALE, ActivationFormat, FakeQuantise
 
 with warnings.catch_warnings():
     # On import it complains of an optional package that nothing here uses.
@@ -430,7 +430,9 @@ def _fill(frozen: nn.Conv2d | nn.Linear, layer: NestedWeight, gain: Tensor, bias
         frozen.weight.data = layer.weight * gain.view(column)
         return
     codes = lower_codes(layer.codes(), layer.bits())
-    scales = layer.half_step(layer.bits()).flatten() * gain
+    # As in models/quantization.py: of channels that all but ignore their input the bias would overflow. Their
+    # codes are shared and stay; what they are worth grows to a ten-thousandth of the bias at most.
+    scales = torch.maximum(layer.half_step(layer.bits()).flatten() * gain, bias.detach().abs() * LEAST_SCALE)
     frozen.weight.data = codes * scales.view(column)
     frozen.register_buffer("codes", codes.to(torch.int8))
     frozen.register_buffer("scales", scales)

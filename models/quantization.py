@@ -189,7 +189,7 @@ def _frozen_layer(layer: Any) -> nn.Module:
     return frozen
 
 
-_LEAST_SCALE = 2.0**-20
+LEAST_SCALE = 2.0**-20
 """Of a channel's weights, in units of its bias."""
 
 
@@ -202,7 +202,7 @@ def _weight_scales(layer: Any) -> Tensor:
     the floor keeps biases below 2^30; the weights that it rounds to 0 are a millionth of the bias.
     """
     scales = layer.quant_weight().scale.detach().flatten().expand(layer.weight.shape[0])
-    return scales if layer.bias is None else torch.maximum(scales, layer.bias.detach().abs() * _LEAST_SCALE)
+    return scales if layer.bias is None else torch.maximum(scales, layer.bias.detach().abs() * LEAST_SCALE)
 
 
 def _frozen_quantiser(quantiser: Any, ceiling: float | None = None) -> FakeQuantise:

@@ -129,6 +129,23 @@ def test_frozen_networks_compute_what_was_trained(trained: Backbone) -> None:
         assert (got - wanted).abs().mean() < 0.03 * wanted.std(), width
 
 
+def test_biases_of_dead_channels_fit_32_bits() -> None:
+    network = backbone("resnet10")
+    conv, norm = network.get_submodule("layer1.0.conv1"), network.get_submodule("layer1.0.bn1")
+    assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    conv.weight.data[3] = 1e-12
+    norm.bias.data[3] = 5.0
+    norm.running_mean[3] = 0.0  # type: ignore[index]
+    nested = nest(network, WIDTHS)
+    for width in (8, 4, 2):
+        frozen = freeze(nested, width, "uint8").get_submodule("layer1.0.conv1")
+        assert isinstance(frozen, nn.Conv2d) and frozen.bias is not None
+        least_input_scale = 2.0**-10
+        codes = frozen.bias / (frozen.get_buffer("scales") * least_input_scale)
+        assert codes.abs().max() < 2**31
+        assert frozen.weight[3].abs().max() < 1e-3 * frozen.bias[3].abs()
+
+
 def test_8_bits_are_near_float() -> None:
     network = calibrated("mobilenetv2")
     with torch.no_grad():
