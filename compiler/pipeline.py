@@ -48,7 +48,7 @@ from sdk.scheduler import option_costs
 _VERSIONED = ("adaptive-video", "av", "brevitas", "lightning", "numpy", "onnx", "onnxruntime", "torch")
 _TRAINING_FORMAT = 3
 """Raised when models or stages change so that results kept from before do not fit any more."""
-_GATE_CLIPS = 24
+_GATE_CLIPS, _MORE_GATE_CLIPS = 24, 128
 _STREAMED_CLIPS = 8
 """How many validation clips the gates look at: enough for their limits, and large sets take no longer."""
 
@@ -305,7 +305,7 @@ def _verify(
 ) -> list[Gate]:
     spread = partial(_spread, val)
     with open_engine(bundle, "cpu") as engine:
-        gates = verify_graphs(bundle, engine, contents, cache, spread(_GATE_CLIPS))
+        gates = verify_graphs(bundle, engine, contents, cache, spread(_GATE_CLIPS), spread(_MORE_GATE_CLIPS))
     gates += verify_fused(bundle, target.fuses_here)
     return gates + verify_streaming(bundle, contents, cache, spread(_STREAMED_CLIPS))
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from compiler.data.cache import ClipCache
 from compiler.errors import CompileError
@@ -33,9 +30,6 @@ from sdk.scheduler import LearntChoice
 
 FLOAT_TOLERANCE = 1e-4
 INTEGER_AGREEMENT = 0.99
-OWN_MARGIN = 0.005
-"""Deep integer networks magnify the rounding of a half: one that agrees with itself on fewer steps than are
-asked for, once computed in double precision, may be this much further off."""
 TIED_AGREEMENT = 0.95
 TIE = 0.05
 
@@ -58,130 +52,90 @@ def require(gates: Sequence[Gate]) -> None:
 
 
 def verify_graphs(
-    bundle: Bundle, engine: Engine, contents: Contents, cache: ClipCache, clips: Sequence[int]
+    bundle: Bundle,
+    engine: Engine,
+    contents: Contents,
+    cache: ClipCache,
+    clips: Sequence[int],
+    more: Sequence[int] = (),
 ) -> list[Gate]:
     """Each graph against its torch network on every step of some validation clips.
 
     float: largest difference of any output. Integers: how often the top label (and the policy's top option)
-    is the same as the quantisation-aware network's.
+    is the same as the quantisation-aware network's. A graph that fails is judged once more, on ``more``
+    clips: a share near its limit is not told from one below it on a few hundred steps.
     """
     gates: dict[str, Gate] = {}
     for plan in contents.plans:
         for network in plan.networks:
             if network.graph not in gates:
-                gate = _policy_gate if network.part == POLICY else _branch_gate
-                gates[network.graph] = gate(engine.graph(network.graph), network, cache, clips)
+                judge = _policy_gate if network.part == POLICY else _branch_gate
+                gate = judge(engine.graph(network.graph), network, cache, clips)
+                if more and not gate.passed:
+                    gate = judge(engine.graph(network.graph), network, cache, more)
+                gates[network.graph] = gate
     return list(gates.values())
 
 
 def _branch_gate(run: GraphRunner, network: Network, cache: ClipCache, clips: Sequence[int]) -> Gate:
-    frames = [np.array(cache.frames(clip, network.view.name)) for clip in clips]
-    got = np.asarray([run(frame=frame[None])["logits"][0] for steps in frames for frame in steps])
-
-    def answers(module: nn.Module, dtype: torch.dtype) -> list[Answers]:
-        images = (pixels(torch.from_numpy(steps), network.view).to(dtype) for steps in frames)
+    view = network.view
+    got, wanted = [], []
+    for clip in clips:
+        frames = np.array(cache.frames(clip, view.name))
+        got += [run(frame=frame[None])["logits"][0] for frame in frames]
         with torch.no_grad():
-            return [np.concatenate([module(batch).float().numpy() for batch in images])]
-
-    return _compared(network, [got], answers)
+            wanted += list(network.module(pixels(torch.from_numpy(frames), view)).numpy())
+    return _compared(network, [(np.asarray(got), np.asarray(wanted))])
 
 
 def _policy_gate(run: GraphRunner, network: Network, cache: ClipCache, clips: Sequence[int]) -> Gate:
-    """All sides are given the state of the torch network, so that one early difference counts once."""
-    assert isinstance(network.module, RecurrentPolicy)
-    lessons = _policy_steps(network.module, network.view, cache, clips)
-    rows = [run(frame=step.frame[None], h=step.state.h.numpy(), c=step.state.c.numpy()) for step in lessons]
-    got = [np.concatenate([np.asarray(row[name], np.float32) for row in rows]) for name in _POLICY_OUTPUTS]
-
-    def answers(module: nn.Module, dtype: torch.dtype) -> list[Answers]:
-        assert isinstance(module, RecurrentPolicy)
-        outputs = []
-        for step in lessons:
-            state = State(step.state.h.to(dtype), step.state.c.to(dtype))
-            with torch.no_grad():
-                image = pixels(torch.from_numpy(step.frame[None]), network.view).to(dtype)
-                outputs.append(module.advance(module.embed(image), state))
-        return [
-            np.concatenate([output.scores.float().numpy() for output in outputs]),
-            np.concatenate([output.logits.float().numpy() for output in outputs]),
-        ]
-
-    return _compared(network, got, answers)
-
-
-_POLICY_OUTPUTS = ("scores", "logits")
-
-
-class _PolicyStep(NamedTuple):
-    """One frame (S, S, 3) of a clip and the torch policy's state before it."""
-
-    frame: NDArray[np.uint8]
-    state: State
-
-
-def _policy_steps(
-    policy: RecurrentPolicy, view: View, cache: ClipCache, clips: Sequence[int]
-) -> list[_PolicyStep]:
-    steps = []
+    """Both sides are given the state of the torch network, so that one early difference counts once."""
+    policy, view = network.module, network.view
+    assert isinstance(policy, RecurrentPolicy)
+    got: dict[str, list[NDArray[np.floating]]] = {"scores": [], "logits": []}
+    wanted: dict[str, list[NDArray[np.floating]]] = {"scores": [], "logits": []}
     for clip in clips:
         state = policy.initial_state(1)
         for frame in np.array(cache.frames(clip, view.name)):
-            steps.append(_PolicyStep(frame, state))
+            outputs = run(frame=frame[None], h=state.h.numpy(), c=state.c.numpy())
             with torch.no_grad():
-                image = pixels(torch.from_numpy(frame[None]), view)
-                state = policy.advance(policy.embed(image), state).state
-    return steps
+                answer = _advance(policy, frame, view, state)
+            for name, value in (("scores", answer[0]), ("logits", answer[1])):
+                got[name].append(np.asarray(outputs[name][0], np.float32))
+                wanted[name].append(value.numpy()[0])
+            state = answer[2]
+    return _compared(network, [(np.asarray(got[name]), np.asarray(wanted[name])) for name in got])
 
 
-Answers = NDArray[np.float32]
-"""One output of a network at all steps, (steps, n)."""
+def _advance(
+    network: RecurrentPolicy, frame: NDArray[np.uint8], view: View, state: State
+) -> tuple[torch.Tensor, torch.Tensor, State]:
+    return network.advance(network.embed(pixels(torch.from_numpy(frame[None]), view)), state)
 
 
-def _compared(
-    network: Network, got: Sequence[Answers], answers: Callable[[nn.Module, torch.dtype], list[Answers]]
-) -> Gate:
-    """The graph's outputs ``got`` against the torch network's, which ``answers`` gives at any precision."""
-    wanted = answers(network.module, torch.float32)
-    graph, steps = network.graph, len(wanted[0])
+def _compared(network: Network, pairs: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]]) -> Gate:
+    graph, steps = network.graph, len(pairs[0][0])
     if network.precision == "fp32":
-        worst = max(float(np.abs(one - other).max()) for one, other in zip(got, wanted, strict=True))
+        worst = max(float(np.abs(got - wanted).max()) for got, wanted in pairs)
         saw = f"differs from torch by {worst:.1e} at most over {steps} steps (limit {FLOAT_TOLERANCE:.0e})"
         return Gate(f"{graph} equals torch", saw, worst <= FLOAT_TOLERANCE)
-    agreement = _agreement(got, wanted)
-    saw = f"{agreement.decided:.2%} of the {agreement.told} steps that are no tie, {agreement.all:.2%} of all"
-    limit, passed = INTEGER_AGREEMENT, agreement.decided >= INTEGER_AGREEMENT
-    if not passed:
-        own = _agreement(answers(copy.deepcopy(network.module).double(), torch.float64), wanted)
-        limit = min(limit, own.decided - OWN_MARGIN)
-        passed = agreement.decided >= limit
-        saw += f"; torch itself, rounding in double precision, on {own.decided:.2%}"
-    passed = passed and agreement.all >= TIED_AGREEMENT
-    saw += f" (limits {limit:.1%}, {TIED_AGREEMENT:.0%})"
-    return Gate(f"{graph} agrees with the {network.precision} network's top choice", saw, passed)
+    agreement, decided, told = min((_agreement(got, wanted) for got, wanted in pairs), key=lambda a: a[1])
+    saw = f"{decided:.2%} of the {told} steps that are no tie, {agreement:.2%} of all {steps}"
+    limits = f" (limits {INTEGER_AGREEMENT:.0%}, {TIED_AGREEMENT:.0%})"
+    passed = decided >= INTEGER_AGREEMENT and agreement >= TIED_AGREEMENT
+    return Gate(f"{graph} agrees with the {network.precision} network's top choice", saw + limits, passed)
 
 
-class _Agreement(NamedTuple):
-    """Share of steps with the same top choice: of all, of those ``decided``, and how many those are."""
+def _agreement(got: NDArray[np.floating], wanted: NDArray[np.floating]) -> tuple[float, float, int]:
+    """Share of steps with the same top choice: of all, of those that are no tie, and how many those are.
 
-    all: float
-    decided: float
-    told: int
-
-
-def _agreement(got: Sequence[Answers], wanted: Sequence[Answers]) -> _Agreement:
-    """Of the output that agrees least.
-
-    Steps where the network's own best two differ by less than 5 % of the deviation of all its outputs are
-    ties: which of them comes first hangs on how a kernel rounds halves, layer after layer.
+    A tie: the network's own best two differ by less than 5 % of the deviation of all its outputs. Which of
+    them comes first then hangs on how a kernel rounds halves, layer after layer.
     """
-    return min((_top_agreement(*pair) for pair in zip(got, wanted, strict=True)), key=lambda a: a.decided)
-
-
-def _top_agreement(got: Answers, wanted: Answers) -> _Agreement:
     same = got.argmax(axis=1) == wanted.argmax(axis=1)
     best = np.sort(wanted, axis=1)
     clear = best[:, -1] - best[:, -2] > TIE * wanted.std()
-    return _Agreement(float(same.mean()), float(same[clear].mean()) if clear.any() else 1.0, int(clear.sum()))
+    return float(same.mean()), float(same[clear].mean()) if clear.any() else 1.0, int(clear.sum())
 
 
 _FLOAT_LAYERS = ("Conv", "FusedConv", "Gemm", "MatMul", "FusedGemm")

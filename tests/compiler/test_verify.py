@@ -147,3 +147,22 @@ def test_require_names_what_failed() -> None:
     with pytest.raises(CompileError, match="bad: 3 of 4 steps") as caught:
         require([good, bad])
     assert "good" not in str(caught.value)
+
+
+def test_a_failure_is_judged_again_on_more_clips(
+    bundle: Bundle, contents: Contents, cache: ClipCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[int] = []
+
+    def judge(run: object, network: object, cache: ClipCache, clips: list[int]) -> Gate:
+        judged.append(len(clips))
+        return Gate("gate", "", passed=len(clips) > 1)
+
+    monkeypatch.setattr("compiler.verify._branch_gate", judge)
+    clips = cache.split("val")[:3]
+    with open_engine(bundle, "cpu") as engine:
+        gates = verify_graphs(bundle, engine, contents, cache, clips[:1], clips)
+        assert judged == [1, 3] * 6 and all(gate.passed for gate in gates if gate.name == "gate")
+        judged.clear()
+        gates = verify_graphs(bundle, engine, contents, cache, clips[:1])
+    assert judged == [1] * 6 and not all(gate.passed for gate in gates)
