@@ -3,10 +3,11 @@
 A network of these layers runs in float (32), or with weights of 8, 4 or 2 bits that nest exactly: the code
 at b bits is the 8-bit code with its low bits dropped. What a device stores once serves every width.
 
-The rule is AdaBits' "centred" one (methods of arXiv 1912.09666): the lower code q stands for the middle of
-the 8-bit codes that share it, (2q + 1) half steps. Its rivals: plain dropping ("modified" there) moves every
-weight down by half a step; VideoIQ's ratio of means (arXiv 2108.10394) needs a zero point that is no integer,
-which no integer kernel has. Odd codes need none, and fit int8 (benchmarks/results/nesting_rules.json).
+The rule is AdaBits' "centred" one (arXiv 1912.09666): the lower code q stands for the middle of the 8-bit
+codes that share it, (2q + 1) half steps. Its rivals: plain dropping ("modified" there) moves every weight
+down by half a step, and 2 bits do not survive it; VideoIQ's ratio of means (arXiv 2108.10394) is as good, but
+needs a zero point that is no integer, which no integer kernel has. Odd codes need none, and fit int8
+(benchmarks/results/nesting-rules-imagenette160.json).
 
 Batch norms are kept per width, with positive gain: folded into the codes' scales they never turn a sign, so
 that folding cannot part the codes that the widths share.
