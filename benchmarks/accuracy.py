@@ -71,7 +71,9 @@ def _rows(bundle: Bundle, seed: int) -> list[dict[str, Any]]:
         own = [o for o in outcomes if o["variant"] == variant.name]
         static = [o for o in own if o["kind"] == "static"]
         dense = max(static, key=lambda o: o["ms_per_clip"])
-        adaptive = next(o for o in own if o["kind"] == "adaptive")
+        adaptive = next((o for o in own if o["kind"] == "adaptive"), None)
+        if adaptive is None:
+            raise SystemExit(f"{bundle.location}: has no policy; see its report for the precisions' accuracy")
         within = [o for o in static if o["ms_per_clip"] <= adaptive["ms_per_clip"]]
         rival = max(within, key=lambda o: (o["accuracy"], -o["ms_per_clip"]), default=None)
         rows.append(

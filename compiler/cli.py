@@ -134,7 +134,7 @@ def compile_model(
         runs=runs,
         resume=resume,
         hardware=Hardware(accelerator, devices, num_nodes, strategy, precision),
-        precisions=None if precisions is None else tuple(filter(None, precisions.split(","))),
+        precisions=None if precisions is None else tuple(filter(None, map(str.strip, precisions.split(",")))),
         keep_all_precisions=keep_all_precisions,
         modelled_costs=modelled_costs,
         costs=costs,

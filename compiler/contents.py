@@ -113,7 +113,7 @@ def _with_policy(
     model = training.adaptive.at_precisions(by_branch(offered))
     model.teacher = max(tried.kept, key=lambda one: (one.accuracy, one.bits)).name
     costs = _costs(model, tried.kept, modelled=precisions.modelled)
-    stage = f"joint-{_digest(model, costs)}"
+    stage = f"joint-{target.name}-{_digest(model, costs)}"
     mixed = replace(training, model=model)
     train_policy(mixed, costs, stage, frozen=True)
     if training.recipe.refit is not None:
@@ -161,6 +161,6 @@ def _costs(model: AdaptiveModel, kept: Sequence[Precise], *, modelled: bool) -> 
 
 
 def _digest(model: AdaptiveModel, costs: Tensor) -> str:
-    """Names the policy's stage by what it chooses among: another target's, or more options, are another's."""
+    """Names the policy's stage by what it chooses among: with other options or costs it is another."""
     facts = [[option.name for option in model.space.options], costs.tolist()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]

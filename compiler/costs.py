@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 
 from compiler.errors import CompileError
@@ -60,13 +61,21 @@ def kept_costs(path: Path, graphs: Sequence[str], measure: Callable[[], CostTabl
     """The table at ``path`` if it has all of ``graphs``; else ``measure()``, kept there.
 
     Kept with the training's results: measured anew every time, options would come and go between compiles.
+    Of several processes of one training the first measures, and all go by its table.
     """
-    if path.is_file():
-        table = CostTable.model_validate_json(path.read_bytes())
-        if set(graphs) <= {row.graph for row in table.graphs}:
-            return table
-    table = measure()
-    draft = path.with_suffix(".draft")
-    draft.write_text(table.model_dump_json(indent=1))
-    draft.replace(path)
+    distributed = torch.distributed.is_initialized()
+    if not distributed or torch.distributed.get_rank() == 0:
+        kept = _read_kept(path)
+        if kept is None or not set(graphs) <= {row.graph for row in kept.graphs}:
+            draft = path.with_suffix(".draft")
+            draft.write_text(measure().model_dump_json(indent=1))
+            draft.replace(path)
+    if distributed:
+        torch.distributed.barrier()
+    table = _read_kept(path)
+    assert table is not None, "the first process has just written it"
     return table
+
+
+def _read_kept(path: Path) -> CostTable | None:
+    return CostTable.model_validate_json(path.read_bytes()) if path.is_file() else None

@@ -10,9 +10,10 @@ from compiler.data.batches import OutputBatch
 from models.adaptive import AdaptiveModel
 
 
-def dearest_branch(model: AdaptiveModel, costs: Tensor) -> str:
-    """The branch of the option that costs most; ``costs`` (A,)."""
-    return str(model.space.options[int(costs.argmax())].graph)
+def dearest_option(model: AdaptiveModel, costs: Tensor) -> int:
+    """The place of the branch that costs most, the model's teacher if several do; ``costs`` (A,)."""
+    dearest = [i for i, cost in enumerate(costs.tolist()) if cost == float(costs.max())]
+    return next((i for i in dearest if model.space.options[i].graph == model.teacher), dearest[0])
 
 
 def dense_targets(outputs: OutputBatch, branch: str, share: float) -> Tensor:

@@ -52,21 +52,30 @@ def modelled_cost(bits: int) -> float:
 def drop_worse(measured: Sequence[Precise]) -> tuple[list[Precise], list[str]]:
     """What is worth offering, and one line for each that is not.
 
-    Among the precisions of a branch one goes if another is at least as accurate and costs less. Of two that
-    cost the same the more accurate one stays; one of fewer bits must lead by more than the standard error.
+    The precisions of a branch are taken by falling bits, each compared with those kept so far. One goes if
+    another is at least as accurate and costs less. Of two that cost the same the more accurate one stays,
+    but one of fewer bits must lead by more than the standard error.
     """
-    kept, lines = [], []
-    for one in measured:
-        rivals = [o for o in measured if o.branch == one.branch and o is not one]
-        better = next((o for o in rivals if _beats(o, one)), None)
-        if better is None:
-            kept.append(one)
-        else:
-            lines.append(
-                f"dropped {one.branch} in {one.precision}: {_facts(one)} on held-out training clips, "
-                f"where {better.precision} has {_facts(better)}"
-            )
-    return kept, lines
+    kept: list[Precise] = []
+    lines: dict[str, str] = {}
+    for one in sorted(measured, key=lambda o: -o.bits):
+        better = next((o for o in kept if o.branch == one.branch and _beats(o, one)), None)
+        if better is not None:
+            lines[one.name] = _line(one, better)
+            continue
+        for worse in [o for o in kept if o.branch == one.branch and _beats(one, o)]:
+            kept.remove(worse)
+            lines[worse.name] = _line(worse, one)
+        kept.append(one)
+    order = [one.name for one in measured]
+    return sorted(kept, key=lambda o: order.index(o.name)), [lines[name] for name in order if name in lines]
+
+
+def _line(one: Precise, better: Precise) -> str:
+    return (
+        f"dropped {one.branch} in {one.precision}: {_facts(one)} on the clips that decide, "
+        f"where {better.precision} has {_facts(better)}"
+    )
 
 
 def _facts(one: Precise) -> str:

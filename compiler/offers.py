@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
@@ -106,10 +106,14 @@ def stores_of(offered: Offers) -> dict[str, StoredCodes]:
 
 def measure_offers(training: Training, offered: Offers, table: CostTable) -> list[Precise]:
     """What each offer is worth, at the costs of a table."""
-    return _share_times([_measured(training, network, table) for network in networks_of(offered)])
+    measured = [
+        _measured(training, offer.network, offer.codes.whole if offer.codes else (), table)
+        for offer in offered.values()
+    ]
+    return _share_times(measured)
 
 
-def _measured(training: Training, network: Network, table: CostTable) -> Precise:
+def _measured(training: Training, network: Network, whole: Collection[str], table: CostTable) -> Precise:
     view = network.view
     clips = training.held_out() or training.cache.split("train")
     return Precise(
@@ -120,7 +124,7 @@ def _measured(training: Training, network: Network, table: CostTable) -> Precise
         clips=len(clips),
         validation=_accuracy(training, network, training.cache.split("val"), frames=0),
         ms=table.graph_ms(network.graph, view.name),
-        megabytes=_megabytes(network),
+        megabytes=_megabytes(network, whole),
         macs=network_macs(network.module, view),
     )
 
@@ -143,12 +147,18 @@ def _share_times(measured: Sequence[Precise]) -> list[Precise]:
     return [replace(o, ms=median(times[o.branch])) if o.bits <= STORED else o for o in measured]
 
 
-def _megabytes(network: Network) -> float:
-    """What its weights take where only they are stored, packed: weights at their bits, biases in 32."""
+def _megabytes(network: Network, whole: Collection[str]) -> float:
+    """What a device needs to have: the planes of its weights (4 and 2 bits share one), biases in 32 bits.
+
+    ``whole`` layers have 8 bits at every width below float.
+    """
     bits = 0
     for name, parameter in network.module.named_parameters():
-        weight = name.endswith("weight") and parameter.dim() > 1
-        bits += parameter.numel() * (network.bits if weight else 32)
+        layer, _, kind = name.rpartition(".")
+        if network.precision == "fp32" or kind != "weight":
+            bits += 32 * parameter.numel()
+        else:
+            bits += parameter.numel() * (8 if layer in whole else max(network.bits, 4))
     return bits / 8e6
 
 

@@ -39,6 +39,7 @@ from compiler.verify import Gate, require, verify_fused, verify_graphs, verify_s
 from models.adaptive import BranchModel
 from models.backbones.weights import WeightsError, load_weights
 from models.definitions import MODELS
+from models.nested import STORED
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.cache import cache_folder
 from runtimes.engine import open_engine
@@ -101,10 +102,11 @@ class Request:
         definition = MODELS[self.model]
         if self.precisions is not None or not definition.mixes_precisions:
             return self.precisions
-        widths = {PRECISIONS[name] for name in PRECISIONS} & set(definition.presets[self.preset].widths)
-        floating = set(self.target.precisions)
+        widths, known = definition.presets[self.preset].widths, self.target.precisions
         return tuple(
-            name for name, bits in PRECISIONS.items() if bits in widths and (bits <= 8 or name in floating)
+            name
+            for name, bits in PRECISIONS.items()
+            if bits in widths and (name in known or (bits <= STORED and "int8" in known))
         )
 
 
@@ -340,6 +342,9 @@ def _provenance(request: Request, training: Training) -> dict[str, JsonValue]:
         "dataset_sha256": training.cache.fingerprint,
         "init": str(request.init) if request.init else None,
         "seed": request.seed,
+        "precisions": list(request.wanted_precisions or ()),
+        "keep_all_precisions": request.keep_all_precisions,
+        "policy_costs": "modelled BitOps" if request.modelled_costs else str(request.costs or "measured"),
         "recipe": json.loads(json.dumps(asdict(training.recipe))),
         "python": platform.python_version(),
         "machine": platform.platform(),
@@ -359,8 +364,11 @@ def check_request(model: str, preset: str) -> None:
 def check_precisions(request: Request) -> None:
     """Raises: CompileError if what is asked of precisions is unknown, not to be had, or without effect."""
     names = request.wanted_precisions
-    if request.costs is not None and not request.costs.is_file():
-        raise CompileError(request.costs, "no such file", "check the path given to --costs")
+    if request.costs is not None:
+        read_costs(request.costs, ())
+    if request.modelled_costs and MODELS[request.model].loss is None:
+        reason = "has no policy to train on costs"
+        raise CompileError(f"model {request.model}", reason, "leave --modelled-costs out")
     if names is None:
         if request.keep_all_precisions or request.modelled_costs or request.costs:
             reason = f"has a variant per precision of {request.model}, so nothing is chosen by its cost"
@@ -370,6 +378,9 @@ def check_precisions(request: Request) -> None:
     if not names or len(set(names)) != len(names) or not set(names) <= set(PRECISIONS):
         given = ",".join(names) or "none"
         raise CompileError(f"precisions {given}", "are not bit-widths", f"give some of {known}, each once")
+    if set(names) - {"fp32"} and "int8" not in request.target.precisions:
+        has = ", ".join(request.target.precisions)
+        raise CompileError(f"target {request.target.name}", f"has no integer path, only {has}", "use another")
     if multibit_of(MODELS[request.model].presets[request.preset], names) is None:
         lower = sorted(set(names) - {"fp32", "int8"})
         if lower:

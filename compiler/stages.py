@@ -20,7 +20,7 @@ from compiler.calibrate_fusion import calibrate_fusion, fold_scales
 from compiler.classifier import classifier_of, embedded, fit_classifier
 from compiler.data.batches import ClipOutputs, ClipSteps, DrawnFrames, OutputBatch
 from compiler.data.cache import ClipCache
-from compiler.dense_targets import dearest_branch, dense_targets
+from compiler.dense_targets import dearest_option, dense_targets
 from compiler.price import price_curve, save_price
 from compiler.tasks import FrameTask, RolloutLoss, RolloutTask, branch_answer, head_answer
 from compiler.train import TrainingRun, fit
@@ -264,12 +264,12 @@ def _policy_lessons(training: Training, clips: Sequence[int], costs: Tensor, nam
     if recipe.calibrated:
         training.scales_file(name).write_text(json.dumps(calibrate_fusion(model, lessons)))
     if recipe.dense_targets:
-        branch = dearest_branch(model, costs)
+        branch = str(model.space.options[dearest_option(model, costs)].graph)
         for outputs in lessons:
             outputs["target"] = dense_targets(outputs, branch, recipe.dense_targets)
     if recipe.start_skip:
         skip = model.skips.tolist().index(recipe.start_skip)
-        model.policy.start_from_schedule(int(costs.argmax()), skip)
+        model.policy.start_from_schedule(dearest_option(model, costs), skip)
     return lessons
 
 

@@ -190,7 +190,7 @@ class MultiBitTask(Task):
         frames, targets = batch
         flat = self.augmentation(pixels(frames.flatten(0, 1), self.view))
         images = flat.view(*frames.shape[:2], *flat.shape[1:])
-        progress = self.current_epoch / max(self.stage.epochs, 1)
+        progress = self.global_step / max(int(self.trainer.estimated_stepping_batches) - 1, 1)
         total, logits = coquant.loss(
             self.network, lambda: self._answer(images), targets, self.widths, self.transfer, progress
         )

@@ -6,7 +6,7 @@ fewer of them, so that each block learns beside good ones first.
 
 The authors have published no code. Read from their paper's abstract and their VideoIQ release: the teacher
 is the higher width with the least cross-entropy on the batch; a block stays the student's with a
-probability that rises from 0.1 to 1 over epochs 20 to 90 of 100 (shorter runs go through the same range).
+probability that rises from 0.1 to 1 over epochs 20 to 90 of 100, here over the same shares of the steps.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ PRESETS = {
         recipe=Recipe(
             branches=Stage(epochs=100, lr=0.01, batch=72, frames=8, milestones=(0.4, 0.8)),
             multibit=Stage(epochs=100, lr=0.01, batch=72, frames=8, milestones=(0.4, 0.8)),
+            holdout=0.1,
             flip=True,
         ),
     ),

@@ -172,8 +172,8 @@ class FixedChoice:
         self._every = every
         self._named = option is not None
         self._absent: Collection[str] = ()
-        chosen = self.switch(option or next(iter(self._branches)))
-        self.options: tuple[Option, ...] = (chosen,) if variant.policy else tuple(self._branches.values())
+        self.options: tuple[Option, ...] = () if variant.policy else tuple(self._branches.values())
+        self.switch(option or next(iter(self._branches)))
 
     @property
     def option(self) -> str:
@@ -191,12 +191,13 @@ class FixedChoice:
             raise AdaptiveVideoError(f"option {option}", f"its graph {graph} is not there", mend)
         return self._branches[option]
 
-    def switch(self, option: str) -> Option:
+    def switch(self, option: str) -> None:
         """Use another option from the next step on. Raises: AdaptiveVideoError if it is no branch."""
         chosen = self.branch(option)
-        self._decision = Decision((chosen,), held=self._every - 1)
+        if chosen not in self.options:
+            self.options = (*self.options, chosen)
         self.runs_policy = self._variant.is_head(chosen)
-        return chosen
+        self._decision = Decision((chosen,), held=self._every - 1)
 
     def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
         """Always the same."""

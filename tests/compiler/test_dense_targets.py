@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from compiler.data.batches import ClipOutputs, OutputBatch
-from compiler.dense_targets import dearest_branch, dense_targets
+from compiler.dense_targets import dearest_option, dense_targets
 from tests.models.small_arnet import BRANCHES, COSTS, LABELS, random_script, small_model
 
 
@@ -21,8 +21,14 @@ def outputs() -> OutputBatch:
     }
 
 
-def test_the_dearest_branch() -> None:
-    assert dearest_branch(small_model(), COSTS) == BRANCHES[0]
+def test_the_dearest_option() -> None:
+    model = small_model()
+    assert dearest_option(model, COSTS) == 0
+    model.teacher = BRANCHES[1]
+    assert dearest_option(model, COSTS) == 0
+    alike = COSTS.clone()
+    alike[1] = COSTS[0]
+    assert dearest_option(model, alike) == 1  # of two as dear the teacher
 
 
 def test_all_of_it_is_the_branchs_answer_over_the_steps_there_are() -> None:

@@ -40,13 +40,23 @@ def test_fewer_bits_stay_where_they_are_faster_or_clearly_better() -> None:
     assert kept(EIGHT, precise("int4", 4, 0.9, 1.0)) == ["int8"]  # one clip of a hundred is chance
 
 
+def test_rivals_in_a_circle_leave_one() -> None:
+    """8 bits lead 4 and 4 lead 2 within chance, and 2 lead 8 clearly."""
+    circle = [
+        precise(f"int{bits}", bits, accuracy, 1.0) for bits, accuracy in ((8, 0.80), (4, 0.83), (2, 0.85))
+    ]
+    assert kept(*circle) == ["int2"]
+    assert kept(precise("fp32", 32, 0.9, 3.0), *circle) == ["fp32", "int2"]
+    assert kept(*reversed(circle)) == ["int2"]
+
+
 def test_branches_are_no_rivals() -> None:
     assert kept(EIGHT, precise("int8", 8, 0.95, 0.5, branch="rgb112")) == ["int8", "int8"]
 
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from([2, 4, 8, 32]), st.floats(0, 1), st.floats(0.1, 10)),
+        st.tuples(st.sampled_from([2, 4, 8, 32]), st.floats(0.7, 0.9), st.sampled_from([1.0, 1.01, 3.0])),
         min_size=1,
         max_size=4,
         unique_by=lambda entry: entry[0],
