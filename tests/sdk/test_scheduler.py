@@ -243,3 +243,13 @@ def test_fusion_is_the_softmax_of_the_windows_mean(window: int, steps: list[list
             assert scores is None
         else:
             np.testing.assert_allclose(scores, expected, atol=1e-12)
+
+
+def test_what_was_switched_to_stays_among_the_options() -> None:
+    """Or it would be closed when a partial bundle is looked at again."""
+    chooser = FixedChoice(arnet(), "rgb224")
+    chooser.switch("rgb112")
+    assert chooser.option == "rgb112"
+    assert [option.name for option in chooser.options] == ["rgb224", "rgb112"]
+    chooser.offer(())
+    assert chooser.option == "rgb112"
