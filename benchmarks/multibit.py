@@ -13,8 +13,9 @@ taken from the cache.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -25,6 +26,7 @@ from torch.utils.data import DataLoader
 from benchmarks.record import write
 from compiler.data.cache import ClipCache
 from compiler.data.clips import find_clips
+from compiler.pipeline import TRAINING_FORMAT
 from compiler.precisions import MultiBit, multibit_network
 from compiler.stages import Training, train_branches
 from compiler.tasks import branch_answer
@@ -88,7 +90,9 @@ def _seed(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     clips = find_clips(arguments.data)
     model = coquant.build(preset, clips.labels)
     cache = ClipCache.build(clips, list(model.views.values()), 1.0, 1, cache_folder("clips"))
-    folder = arguments.runs / f"multibit-{arguments.data.name}-{arguments.size}-{arguments.epochs}-{seed}"
+    facts = [TRAINING_FORMAT, asdict(preset), cache.fingerprint, seed]
+    key = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
+    folder = arguments.runs / f"multibit-{arguments.data.name}-{key}"
     run = TrainingRun(folder, seed, Hardware("cpu", "1"), resume=True, progress=False)
     training = Training(model, recipe, None, cache, run)
     train_branches(training)

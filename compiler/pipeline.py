@@ -47,7 +47,7 @@ from runtimes.spec import CostTable, Fusion, Steps, Variant
 from sdk.scheduler import option_costs
 
 _VERSIONED = ("adaptive-video", "av", "brevitas", "lightning", "numpy", "onnx", "onnxruntime", "torch")
-_TRAINING_FORMAT = 3
+TRAINING_FORMAT = 4
 """Raised when models or stages change so that results kept from before do not fit any more."""
 _GATE_CLIPS, _MORE_GATE_CLIPS = 24, 128
 _STREAMED_CLIPS = 8
@@ -249,7 +249,7 @@ def _run_key(request: Request, preset: Any, cache: ClipCache) -> str:
     """Names the training by all that decides its outcome; the target does not, so that targets share it."""
     init = hashlib.sha256(request.init.read_bytes()).hexdigest() if request.init else None
     clips = [cache.fingerprint, cache.rate_hz, cache.clip_steps]
-    facts = [_TRAINING_FORMAT, asdict(preset), *clips, request.seed, init, request.wanted_precisions]
+    facts = [TRAINING_FORMAT, asdict(preset), *clips, request.seed, init, request.wanted_precisions]
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
 
 
