@@ -64,13 +64,15 @@ PRESETS = {
         recipe=Recipe(
             branches=Stage(epochs=8, lr=3e-3, batch=8, frames=4, adam=True, weight_decay=0.01),
             multibit=Stage(epochs=4, lr=1e-3, batch=8, frames=2, adam=True, weight_decay=0.01),
-            joint=Stage(epochs=60, lr=2e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
+            joint=Stage(epochs=60, lr=5e-4, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
             qat=Stage(epochs=1, lr=1e-4, batch=8, frames=2, adam=True),
             holdout=0.2,
+            start_skip=2,
+            dense_targets=0.5,
         ),
         # Empty and still frames are half of the built-in clips: a balance of options would be waste.
-        efficiency_weight=0.5,
-        balance_weight=0.1,
+        efficiency_weight=0.3,
+        balance_weight=0.0,
     ),
     "mobile": Preset(
         backbone="mobilenetv2",
