@@ -23,13 +23,25 @@ from tests.compiler.interrupted_training import EPOCHS, STAGE, GreyFrames
 from tests.models.small_arnet import SMALLEST
 
 
+def interruptible() -> None:
+    """Let Ctrl-C reach a program even if the tests run in the background, where shells ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def in_a_process(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run a module of the tests as a program, on one thread a process."""
     command = [sys.executable, "-m", f"tests.compiler.{module}", *map(str, arguments)]
     root = Path(__file__).parents[2]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        command, cwd=root, env=environment, capture_output=True, text=True, timeout=200, check=False
+        command,
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        preexec_fn=interruptible,
     )
 
 

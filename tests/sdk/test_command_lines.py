@@ -73,7 +73,12 @@ def test_run_fixed_option(bundle: Bundle) -> None:
 
 def test_interrupt_ends_with_the_summary(bundle: Bundle) -> None:
     with subprocess.Popen(
-        command("run", bundle.folder, "test://"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command("run", bundle.folder, "test://"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Of a test run in the background, whose shell has it ignored, the program would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
         assert running.stdout is not None and running.stderr is not None
         running.stdout.readline()
