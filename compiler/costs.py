@@ -57,8 +57,8 @@ def declared_costs(contents: Contents, target: Target) -> CostTable:
     )
 
 
-def kept_costs(path: Path, graphs: Sequence[str], measure: Callable[[], CostTable]) -> CostTable:
-    """The table at ``path`` if it has all of ``graphs``; else ``measure()``, kept there.
+def kept_costs(path: Path, graphs: Sequence[str], device: str, measure: Callable[[], CostTable]) -> CostTable:
+    """The table at ``path`` if of this ``device`` and with all ``graphs``; else ``measure()``, kept there.
 
     Kept with the training's results: measured anew every time, options would come and go between compiles.
     Of several processes of one training the first measures, and all go by its table.
@@ -66,7 +66,7 @@ def kept_costs(path: Path, graphs: Sequence[str], measure: Callable[[], CostTabl
     distributed = torch.distributed.is_initialized()
     if not distributed or torch.distributed.get_rank() == 0:
         kept = _read_kept(path)
-        if kept is None or not set(graphs) <= {row.graph for row in kept.graphs}:
+        if kept is None or kept.device != device or not set(graphs) <= {row.graph for row in kept.graphs}:
             draft = path.with_suffix(".draft")
             draft.write_text(measure().model_dump_json(indent=1))
             draft.replace(path)

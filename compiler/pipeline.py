@@ -42,6 +42,7 @@ from models.definitions import MODELS
 from models.nested import STORED
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.cache import cache_folder
+from runtimes.device import device_name
 from runtimes.engine import open_engine
 from runtimes.spec import CostTable, Fusion, Steps, Variant
 from sdk.scheduler import option_costs
@@ -155,7 +156,7 @@ def _costs_of(request: Request, training: Training, console: Console, contents: 
         console.note("measuring every precision")
         return _measured_costs(request, training, contents)
 
-    return kept_costs(training.run.folder / f"costs-{target.name}.json", graphs, measured)
+    return kept_costs(training.run.folder / f"costs-{target.name}.json", graphs, device_name(), measured)
 
 
 def _measured_costs(request: Request, training: Training, contents: Contents) -> CostTable:

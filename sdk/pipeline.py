@@ -81,9 +81,10 @@ class Pipeline:
         if frame.restarted:
             self._forget()
         if self._scheduler.idle():
-            choice, logits = HELD, None
+            choice, precision, logits = HELD, None, None
         else:
             options = self._decide(step)
+            precision = "+".join(option.precision for option in options if option.precision) or None
             choice = "+".join(option.name for option in options)
             logits = self._run(options, step)
         scores = self._fusion.update(logits)
@@ -99,6 +100,7 @@ class Pipeline:
             score=top[0][1],
             top=top,
             choice=choice,
+            precision=precision,
             latency_ms=step.latency(),
             dropped=dropped,
             restarted=frame.restarted,

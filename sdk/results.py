@@ -31,9 +31,9 @@ class Recognition:
     """The stream's answer at one step.
 
     ``label`` and ``score`` are the fusion's over the stream so far, ``top`` its best classes. ``choice``
-    names what was chosen to run (several groups joined by ``+``), a skip, or ``held``. ``dropped`` counts
-    source frames lost since the step before; ``restarted`` says that the source broke off and memory began
-    anew.
+    names what was chosen to run (several groups joined by ``+``), a skip, or ``held``; ``precision`` is that
+    of what ran, None for nothing. ``dropped`` counts source frames lost since the step before; ``restarted``
+    says that the source broke off and memory began anew.
     """
 
     time_s: float
@@ -42,6 +42,7 @@ class Recognition:
     score: float
     top: tuple[tuple[str, float], ...]
     choice: str
+    precision: str | None
     latency_ms: Latency
     dropped: int
     restarted: bool

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -246,10 +245,14 @@ def test_costs_are_measured_once(tmp_path: Path) -> None:
         row = GraphCost(graph="a", view="v", p50_ms=1.0, p95_ms=1.0)
         return CostTable(device="d", providers=("p",), threads=1, graphs=(row,), views=())
 
-    keep: Callable[[list[str]], CostTable] = lambda graphs: kept_costs(tmp_path / "c.json", graphs, measure)  # noqa: E731
+    def keep(graphs: list[str]) -> CostTable:
+        return kept_costs(tmp_path / "c.json", graphs, "d", measure)
+
     assert keep(["a"]) == keep(["a"]) and len(calls) == 1
     keep(["a", "b"])
     assert len(calls) == 2
+    kept_costs(tmp_path / "c.json", ["a"], "another", measure)
+    assert len(calls) == 3
 
 
 def test_a_devices_cost_file(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_snapshot_counts_stages_that_ran() -> None:
     statistics = Statistics()
     for choice, branch in (("rgb224", 5.0), ("rgb224", 5.0), ("held", 0.0)):
         latency = Latency(queue=0, decode=1, resize=0, policy=0, branch=branch, post=0.1, total=1.1 + branch)
-        statistics.add(Recognition(0.0, 0, "a", 1.0, (("a", 1.0),), choice, latency, 0, False))
+        statistics.add(Recognition(0.0, 0, "a", 1.0, (("a", 1.0),), choice, "int8", latency, 0, False))
     declared = GraphDeclaration("net", "int8", {"CPUExecutionProvider": 9}, 1, False, 1.0, None, runs=2)
     snapshot = statistics.snapshot({"stale": 2}, [declared])
     assert snapshot.choices == {"rgb224": 2, "held": 1}
