@@ -61,7 +61,7 @@ def verify_graphs(
 ) -> list[Gate]:
     """Each graph against its torch network on every step of some validation clips.
 
-    float: largest difference of any output. Integers: how often the top label (and the policy's top option)
+    float: largest difference of any output, relative to outputs above 1. Integers: how often the top label (and the policy's top option)
     is the same as the quantisation-aware network's; a graph that fails is judged once more, on ``more``
     clips: a share near its limit is not told from one below it on a few hundred steps.
     """
@@ -116,7 +116,7 @@ def _advance(
 def _compared(network: Network, pairs: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]]) -> Gate:
     graph, steps = network.graph, len(pairs[0][0])
     if network.precision == "fp32":
-        worst = max(float(np.abs(got - wanted).max()) for got, wanted in pairs)
+        worst = max(_relative(got, wanted) for got, wanted in pairs)
         saw = f"differs from torch by {worst:.1e} at most over {steps} steps (limit {FLOAT_TOLERANCE:.0e})"
         return Gate(f"{graph} equals torch", saw, worst <= FLOAT_TOLERANCE)
     agreement, decided, told = min((_agreement(got, wanted) for got, wanted in pairs), key=lambda a: a[1])
@@ -124,6 +124,11 @@ def _compared(network: Network, pairs: Sequence[tuple[NDArray[np.floating], NDAr
     limits = f" (limits {INTEGER_AGREEMENT:.0%}, {TIED_AGREEMENT:.0%})"
     passed = decided >= INTEGER_AGREEMENT and agreement >= TIED_AGREEMENT
     return Gate(f"{graph} agrees with the {network.precision} network's top choice", saw + limits, passed)
+
+
+def _relative(got: NDArray[np.floating], wanted: NDArray[np.floating]) -> float:
+    """Largest difference, in units of the largest output where that is above 1: floats round by their size."""
+    return float(np.abs(got - wanted).max() / max(1.0, np.abs(wanted).max()))
 
 
 def _agreement(got: NDArray[np.floating], wanted: NDArray[np.floating]) -> tuple[float, float, int]:
