@@ -61,9 +61,9 @@ def verify_graphs(
 ) -> list[Gate]:
     """Each graph against its torch network on every step of some validation clips.
 
-    float: largest difference of any output, relative to outputs above 1. Integers: how often the top label (and the policy's top option)
-    is the same as the quantisation-aware network's; a graph that fails is judged once more, on ``more``
-    clips: a share near its limit is not told from one below it on a few hundred steps.
+    float: largest difference of any output, relative to outputs above 1. Integers: how often the top label
+    (and the policy's top option) is the same as the quantisation-aware network's; a graph that fails is judged
+    once more, on ``more`` clips: a share near its limit is not told from one below it on a few hundred steps.
     """
     gates: dict[str, Gate] = {}
     for plan in contents.plans:
@@ -127,7 +127,7 @@ def _compared(network: Network, pairs: Sequence[tuple[NDArray[np.floating], NDAr
 
 
 def _relative(got: NDArray[np.floating], wanted: NDArray[np.floating]) -> float:
-    """Largest difference, in units of the largest output where that is above 1: floats round by their size."""
+    """Largest difference, in units of the largest output if that is above 1: floats round by size."""
     return float(np.abs(got - wanted).max() / max(1.0, np.abs(wanted).max()))
 
 
