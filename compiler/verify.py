@@ -62,8 +62,9 @@ def verify_graphs(
     """Each graph against its torch network on every step of some validation clips.
 
     float: largest difference of any output, relative to outputs above 1. Integers: how often the top label
-    (and the policy's top option) is the same as the quantisation-aware network's; a graph that fails is judged
-    once more, on ``more`` clips: a share near its limit is not told from one below it on a few hundred steps.
+    (and the policy's top option) is the same as the quantisation-aware network's; a graph that fails is
+    judged once more, on ``more`` clips: a share near its limit is not told from one below it on a few
+    hundred steps.
     """
     gates: dict[str, Gate] = {}
     for plan in contents.plans:
