@@ -71,6 +71,11 @@ class LSTMStep(nn.Module):
         return State(torch.sigmoid(o) * torch.tanh(c), c)
 
 
+def _make_indifferent(score: nn.Linear) -> None:
+    nn.init.normal_(score.weight, std=1e-3)
+    nn.init.zeros_(score.bias)
+
+
 class RecurrentPolicy(nn.Module):
     """Backbone on the cheap view, LSTM over steps, a head for the options and one for the classes.
 
@@ -86,15 +91,15 @@ class RecurrentPolicy(nn.Module):
         self.lstm = LSTMStep(backbone.num_features, hidden)
         self.dropout = nn.Dropout(0.5)
         self.h_out = Boundary()
+        self.score = nn.Linear(hidden, num_options)
         self.class_dropout = nn.Dropout(0.2)
         self.classify = nn.Linear(backbone.num_features, num_classes)
-        self.score_options(num_options)
+        _make_indifferent(self.score)
 
     def score_options(self, count: int) -> None:
         """Start anew with the scores of ``count`` options, all alike at first."""
         self.score = nn.Linear(self.lstm.hidden, count)
-        nn.init.normal_(self.score.weight, std=1e-3)
-        nn.init.zeros_(self.score.bias)
+        _make_indifferent(self.score)
 
     def start_from_schedule(self, branch: int, skip: int) -> None:
         """Score option ``branch`` best at the first of every two decisions, option ``skip`` at the second.
