@@ -16,7 +16,9 @@ from models.adaptive import AdaptiveModel, argmax_sampler
 PRICES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
 """Prices tried: the score that the dearest option must earn more than a free one."""
 _ACCURACY_GIVEN = 0.005
-_LIKELIHOOD_GIVEN = 0.02
+_LIKELIHOOD_GIVEN = 0.01
+_MARGIN = 0.5
+"""Of the highest price that seems to cost nothing: the clips that tell are few, and the step after is steep."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,13 @@ def price_curve(model: AdaptiveModel, outputs: OutputBatch, costs: Tensor) -> li
 
 
 def best_price(curve: list[Priced]) -> float:
-    """The highest price that costs next to nothing in accuracy.
+    """Half the highest price that costs next to nothing in accuracy.
 
-    Given up at most are half a point of accuracy and 0.02 of the log-likelihood, which tells the nearing
+    Given up at most are half a point of accuracy and 0.01 of the log-likelihood, which tells the nearing
     of mistakes before there are any.
     """
     free = curve[0]
-    return max(
+    return _MARGIN * max(
         entry.price
         for entry in curve
         if entry.accuracy >= free.accuracy - _ACCURACY_GIVEN
