@@ -18,7 +18,7 @@ PRICES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 
 _ACCURACY_GIVEN = 0.005
 _LIKELIHOOD_GIVEN = 0.01
 _MARGIN = 0.5
-"""Of the highest price that seems to cost nothing: the clips that tell are few, and the step after is steep."""
+"""Of the highest price that seems to cost nothing: the clips that tell are few, and what follows is steep."""
 
 
 @dataclass(frozen=True)
