@@ -4,7 +4,7 @@
     python -m benchmarks.multibit --data ../shared/data/imagenette160 --rules
 
 A small ResNet learns in float first; from there every way of training the bit-widths gets the same number of
-epochs, the same images in the same order, and activations of 8 bits. Validation accuracy of every width is
+epochs, the images in the same order, and activations of 8 bits. Validation accuracy of every width is
 written to ``benchmarks/results/multibit-<data>.json`` with means and spread over the seeds; with ``--rules``
 that of the rules by which lower codes nest, to ``nesting-rules-<data>.json``. What was trained before is
 taken from the cache.

@@ -88,18 +88,19 @@ def train_mixed(training: Training, target: Target, precisions: Precisions, cost
     table = costs_of(Contents((_plan(training.model, offered, None),), stores_of(offered)))
     measured = measure_offers(training, offered, table)
     kept, lines = (measured, []) if precisions.keep_all else drop_worse(measured)
-    offered = {one.name: offered[one.name] for one in kept}
     if isinstance(training.model, AdaptiveModel):
         return _with_policy(training, target, precisions, Tried(offered, kept, measured, lines), untrained)
+    measured = validate(training, measured, offered)
     ranked = sorted(kept, key=lambda one: (-one.accuracy, one.ms))
-    plan = _plan(training.model, {one.name: offered[one.name] for one in ranked}, None)
+    offered = {one.name: offered[one.name] for one in ranked}
+    plan = _plan(training.model, offered, None)
     return Trained(Contents((plan,), stores_of(offered)), tuple(measured), tuple(lines))
 
 
 class Tried(NamedTuple):
-    """What is offered, how it measured, how everything tried did, and a line for each that was dropped."""
+    """All that was made, what of it is kept, how all measured, and a line for each that was dropped."""
 
-    offered: Offers
+    made: Offers
     kept: Sequence[Precise]
     measured: Sequence[Precise]
     lines: Sequence[str]
@@ -109,7 +110,8 @@ def _with_policy(
     training: Training, target: Target, precisions: Precisions, tried: Tried, untrained: States
 ) -> Trained:
     """The policy over what is offered; then, if the recipe says so, all branches anew on all clips."""
-    offered, measured = tried.offered, tried.measured
+    made, names = tried.made, [one.name for one in tried.kept]
+    offered = {name: made[name] for name in names}
     model = training.adaptive.at_precisions(by_branch(offered))
     model.teacher = max(tried.kept, key=lambda one: (one.accuracy, one.bits)).name
     costs = _costs(model, tried.kept, modelled=precisions.modelled)
@@ -118,11 +120,11 @@ def _with_policy(
     train_policy(mixed, costs, stage, frozen=True)
     if training.recipe.refit is not None:
         refit_branches(training, untrained)
-        anew = make_offers(training, target, precisions, training.cache.split("train"), "refit")
-        measured = validate(training, measured, anew)
-        offered = {name: anew[name] for name in offered}
+        made = make_offers(training, target, precisions, training.cache.split("train"), "refit")
+        offered = {name: made[name] for name in names}
         model.branches = training.adaptive.at_precisions(by_branch(offered)).branches
         fold_fusion_scales(mixed, stage)
+    measured = validate(training, tried.measured, made)
     plan = _plan(training.model, offered, _policy(mixed, target, stage), model)
     return Trained(Contents((plan,), stores_of(offered)), tuple(measured), tuple(tried.lines), stage)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import nan, sqrt
 
 from pydantic import JsonValue
 
@@ -16,7 +16,7 @@ SAME_COST = 0.03
 class Precise:
     """A branch at a precision: accuracy on held-out training clips, ms on its view, what it stores.
 
-    ``validation``: accuracy on every step of the validation clips, which decide nothing.
+    ``validation``: accuracy on every step of the validation clips, measured last, as they decide nothing.
     """
 
     branch: str
@@ -24,10 +24,10 @@ class Precise:
     bits: int
     accuracy: float
     clips: int
-    validation: float
     ms: float
     megabytes: float
     macs: int
+    validation: float = nan
 
     @property
     def name(self) -> str:
@@ -92,4 +92,4 @@ def _beats(rival: Precise, one: Precise) -> bool:
 
 
 def _standard_error(one: Precise) -> float:
-    return math.sqrt(one.accuracy * (1 - one.accuracy) / one.clips)
+    return sqrt(one.accuracy * (1 - one.accuracy) / one.clips)

@@ -122,7 +122,6 @@ def _measured(training: Training, network: Network, whole: Collection[str], tabl
         bits=network.bits,
         accuracy=_accuracy(training, network, clips, frames=4),
         clips=len(clips),
-        validation=_accuracy(training, network, training.cache.split("val"), frames=0),
         ms=table.graph_ms(network.graph, view.name),
         megabytes=_megabytes(network, whole),
         macs=network_macs(network.module, view),
@@ -130,7 +129,7 @@ def _measured(training: Training, network: Network, whole: Collection[str], tabl
 
 
 def validate(training: Training, measured: Sequence[Precise], offered: Offers) -> list[Precise]:
-    """The same measurements, with the validation accuracy of other networks in these places."""
+    """The same measurements, with the accuracy of the networks of ``offered`` on the validation clips."""
     val = training.cache.split("val")
     return [
         replace(one, validation=_accuracy(training, offered[one.name].network, val, frames=0))

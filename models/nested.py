@@ -26,15 +26,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models import quantization
 from models.backbones.blocks import Add, Backbone
-from models.quantization import LEAST_SCALE, ActivationFormat, FakeQuantise
+from models.quantization import (
+    LEAST_SCALE,
+    ActivationFormat,
+    FakeQuantise,
+    QuantisedActivation,
+    QuantisedAdd,
+)
 
 with warnings.catch_warnings():
     # On import it complains of an optional package that nothing here uses.
     warnings.filterwarnings("ignore", message="fast_hadamard_transform")
     from brevitas import nn as qnn
     from brevitas.function.ops_ste import floor_ste, round_ste
-    from brevitas.graph.calibrate import calibration_mode
     from brevitas.quant import ShiftedUint8ActPerTensorFloat, Uint8ActPerTensorFloat
 
 FLOAT = 32
@@ -222,7 +228,6 @@ class SwitchableQuantiser(Switchable):
     def __init__(self, widths: Sequence[int], *, signed: bool, bits: Callable[[int], int]) -> None:
         super().__init__()
         base = ShiftedUint8ActPerTensorFloat if signed else Uint8ActPerTensorFloat
-        self.signed = signed
         self.quantisers = nn.ModuleDict(
             {
                 str(width): qnn.QuantIdentity(act_quant=base, bit_width=bits(width))
@@ -233,24 +238,6 @@ class SwitchableQuantiser(Switchable):
 
     def forward(self, x: Tensor) -> Tensor:
         return x if self.width == FLOAT else self.quantisers[str(self.width)](x)
-
-
-class QuantisedActivation(nn.Sequential):
-    """ReLU or ReLU6 and the quantiser of its output."""
-
-    def __init__(self, activation: nn.Module, quantiser: SwitchableQuantiser) -> None:
-        super().__init__(activation, quantiser)
-
-
-class QuantisedAdd(Add):
-    """An addition whose sum is quantised."""
-
-    def __init__(self, quantiser: SwitchableQuantiser) -> None:
-        super().__init__()
-        self.quantiser = quantiser
-
-    def forward(self, branch: Tensor, shortcut: Tensor) -> Tensor:
-        return self.quantiser(branch + shortcut)
 
 
 def nest(
@@ -345,12 +332,13 @@ def nested_layers(network: nn.Module) -> dict[str, NestedWeight]:
 
 def calibrate(network: nn.Module, widths: Sequence[int], run: Callable[[], Iterator[None]]) -> None:
     """Set the activation scales of every width from what is seen while ``run()`` runs the network."""
-    network.eval()
-    with torch.no_grad(), calibration_mode(network):
+
+    def at_every_width() -> Iterator[None]:
         for width in (width for width in widths if width != FLOAT):
             set_width(network, width)
-            for _ in run():
-                pass
+            yield from run()
+
+    quantization.calibrate(network, at_every_width())
 
 
 def stored_codes(network: nn.Module) -> dict[str, Tensor]:
@@ -447,14 +435,13 @@ def _frozen_quantiser(
         return nn.Identity()
     trained = quantiser.quantisers[str(quantiser.width)]
     proxy: Any = trained.act_quant
-    scale, zero = float(proxy.scale()), round(float(proxy.zero_point()))
-    top = 2 ** round(float(proxy.bit_width())) - 1
-    if top != 255:
+    if round(float(proxy.bit_width())) != STORED:
         raise ValueError("activations of fewer than 8 bits are for comparison: no kernel takes them")
-    if activations == "int8":
-        reach = min(max(zero, top - zero) * scale, ceiling)
-        return FakeQuantise(reach / 127, 0, -128, 127)
-    return FakeQuantise(min(scale, ceiling / top), zero, 0, top)
+    frozen = quantization.frozen_quantiser(trained, ceiling)
+    if activations == "uint8":
+        return frozen
+    reach = max(frozen.zero_point, frozen.high - frozen.zero_point) * frozen.scale
+    return FakeQuantise(reach / 127, 0, -128, 127)
 
 
 def _frozen_activation(module: QuantisedActivation, activations: ActivationFormat) -> nn.Module:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable
+from math import inf
 from typing import Any, Literal
 
 import torch
@@ -163,7 +164,7 @@ def _freeze_children(parent: nn.Module) -> None:
         if isinstance(child, qnn.QuantConv2d | qnn.QuantLinear):
             setattr(parent, name, _frozen_layer(child))
         elif isinstance(child, qnn.QuantIdentity):
-            setattr(parent, name, _frozen_quantiser(child))
+            setattr(parent, name, frozen_quantiser(child))
         elif isinstance(child, QuantisedActivation):
             setattr(parent, name, _frozen_activation(child))
         else:
@@ -205,18 +206,17 @@ def _weight_scales(layer: Any) -> Tensor:
     return scales if layer.bias is None else torch.maximum(scales, layer.bias.detach().abs() * LEAST_SCALE)
 
 
-def _frozen_quantiser(quantiser: Any, ceiling: float | None = None) -> FakeQuantise:
+def frozen_quantiser(quantiser: Any, ceiling: float = inf) -> FakeQuantise:
+    """A trained brevitas quantiser with its scale fixed, saturating at ``ceiling`` at the latest."""
     scale = float(quantiser.act_quant.scale().detach())
     zero_point = round(float(quantiser.act_quant.zero_point().detach()))
     low, high = (-128, 127) if quantiser.act_quant.is_signed else (0, 255)
-    if ceiling is not None:
-        scale = min(scale, ceiling / high)
-    return FakeQuantise(scale, zero_point, low, high)
+    return FakeQuantise(min(scale, ceiling / high), zero_point, low, high)
 
 
 def _frozen_activation(module: QuantisedActivation) -> nn.Module:
     activation, quantiser = module
-    frozen = _frozen_quantiser(quantiser, ceiling=6.0 if isinstance(activation, nn.ReLU6) else None)
+    frozen = frozen_quantiser(quantiser, ceiling=6.0 if isinstance(activation, nn.ReLU6) else inf)
     if frozen.low == 0 and frozen.zero_point == 0:
         # The unsigned quantiser's own saturation is the activation, on both ends.
         return frozen

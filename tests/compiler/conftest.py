@@ -18,8 +18,7 @@ from compiler.stages import Training, train_float
 from compiler.targets import TARGETS
 from models.adaptive import POLICY
 from runtimes.bundle import Bundle, write_bundle
-from runtimes.spec import Fusion, Steps
-from tests.compiler.small_training import CLASSES, small_cache, small_training
+from tests.compiler.small_training import CLASSES, bundle_fields, small_cache, small_training
 from tests.models.small_arnet import BRANCHES
 
 # Networks this small gain nothing from more threads, and threads that wait for a core spin.
@@ -70,19 +69,7 @@ def parts(contents: Contents, graphs: Path) -> Split:
 @pytest.fixture(scope="session")
 def manifest_fields(training: Training, parts: Split) -> dict[str, object]:
     """The manifest of the small bundle, all but ``files``."""
-    cache = training.cache
-    return {
-        "model": "arnet",
-        "preset": "small",
-        "target": "cpu",
-        "labels": cache.labels,
-        "views": tuple(training.model.views.values()),
-        "steps": Steps(rate_hz=cache.rate_hz, clip_steps=cache.clip_steps),
-        "fusion": Fusion(window=cache.clip_steps),
-        "graphs": parts.graphs,
-        "variants": parts.variants,
-        "default_variant": "int8",
-    }
+    return bundle_fields(training, parts, "int8")
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,12 @@ import torch
 from compiler.data.cache import ClipCache
 from compiler.data.clips import find_clips
 from compiler.precisions import integer_networks
+from compiler.split import Split
 from compiler.stages import Training, train_float
 from compiler.train import Hardware, TrainingRun
 from models import arnet
 from models.adaptive import POLICY
+from runtimes.spec import Fusion, Steps
 from tests.models.small_arnet import small_preset
 
 CLASSES = ("cross", "disc", "square")
@@ -43,6 +45,24 @@ def small_training(
     loss = partial(arnet.loss, preset=preset)
     run = TrainingRun(folder, seed=0, hardware=hardware, progress=False)
     return Training(model, preset.recipe, loss, cache, run, name="arnet")
+
+
+def bundle_fields(training: Training, parts: Split, default: str) -> dict[str, object]:
+    """The manifest of a small bundle, all but ``files``."""
+    cache = training.cache
+    return {
+        "model": training.name,
+        "preset": "small",
+        "target": "cpu",
+        "labels": cache.labels,
+        "views": tuple(training.model.views.values()),
+        "steps": Steps(rate_hz=cache.rate_hz, clip_steps=cache.clip_steps),
+        "fusion": Fusion(window=cache.clip_steps),
+        "graphs": parts.graphs,
+        "stores": parts.stores,
+        "variants": parts.variants,
+        "default_variant": default,
+    }
 
 
 def main(clips: Path, folder: Path) -> None:

@@ -27,10 +27,10 @@ from models.adaptive import BranchModel
 from models.recipe import Recipe
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.engine import open_engine
-from runtimes.spec import CostTable, Fusion, GraphCost, Steps, ViewCost
+from runtimes.spec import CostTable, GraphCost, ViewCost
 from runtimes.store import narrowed, read_codes
 from sdk.recognizer import StreamRecognizer
-from tests.compiler.small_training import CPU, small_training
+from tests.compiler.small_training import CPU, bundle_fields, small_training
 from tests.models.small_arnet import SMALLEST, small_preset
 
 ALL = ("fp32", "int8", "int4", "int2")
@@ -91,20 +91,7 @@ def packed(training: Training, trained: Trained, folder: Path) -> Packed:
     graphs = folder / "graphs"
     graphs.mkdir(parents=True)
     parts = split(trained.contents, TARGETS["cpu"], graphs)
-    cache = training.cache
-    fields = {
-        "model": "small",
-        "preset": "small",
-        "target": "cpu",
-        "labels": cache.labels,
-        "views": tuple(training.model.views.values()),
-        "steps": Steps(rate_hz=cache.rate_hz, clip_steps=cache.clip_steps),
-        "fusion": Fusion(window=cache.clip_steps),
-        "graphs": parts.graphs,
-        "stores": parts.stores,
-        "variants": parts.variants,
-        "default_variant": MIXED,
-    }
+    fields = bundle_fields(training, parts, MIXED)
     return Packed(training, trained, write_bundle(folder / "small.bundle", graphs, fields))
 
 

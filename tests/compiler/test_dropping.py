@@ -10,9 +10,7 @@ from compiler.dropping import Precise, drop_worse, modelled_cost
 
 
 def precise(precision: str, bits: int, accuracy: float, ms: float, branch: str = "rgb224") -> Precise:
-    return Precise(
-        branch, precision, bits, accuracy, clips=100, validation=0.5, ms=ms, megabytes=1.0, macs=1000
-    )
+    return Precise(branch, precision, bits, accuracy, clips=100, ms=ms, megabytes=1.0, macs=1000)
 
 
 FLOAT, EIGHT = precise("fp32", 32, 0.9, 3.0), precise("int8", 8, 0.89, 1.0)
