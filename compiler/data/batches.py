@@ -19,13 +19,15 @@ class DrawnFrames(Dataset[tuple[Tensor, int]]):
 
     Items: uint8 (count, S, S, 3) in order of time, and the label. Training draws at random, evaluation
     takes each segment's middle. ``count`` 0 takes every step and repeats the last of a clip that is short.
+    No item has more frames than the longest clip: an image is drawn once.
     """
 
     def __init__(
         self, cache: ClipCache, clips: Sequence[int], view: View, count: int, *, train: bool, flip: bool
     ) -> None:
         self.cache, self.clips, self.view = cache, list(clips), view
-        self.count = count or cache.clip_steps
+        longest = max((cache.steps(clip) for clip in clips), default=1)
+        self.count = min(count or longest, longest)
         self.every_step = count == 0
         self.train, self.flip = train, flip
 
