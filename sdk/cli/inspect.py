@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,14 +14,20 @@ from runtimes.bundle import Bundle
 from runtimes.errors import BundleError
 from runtimes.spec import CostTable, Manifest, Option
 from sdk.cli.command import FAILED_LIMIT, Version, fail, run_command
+from sdk.power import Offer, discover
 
 
 def inspect(
-    bundle: Annotated[Path, typer.Argument(help="The bundle, a folder or a zip.")],
+    bundle: Annotated[Path | None, typer.Argument(help="The bundle, a folder or a zip.")] = None,
     partial: Annotated[bool, typer.Option(help="Let low planes be missing, and show which.")] = False,
+    power: Annotated[bool, typer.Option("--power", help="Show the power meters of this machine.")] = False,
     version: Version = False,
 ) -> int:
     """Verify every file of BUNDLE, and show its graphs, options, views, costs, accuracy and provenance."""
+    if power:
+        Console(highlight=False).print(_meters(discover()))
+    if bundle is None:
+        return 0 if power else fail("BUNDLE: is missing; give a bundle, or --power")
     try:
         opened = Bundle.open(bundle, partial)
         tables = (*opened.device_costs(), *opened.manifest.cost_tables)
@@ -39,6 +46,13 @@ def inspect(
         console.print(line, soft_wrap=True, markup=False)
     console.print(_verdict(opened), soft_wrap=True)
     return 0
+
+
+def _meters(offers: Sequence[Offer]) -> Table:
+    table = Table("meter", "kind", "reads")
+    for offer in offers:
+        table.add_row(offer.name, offer.kind, offer.source or f"nothing: {offer.problem}")
+    return table
 
 
 def _headline(manifest: Manifest) -> str:

@@ -1,0 +1,82 @@
+"""Which meters this machine offers, best first, and the one to use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdk.power.jetson import jetson_meter
+from sdk.power.meter import Kind, Meter, MeterError
+from sdk.power.nvml import nvml_meter
+from sdk.power.rapl import rapl_meter
+from sdk.power.zeus import zeus_meter
+
+Open = Callable[[Path], Meter | None]
+
+_KNOWN: tuple[tuple[str, Kind, Open], ...] = (
+    ("jetson", "rails", jetson_meter),
+    ("nvml", "gpu", lambda root: nvml_meter()),
+    ("rapl", "package", rapl_meter),
+    ("zeus", "package", lambda root: zeus_meter()),
+)
+"""By how much of the device they see: a Jetson's rails feed all of it, a package is the processor alone."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One meter that may be there: what it reads, or why it cannot be read (and then how to mend that)."""
+
+    name: str
+    kind: Kind
+    source: str | None
+    problem: str | None = None
+
+
+def discover(root: Path = Path("/")) -> list[Offer]:
+    """Every known meter and what this machine offers of it; none stays open."""
+    return [_offer(name, kind, open_meter, root) for name, kind, open_meter in _KNOWN]
+
+
+def _offer(name: str, kind: Kind, open_meter: Open, root: Path) -> Offer:
+    try:
+        meter = open_meter(root)
+    except MeterError as error:
+        return Offer(name, kind, None, f"{error.reason}; {error.mend}")
+    except OSError as error:
+        return Offer(name, kind, None, f"cannot be read: {error.strerror or error}")
+    if meter is None:
+        return Offer(name, kind, None, "not on this machine")
+    with meter:
+        return Offer(name, kind, meter.source)
+
+
+def find_meter(name: str = "auto", root: Path = Path("/")) -> Meter:
+    """The meter called ``name``, or the best that there is.
+
+    A meter that is there but may not be read is passed over by ``auto``, never silently: where no other is
+    left, the error names it.
+
+    Raises: MeterError if it is unknown, not on this machine, or cannot be read.
+    """
+    names = [known for known, _, _ in _KNOWN]
+    if name != "auto" and name not in names:
+        raise MeterError(f"meter {name}", "is unknown", f"use auto or one of {', '.join(names)}")
+    problems = []
+    for known, _, open_meter in _KNOWN:
+        if name not in ("auto", known):
+            continue
+        try:
+            meter = open_meter(root)
+        except MeterError as error:
+            if name == known:
+                raise
+            problems.append(f"{known}: {error.reason}; {error.mend}")
+            continue
+        except OSError as error:
+            problems.append(f"{known}: cannot be read: {error.strerror or error}")
+            continue
+        if meter is not None:
+            return meter
+        problems.append(f"{known}: not on this machine")
+    raise MeterError("meter", "; ".join(problems), "give a modelled meter, or one of the app's own")
