@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 
 import av
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,19 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Sound:
+    """The sound of one segment: mono float32 ``samples`` (n,) in [-1, 1] at ``rate_hz``.
+
+    The last sample is at the step's time. ``absent``: why there is none, e.g. ``no audio track``; ``samples``
+    is empty then. None: it is there.
+    """
+
+    samples: NDArray[np.float32]
+    rate_hz: int
+    absent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One frame that is a step; its picture is still as the decoder left it (mostly YUV).
 
@@ -26,6 +41,8 @@ class Frame:
     picture upright (0, 90, 180, 270). ``decode_ms``: decoding, frames between the step before and this one
     included. ``arrived_s``: ``time.monotonic()`` when it was decoded. ``index``: frames decoded before it.
     ``restarted``: the stream was interrupted before this frame, so what came before says nothing about it.
+    ``earlier``: pictures before this one that its segment needs, oldest first. ``sound``: its
+    sound; None where no view is made of sound.
     """
 
     time_s: float
@@ -35,6 +52,8 @@ class Frame:
     arrived_s: float
     index: int
     restarted: bool = False
+    earlier: tuple[Picture, ...] = ()
+    sound: Sound | None = None
 
     @property
     def queue_ms(self) -> float:
