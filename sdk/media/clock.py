@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from enum import Enum
 
-_EARLY_S = 1.25e-3
+EARLY_S = 1.25e-3
 """Containers round times to a millisecond: start and frame may each be half of one off."""
 _JITTER_S = 0.2
 
@@ -43,11 +43,16 @@ class StepClock:
             raise ValueError(f"gap_s {gap_s}: must be positive")
         self.rate_hz = rate_hz
         self.gap_s = gap_s
-        self._early_s = min(_EARLY_S, 0.25 / rate_hz)
+        self._early_s = min(EARLY_S, 0.25 / rate_hz)
         self._start_s: float | None = None
         self._latest_s = -math.inf
         self._next_k = 0
         self._after_gap = False
+
+    @property
+    def start_s(self) -> float:
+        """Time of the first step since the clock began or restarted; 0 before it."""
+        return self._start_s or 0.0
 
     def restart(self) -> None:
         """Forget the grid: the next frame is a step after a gap (the source was reconnected)."""
