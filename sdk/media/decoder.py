@@ -116,18 +116,20 @@ class Decoder:
     def _with_sound(self, track: SoundTrack) -> Iterator[Event]:
         """Pictures and sound: video packets wait, undecoded, until the sound of their time is there."""
         ahead = LookAhead(live=self.live and self._address.kind is not Kind.TEST)
+        flush: av.Packet[Any] | None = None
         for packet in self._packets(self._stream, track.stream):
             if packet.stream.index == track.stream.index:
                 yield from self._heard(track, packet, ahead)
             elif packet.size:
                 ahead.hold(packet)
-            else:  # the end: what is to be heard was heard, or comes in the next packet
-                continue
+            else:
+                flush = packet  # sound may have one to come
             for leaving in ahead.leaving():
                 yield from (leaving,) if isinstance(leaving, NoSound) else self._decode(leaving)
         for last in ahead.rest():
             yield from self._decode(last)
-        yield from self._decode(None)
+        if flush is not None:
+            yield from self._decode(flush)
 
     def _heard(self, track: SoundTrack, packet: av.Packet[Any], ahead: LookAhead) -> Iterator[Event]:
         for heard in track.decode(packet):
@@ -165,7 +167,7 @@ class Decoder:
             except av.error.FFmpegError as error:
                 raise source_error(error, self._address) from None
 
-    def _decode(self, packet: av.Packet[Any] | None) -> Iterator[Picture]:
+    def _decode(self, packet: av.Packet[Any]) -> Iterator[Picture]:
         began = time.perf_counter()
         try:
             images = self._stream.codec_context.decode(packet)
