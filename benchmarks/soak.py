@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.soak --minutes 30``: a test pattern through a source with segments, rendered to a
 spectrogram and to eight pictures. Memory growth is counted from the end of the first minute; the offset is
-that between the pattern's beep, which begins each second, and where it is heard. ``--record`` keeps the result.
+that between the pattern's beep, which begins each second, and where it is heard. ``--record`` keeps it.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def main() -> None:
         "steps": steps,
         "steps_without_sound": absent,
         "drops": drops,
-        "memory_growth_mib": round((process.memory_info().rss - warm) / 2**20, 2),
+        "memory_growth_mib": _rounded((process.memory_info().rss - warm) / 2**20),
         "beep_offset_ms": spread(offsets_ms),
-        "first_and_last_beep_offset_ms": [round(offsets_ms[0], 3), round(offsets_ms[-1], 3)],
+        "first_and_last_beep_offset_ms": [_rounded(offsets_ms[0]), _rounded(offsets_ms[-1])],
         "render_delay_ms": spread(delays_ms),
         "processor_share": round((time.process_time() - used) / (60 * arguments.minutes), 3),
     }
@@ -80,6 +80,10 @@ def beep_offsets_ms(frame: Frame) -> list[float]:
     beginnings = np.flatnonzero((level[1:] >= level.max() / 2) & (level[:-1] < level.max() / 2))
     found = [first_s + (place + 1 + width / 2) / rate_hz for place in beginnings if place > width]
     return [1e3 * (time_s - round(time_s)) for time_s in found if time_s > 1]
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 3)
 
 
 if __name__ == "__main__":

@@ -36,9 +36,7 @@ class DifferenceRenderer:
         """uint8 (frames, size, size, 3 * stack), the oldest difference first."""
         rendered = np.empty(self.view.shape, np.uint8)
         for row, square, pair in _pairs(self.view, frame, self._scaler.square):
-            channels = slice(3 * pair, 3 * pair + 3)
-            # Of uint16: 256 + later - earlier never falls below zero, and half of it is rounded half up.
-            rendered[row, :, :, channels] = (square[1] + (np.uint16(256) - square[0])) >> 1
+            _put(rendered[row], 3 * pair, _mean(square[1], ~square[0]))
         return rendered
 
 
@@ -69,11 +67,24 @@ class FlowRenderer:
         for row, grey, pair in _pairs(self.view, frame, self._grey):
             flow = self._flow.calc(grey[0], grey[1], None)
             codes = np.clip((flow + FLOW_LIMIT_PX) * (255 / (2 * FLOW_LIMIT_PX)) + 0.5, 0, 255)
-            rendered[row, :, :, 2 * pair : 2 * pair + 2] = codes
+            _put(rendered[row], 2 * pair, codes)
         return rendered
 
     def _grey(self, image: Any) -> Square:
         return self._cv2.cvtColor(self._scaler.square(image), self._cv2.COLOR_RGB2GRAY)
+
+
+def _mean(a: Square, b: Square) -> Square:
+    """The mean of bytes, rounded half up, without leaving bytes: of ``later`` and ``255 - earlier``."""
+    half = a ^ b
+    half >>= 1
+    return (a | b) - half
+
+
+def _put(row: Square, channel: int, values: NDArray[Any]) -> None:
+    """Write values (S, S, c) to so many channels: one by one, which numpy does in a third of the time."""
+    for number in range(values.shape[2]):
+        row[:, :, channel + number] = values[:, :, number]
 
 
 def _pairs(view: View, frame: Frame, scaled: Callable[[Any], Square]) -> Any:

@@ -209,7 +209,8 @@ def open_source(
       ``sound_rate_hz``, with the time of its first sample.
 
     If sound is wanted, a picture waits for the sound of its time: in a file as far as the container has it
-    within two seconds of video, live for 0.3 s at most. Where there is none, ``Frame.sound`` says why.
+    within two seconds of video, live for 0.3 s at most. Where there is none, ``Frame.sound`` says why. Of
+    several audio tracks the one that FFmpeg takes for the best is heard, as the mean of its channels.
 
     Files and iterables lose nothing. Live sources keep the newest ``queue_size`` frames and skip those
     older than ``max_staleness_s`` when there is a newer one; every drop is counted by cause. A gap of more
