@@ -77,7 +77,8 @@ def beep_offsets_ms(frame: Frame) -> list[float]:
     beep = samples * np.exp(-2j * np.pi * _BEEP_HZ * times)
     width = rate_hz // 55  # four periods of the tone below, which therefore cancels
     level = np.abs(np.convolve(beep, np.ones(width), "valid"))
-    beginnings = np.flatnonzero((level[1:] >= level.max() / 2) & (level[:-1] < level.max() / 2))
+    rises = np.flatnonzero((level[1:] >= level.max() / 2) & (level[:-1] < level.max() / 2))
+    beginnings = rises[np.diff(rises, prepend=-rate_hz) > rate_hz // 2]  # not the ripple where one ends
     found = [first_s + (place + 1 + width / 2) / rate_hz for place in beginnings if place > width]
     return [1e3 * (time_s - round(time_s)) for time_s in found if time_s > 1]
 

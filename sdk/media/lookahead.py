@@ -34,7 +34,8 @@ class LookAhead:
 
     A packet leaves when sound has reached its time. Otherwise, in a file, when packets two seconds of
     video (or 64 MiB) after it were read: no sound of its time is to be expected then. From a live stream it
-    leaves after 0.3 s at most, or at once where sound fell two seconds behind; its sound is late, then.
+    leaves with the first packet that comes 0.3 s or more after it, or at once where sound fell two seconds
+    behind; its sound is late, then.
     """
 
     def __init__(self, *, live: bool) -> None:

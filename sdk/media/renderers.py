@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import View
 from sdk.media.frames import Frame
 from sdk.media.motion import DifferenceRenderer, FlowRenderer
@@ -32,8 +33,13 @@ class Renderer(Protocol):
 def renderer(view: View) -> Renderer:
     """The renderer of ``view``.
 
-    Raises: AdaptiveVideoError for a view of flow where OpenCV is not installed.
+    Raises: AdaptiveVideoError for a view of flow where OpenCV is not installed, and for numbers of frames
+    or a stack that its modality does not have.
     """
+    stacks = view.modality in ("rgbdiff", "flow")
+    if (view.stack > 1 and not stacks) or (view.frames > 1 and view.modality == "audio"):
+        reason = f"cannot be {view.modality} of {view.frames} frames, {view.stack} of each"
+        raise AdaptiveVideoError(f"view {view.name}", reason, "set frames or stack to 1")
     if view.modality == "audio":
         return SpectrogramRenderer(view)
     if view.modality == "rgbdiff":

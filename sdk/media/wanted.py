@@ -38,7 +38,7 @@ class Wanted:
         """What ``views`` need of a stream at ``steps``.
 
         Raises: AdaptiveVideoError for a view of several pictures, of motion or of sound where steps have
-        no segment, and for audio views of different sample rates.
+        no segment or one too short, and for audio views of different sample rates.
         """
         several = [view for view in views if view.modality != "rgb" or view.frames > 1]
         if several and not steps.segment_s:
@@ -47,6 +47,10 @@ class Wanted:
         rates = {view.sample_rate for view in views if view.modality == "audio"}
         if len(rates) > 1:
             raise AdaptiveVideoError("audio views", f"have different rates {sorted(rates)}", "use one rate")
+        for view in views:
+            if view.modality == "audio" and steps.segment_s * view.sample_rate < view.size:
+                reason = f"has more windows than {steps.segment_s} s have samples"
+                raise AdaptiveVideoError(f"view {view.name}", reason, "make it smaller, or segments longer")
         shown = {view.frames for view in views if view.modality != "audio"}
         return cls(
             rate_hz=steps.rate_hz,

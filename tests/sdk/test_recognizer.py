@@ -205,6 +205,13 @@ def test_step_takes_only_the_clocks_frames(bundle: Bundle) -> None:
     assert taken == [True, False, False, True, False, False, True]
 
 
+def test_sound_is_passed_over_where_no_view_is_made_of_it(bundle: Bundle) -> None:
+    with StreamRecognizer(bundle, "cpu") as recognizer:
+        assert recognizer.step(np.zeros(2400, np.float32), 0.0) is None
+        assert recognizer.step(flat(BRIGHT), 0.0) is not None
+        assert recognizer.stats().steps == 1
+
+
 def test_step_refuses_what_is_no_picture(bundle: Bundle) -> None:
     with StreamRecognizer(bundle, "cpu") as recognizer, pytest.raises(SourceError, match="uint8"):
         recognizer.step(flat(BRIGHT).astype(np.float32), 0.0)

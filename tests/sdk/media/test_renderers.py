@@ -66,6 +66,19 @@ def test_shape_and_ownership(view: View) -> None:
     assert made.view == view
 
 
+@pytest.mark.parametrize(
+    "view",
+    [
+        View(name="x", size=16, stack=2),
+        View(name="x", size=16, modality="audio", frames=2),
+        View(name="x", size=16, modality="audio", stack=2),
+    ],
+)
+def test_what_a_modality_does_not_have(view: View) -> None:
+    with pytest.raises(AdaptiveVideoError, match="set frames or stack to 1"):
+        renderer(view)
+
+
 def test_even_pictures_end_at_the_step() -> None:
     made = renderer(VIEWS[1])
     assert made.render(frame_of(flats(*range(33))))[:, 0, 0, 0].tolist() == [4, 8, 12, 16, 20, 24, 28, 32]
