@@ -117,17 +117,23 @@ class Decoder:
         """Pictures and sound: video packets wait, undecoded, until the sound of their time is there."""
         ahead = LookAhead(live=self.live and self._address.kind is not Kind.TEST)
         flush: av.Packet[Any] | None = None
-        for packet in self._packets(self._stream, track.stream):
-            if packet.stream.index == track.stream.index:
-                yield from self._heard(track, packet, ahead)
-            elif packet.size:
-                ahead.hold(packet)
-            else:
-                flush = packet  # sound may have one to come
-            for leaving in ahead.leaving():
-                yield from (leaving,) if isinstance(leaving, NoSound) else self._decode(leaving)
+        fault: SourceError | None = None
+        try:
+            for packet in self._packets(self._stream, track.stream):
+                if packet.stream.index == track.stream.index:
+                    yield from self._heard(track, packet, ahead)
+                elif packet.size:
+                    ahead.hold(packet)
+                else:
+                    flush = packet  # sound may have one to come
+                for leaving in ahead.leaving():
+                    yield from (leaving,) if isinstance(leaving, NoSound) else self._decode(leaving)
+        except SourceError as error:
+            fault = error
         for last in ahead.rest():
             yield from self._decode(last)
+        if fault is not None:
+            raise fault
         if flush is not None:
             yield from self._decode(flush)
 

@@ -20,6 +20,7 @@ LATENESS_S = 0.3
 _LOOK_AHEAD_S = 2.0
 _LARGEST = 64 * 2**20
 _LATE, _ENDED = NoSound("late", at_once=True), NoSound("the sound ended")
+_NOT_BEGUN = NoSound("the sound has not begun")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class LookAhead:
         self._held: deque[_Held] = deque()
         self._bytes = 0
         self._reached_s: float | None = None
+        self._begun = False
         self._newest_s = float("-inf")
 
     def hold(self, packet: VideoPacket) -> None:
@@ -60,7 +62,7 @@ class LookAhead:
 
     def heard(self, until_s: float) -> None:
         """Sound was decoded, or failed to decode, up to ``until_s``."""
-        self._reached_s = until_s
+        self._reached_s, self._begun = until_s, True
 
     def leaving(self) -> Iterator[VideoPacket | NoSound]:
         """The packets that need not wait any longer, each after the lateness of its sound, if it is late."""
@@ -72,7 +74,7 @@ class LookAhead:
             self._held.popleft()
             self._bytes -= head.packet.size
             if behind_s > 0 and self._live:
-                yield _LATE if behind_s <= _LOOK_AHEAD_S else _ENDED
+                yield _LATE if behind_s <= _LOOK_AHEAD_S else _ENDED if self._begun else _NOT_BEGUN
             yield head.packet
 
     def rest(self) -> Iterator[VideoPacket]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -59,7 +60,9 @@ def _chunk(frame: av.AudioFrame, decode_ms: float) -> SoundChunk:
     samples = np.array(channels[0] if len(channels) == 1 else channels.mean(0), np.float32)
     if not np.isfinite(samples).all():  # damaged float sound
         samples = np.nan_to_num(samples, posinf=0.0, neginf=0.0)
-    return SoundChunk(samples, float(frame.time or 0.0), decode_ms)
+    if frame.time is None or not math.isfinite(frame.time):
+        raise ValueError("its sound has no time")
+    return SoundChunk(samples, float(frame.time), decode_ms)
 
 
 class SoundTrack:

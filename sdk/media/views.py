@@ -55,9 +55,14 @@ class PictureScaler:
 
 
 class ViewRenderer:
-    """Renders one rgb view; keeps its scaler between frames: one per view, from one thread at a time."""
+    """Renders one rgb view; keeps its scaler between frames: one per view, from one thread at a time.
+
+    Raises: ValueError for a view of another modality; ``sdk.media.renderer`` makes the renderer of any.
+    """
 
     def __init__(self, view: View) -> None:
+        if view.modality != "rgb":
+            raise ValueError(f"view {view.name} is {view.modality}, not rgb")
         self.view = view
         self._scaler = PictureScaler(view)
 

@@ -77,6 +77,8 @@ def test_shape_and_ownership(view: View) -> None:
 def test_what_a_modality_does_not_have(view: View) -> None:
     with pytest.raises(AdaptiveVideoError, match="set frames or stack to 1"):
         renderer(view)
+    with pytest.raises(ValueError, match="is flow, not rgb"):
+        ViewRenderer(VIEWS[3])
 
 
 def test_even_pictures_end_at_the_step() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from sdk.errors import SourceError, SourceErrorCode
 from sdk.media import Frame, Reconnect, Wanted, decode_steps, open_source
 from sdk.media.addresses import parse_address
+from sdk.media.decoder import Decoder
 from sdk.media.frames import NoSound
 from sdk.media.lookahead import LookAhead
 from sdk.media.microphone import Microphone
@@ -282,6 +284,32 @@ def test_look_ahead_live_waits_for_a_moment_and_says_so() -> None:
     ahead.hold(packet(3.5))
     ended, item = ahead.leaving()
     assert ended == NoSound("the sound ended")
+
+
+def test_look_ahead_live_without_any_sound() -> None:
+    ahead = LookAhead(live=True)
+    for time_s in (0.0, 1.0, 2.5):
+        ahead.hold(packet(time_s))
+    told = [item for item in ahead.leaving() if isinstance(item, NoSound)]
+    assert [item.reason for item in told] == ["late", "late", "the sound has not begun"]
+
+
+def test_a_fault_comes_after_the_pictures_that_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_film(tmp_path / "a.mkv", 2, [(5, noise(0.1))])
+    frames: list[Frame] = []
+    packets = Decoder._packets
+
+    def failing(self: Decoder, *streams: object) -> Iterator[object]:
+        yield from itertools.islice(packets(self, *streams), 30)  # type: ignore[arg-type]
+        raise SourceError(path, "lost", "mend it", SourceErrorCode.LOST)
+
+    monkeypatch.setattr(Decoder, "_packets", failing)
+    with pytest.raises(SourceError, match="lost"):
+        for frame in decode_steps(path, wanted()):
+            frames.append(frame)
+    assert len(frames) == 30
 
 
 def test_microphone_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
