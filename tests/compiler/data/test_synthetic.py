@@ -79,6 +79,7 @@ def test_complete_data_set_is_left_alone_and_an_incomplete_one_never_appears(
 
 
 def test_default_root_follows_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("ADAPTIVE_VIDEO_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_root() == tmp_path / "adaptive-video" / "synthetic"
 
