@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from models import arnet, coquant, videoiq
+from models import adamml, arnet, coquant, videoiq
 from models.adaptive import BranchModel
 
 
@@ -18,7 +18,8 @@ class Definition:
 
     ``presets``: each has a ``recipe`` and ``steps``; those with ``widths`` train one network at many
     bit-widths (``transfer``, ``rule``, ``low_activations``). ``build``: preset and labels to the untrained
-    model. ``loss``: of a rollout, with targets, present steps, costs and the preset; None without a policy.
+    model; presets of models that choose among modalities name them (``modalities``), and the segments that
+    they were made for (``segment_s``, ``rate_hz``). ``loss``: of a rollout, with targets, present steps, costs and the preset; None without a policy.
     ``mixes_precisions``: whether one policy chooses among precisions unless told otherwise.
     """
 
@@ -30,6 +31,7 @@ class Definition:
 
 MODELS = {
     "arnet": Definition(arnet.PRESETS, arnet.build, arnet.loss, mixes_precisions=False),
+    "adamml": Definition(adamml.PRESETS, adamml.build, adamml.loss, mixes_precisions=False),
     "videoiq": Definition(videoiq.PRESETS, videoiq.build, videoiq.loss, mixes_precisions=True),
     "coquant": Definition(coquant.PRESETS, coquant.build, None, mixes_precisions=True),
 }

@@ -264,7 +264,7 @@ class _Modalities:
 
     def reason(self, group: Group, absent_views: Mapping[str, str]) -> str:
         """Why the views of a group are absent."""
-        return next(absent_views[o.view] for o in group.options if o.view in absent_views)
+        return next(absent_views[o.view] for o in group.options if o.view and o.view in absent_views)
 
     def presence(self, absent_views: Collection[str]) -> NDArray[np.float32]:
         """What a policy is told: (1, groups), 0 for those that are missing."""

@@ -201,7 +201,10 @@ class FixedChoice:
     """
 
     def __init__(self, variant: Variant, option: str | None = None, every: int = 1) -> None:
-        """``option`` None: each group's first. Raises: AdaptiveVideoError as ``switch``, and ``every`` < 1."""
+        """``option`` None is each group's first.
+
+        Raises: AdaptiveVideoError as ``switch``, and for ``every`` < 1.
+        """
         if every < 1:
             raise AdaptiveVideoError(f"every {every}", "is not a number of steps", "use 1 or more")
         self._variant = variant
@@ -308,7 +311,7 @@ class RandomChoice:
         there = [i for i, group in enumerate(groups) if self._branches_of(group, absent_views)]
         alone = len(there) == 1 and not allow_skip
         options: list[Option | None] = []
-        for i, group in enumerate(groups):
+        for group in groups:
             branches = self._branches_of(group, absent_views)
             skips = [option for option in group.options if option.skip]
             if not branches:
