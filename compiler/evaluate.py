@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -233,7 +233,7 @@ def _logits_at(evaluator: Evaluator, option: Option, clip: int, steps: Sequence[
 
 
 def _together_ms(options: Sequence[Option], table: CostTable, rendered: Sequence[str] = ()) -> float:
-    """ms of a step that runs these branches: each view is rendered once, those in ``rendered`` are already."""
+    """Cost (ms) of a step that runs these branches: views are rendered once, those in ``rendered`` are."""
     views = {option.view for option in options if option.view} - set(rendered)
     runs = sum(table.run_ms(o.graph, o.view) for o in options if o.graph and o.view)
     return runs + sum(table.view_ms(view) for view in views)

@@ -246,7 +246,7 @@ def policy_answer(network: nn.Module, images: Tensor) -> Tensor:
 def policy_outputs(
     network: nn.Module, images: Sequence[Tensor], available: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """Scores (B, K, A) and class logits (B, K, C), if it has a head, along images of each of a policy's views.
+    """Scores (B, K, A) and, with a head, class logits (B, K, C) along images of each of a policy's views.
 
     ``images``: (B, K, [F,] C, H, W) in order of time; ``available`` (B, K, groups).
     """
@@ -342,7 +342,7 @@ class RolloutTask(Task):
     """The adaptive model as a whole, rolled out over the steps of clips.
 
     Batches hold views (``ClipBatch``), or outputs computed once (``OutputBatch``). If the stage is
-    alternating, the first of ``parameters``, the policy, trains in every second epoch, the rest in the others.
+    alternating, the first of ``parameters``, the policy, trains in odd epochs, and the rest in even ones.
     """
 
     def __init__(

@@ -146,7 +146,8 @@ PRESETS = {
         recipe=_MOBILE,
         usage_weights={"rgb": 0.3, "audio": 0.1, "flow": 0.3, "rgbdiff": 0.3},
     ),
-    # The sound's policy sees the branch's own spectrogram; rgb's every second of the 8 frames, at 160 px.
+    # The sound's policy sees the branch's own spectrogram, the others every second of the 8 frames: rgb at
+    # 160 px, rgbdiff at the 224 px that its published cost is of (the code's default is 160).
     "paper": Preset(
         branches={
             "rgb": Sight("resnet50", 224, 8),
@@ -156,7 +157,7 @@ PRESETS = {
         },
         policy={
             "rgb": Sight("mobilenetv2", 160, 4),
-            "rgbdiff": Sight("mobilenetv2", 160, 4),
+            "rgbdiff": Sight("mobilenetv2", 224, 4),
             "audio": Sight("mobilenetv2", 256),
         },
         width=2048,
@@ -248,7 +249,7 @@ class ModalityPolicy(StepPolicy):
         return torch.cat([backbone.embed(images) for backbone, images in views], dim=-1)
 
     def join(self, features: Tensor, present: Tensor | None) -> Tensor:
-        """Features (..., F) of what is there, and which groups are, through the joint layers: (..., width)."""
+        """Joint features (..., width) of features (..., F) of what is there, and of which groups are."""
         if self.num_groups == 1:
             return self.joint(self.joint_in(features))
         if present is None:
@@ -307,7 +308,7 @@ def _view(preset: Preset, modality: str, sight: Sight) -> View:
 def build(
     preset: Preset, labels: tuple[str, ...], modalities: tuple[str, ...] | None = None
 ) -> AdaptiveModel:
-    """AdaMML of a preset for the given labels and ``modalities`` (default: the preset's), with random weights.
+    """AdaMML of a preset for the given labels and ``modalities`` (None: the preset's), randomly initialised.
 
     Raises: ValueError if a modality is unknown or named twice.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 import torch
@@ -63,7 +63,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def pick(self, values: Tensor, options: slice) -> Tensor:
-        """The choice (B, n), one-hot, among the ``options`` of one group, worth (B, n); -inf: not on offer."""
+        """One-hot choice (B, n) among the ``options`` of a group, worth (B, n); -inf: not on offer."""
 
     def __call__(self, scores: Tensor) -> Tensor:
         """The choice (B, A) in a space of one group."""
@@ -186,7 +186,7 @@ class BranchModel(nn.Module):
 
     @property
     def may_lack(self) -> tuple[tuple[str, ...], ...]:
-        """``branch_views`` where a step may lack some of them; nothing where there is only one picture to see."""
+        """``branch_views`` where a step may lack some of them; nothing if all there is are pictures."""
         modalities = {self.views[view].modality for views in self.branch_views for view in views}
         return self.branch_views if len(self.space.groups) > 1 or modalities - {"rgb"} else ()
 
@@ -279,7 +279,7 @@ class AdaptiveModel(BranchModel):
         self.register_buffer("skips", skips, persistent=False)
 
     def backbones(self) -> dict[str, Backbone]:
-        """Every backbone by branch name; the policy's under ``POLICY``, or ``policy-<view>`` without a head."""
+        """Every backbone by branch name, the policy's by ``POLICY``, or ``policy-<view>`` without a head."""
         return {
             **dict(zip(self._policy_parts(), self.policy.view_backbones, strict=True)),
             **super().backbones(),

@@ -33,7 +33,7 @@ class Augmentation:
         return torch.where(kept, images, self._changed(images))
 
     def of_view(self, images: Tensor, view: View) -> Tensor:
-        """Images (N * frames, C, H, W) of a view: those of one segment alike; sound and flow are no pictures."""
+        """Images (N * frames, C, H, W) of a view, those of a segment alike; not sound and flow."""
         if view.modality in ("audio", "flow"):
             return images
         if view.frames == 1 and view.stack == 1:

@@ -17,10 +17,10 @@ class Definition:
     """One paper's model.
 
     ``presets``: each has a ``recipe`` and ``steps``; those with ``widths`` train one network at many
-    bit-widths (``transfer``, ``rule``, ``low_activations``). ``build``: preset and labels to the untrained
-    model; presets of models that choose among modalities name them (``modalities``), and the segments that
-    they were made for (``segment_s``, ``rate_hz``). ``loss``: of a rollout, with targets, present steps, costs and the preset; None without a policy.
-    ``mixes_precisions``: whether one policy chooses among precisions unless told otherwise.
+    bit-widths (``transfer``, ``rule``, ``low_activations``); those with ``modalities`` choose among these,
+    over segments of ``segment_s`` seconds, ``rate_hz`` of them a second. ``build``: preset and labels to the
+    untrained model. ``loss``: of a rollout, with targets, present steps, costs and the preset; None without a
+    policy. ``mixes_precisions``: whether one policy chooses among precisions unless told otherwise.
     """
 
     presets: Mapping[str, Any]

@@ -52,11 +52,11 @@ class Stage:
 class Recipe:
     """The stages of a model; those it does not have are None.
 
-    ``branches``: networks alone, in float. ``multibit``: all bit-widths of a network together. ``warmup``: the
-    branches and their fusion, all groups running at every step. ``joint``: the
-    policy, with the branches unless they are frozen. ``refit``: the branches anew, from what they started
-    from and on all clips, after the policy. ``finetune``: the branches on. ``qat``: int8. ``scratch``: takes
-    the place of ``branches`` and ``refit`` where nothing is pretrained.
+    ``branches``: networks alone, in float. ``multibit``: all bit-widths of a network together. ``warmup``:
+    the branches and their fusion, all groups running at every step. ``joint``: the policy, with the branches
+    unless they are frozen. ``refit``: the branches anew, from what they started from and on all clips, after
+    the policy. ``finetune``: the branches on. ``qat``: int8. ``scratch``: takes the place of ``branches`` and
+    ``refit`` where nothing is pretrained.
 
     ``holdout``: the share of training clips that the branches do not see in their first stages, so that
     the policy learns from branch outputs as they will be on clips never seen; refitting or fine-tuning then

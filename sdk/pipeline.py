@@ -158,8 +158,9 @@ class Pipeline:
         if not self._started:
             self._started = True
             for group in self._modalities.missing(self._absent_views) if self._absent_views else ():
-                if not group.optional:
-                    reason = f"the source has none ({self._modalities.reason(group, self._absent_views)})"
+                why = self._modalities.reason(group, self._absent_views)
+                if not group.optional and why != LATE and not why.startswith(FAILED):
+                    reason = f"the source has none ({why})"
                     mend = "give a source that has it, or a bundle trained to do without it"
                     raise AdaptiveVideoError(f"modality {group.name}", reason, mend)
 

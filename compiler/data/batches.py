@@ -40,7 +40,8 @@ def availability(cache: ClipCache, clip: int, groups: Sequence[Sequence[str]]) -
 class DrawnFrames(Dataset[tuple[Tensor, int]]):
     """Per clip, one frame from each of ``count`` equal segments (TSN sampling, arXiv 1608.00859).
 
-    Items: uint8 (count, S, S, 3), segments (count, F, S, S, C), in order of time, and the label. Training draws at random, evaluation
+    Items: uint8 (count, S, S, 3), of segments (count, F, S, S, C), in order of time, and the label. Training
+    draws at random, evaluation
     takes each segment's middle. ``count`` 0 takes every step and repeats the last of a clip that is short.
     """
 
@@ -79,7 +80,7 @@ def drawn_positions(count: int, steps: int, every_step: bool, train: bool) -> Po
 
 
 class ViewsBatch(TypedDict):
-    """Drawn steps at several views: ``views`` (B, K, ...), ``available`` bool (B, K, groups), ``label`` (B,)."""
+    """Drawn steps at several views: ``views`` (B, K, ...), ``available`` (B, K, groups), ``label`` (B,)."""
 
     views: tuple[Tensor, ...]
     available: Tensor

@@ -114,7 +114,8 @@ def test_rollouts_decide_and_answer_as_torch(bundle: Bundle, training: Training)
             steps = evaluator.roll_out(clip, LearntChoice(variant.action_space, np.zeros(6)))
             rollout = torch_rollout(model, training, clip)
             for t, step in enumerate(steps):
-                names = [f"{name}" if ran else f"{name}-off" for name, ran in zip(MODALITIES, rollout.used[0, t])]
+                ran = zip(MODALITIES, rollout.used[0, t], strict=True)
+                names = [name if used else f"{name}-off" for name, used in ran]
                 held = not rollout.choices[0, t].any()
                 assert step.choice == (None if held else "+".join(names))
                 if not cache.present(clip, "audio32")[t]:  # type: ignore[attr-defined]
@@ -128,7 +129,9 @@ def torch_rollout(model: AdaptiveModel, training: Training, clip: int):  # type:
     with torch.no_grad():
         views = {name: frames[: training.cache.steps(clip)] for name, frames in item["views"].items()}
         features = model.embed(views)[None]
-        logits = {name: model.branch_logits(name, views[model.view_of(name).name])[None] for name in model.branches}
+        logits = {
+            name: model.branch_logits(name, views[model.view_of(name).name])[None] for name in model.branches
+        }
         present = torch.ones(features.shape[:2], dtype=torch.bool)
         available = item["available"][None, : present.shape[1]]
         return model.rollout(features, logits, present, argmax_sampler(torch.zeros(6)), available)
@@ -176,7 +179,11 @@ def test_the_report_tells_modalities_by_label(bundle: Bundle, training: Training
 def test_all_stages_of_the_paper(tmp_path: Path) -> None:
     """Warm-up, alternating epochs and fine-tuning train what they say and nothing else."""
     stage = Stage(epochs=1, lr=1e-3, batch=4, frames=1, adam=True)
-    recipe = {"warmup": stage, "joint": replace(stage, epochs=2, alternating=True), "finetune": stage}
+    recipe = {
+        "warmup": stage,
+        "joint": replace(stage, epochs=2, alternating=True),
+        "finetune": replace(stage, frozen_norms=True),
+    }
     training = small_training(tmp_path, small_preset(("rgb", "audio"), holdout=0.0, **recipe))
     train_float(training)
     states = {name: torch.load(training.run.result(name)) for name in ("warmup", "joint", "finetune")}
