@@ -235,7 +235,9 @@ def _cached(request: Request, clips: ClipSet, model: BranchModel, preset: Any, c
     rate_hz = request.rate_hz or getattr(preset, "rate_hz", None) or choose_rate_hz(clips, steps)
     with console.progress("decoding clips") as advance:
         views = list(model.views.values())
-        cache = ClipCache.build(clips, views, rate_hz, steps, cache_folder("clips"), advance)
+        # The cache of frames alone takes no length of a segment.
+        segment: dict[str, Any] = {"segment_s": preset.segment_s} if hasattr(preset, "segment_s") else {}
+        cache = ClipCache.build(clips, views, rate_hz, steps, cache_folder("clips"), advance, **segment)
     train_clips, val_clips = len(cache.split("train")), len(cache.split("val"))
     console.note(
         f"{len(cache.labels)} classes, {train_clips} training and {val_clips} validation clips, "

@@ -12,11 +12,16 @@ from numpy.typing import NDArray
 from runtimes.engine import Array, Engine
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import PRESENT, Group, Manifest, Option, Policy, Variant, View
+from sdk import media
 from sdk.errors import SourceError
-from sdk.media import views
 from sdk.media.frames import Frame
+from sdk.media.views import ViewRenderer
 from sdk.results import ABSENT, FAILED, HELD, LATE, NOT_CHOSEN, NOTHING, RAN, Latency, Recognition
 from sdk.scheduler import Chooser, Floats, Fusion, Scheduler, StepFusion
+
+
+_FOR_GOOD = ("no audio track", "audio cannot be decoded", "no sound is decoded")
+"""How reasons for an absence begin that hold as long as the source lasts; others may pass."""
 
 
 class Renderer(Protocol):
@@ -31,7 +36,7 @@ class Renderer(Protocol):
 
 def make_renderer(view: View) -> Renderer:
     """The renderer of a view, whatever it is made from."""
-    make: Callable[[View], Renderer] = getattr(views, "renderer", views.ViewRenderer)
+    make: Callable[[View], Renderer] = getattr(media, "renderer", ViewRenderer)
     return make(view)
 
 
@@ -159,7 +164,7 @@ class Pipeline:
             self._started = True
             for group in self._modalities.missing(self._absent_views) if self._absent_views else ():
                 why = self._modalities.reason(group, self._absent_views)
-                if not group.optional and why != LATE and not why.startswith(FAILED):
+                if not group.optional and why.startswith(_FOR_GOOD):
                     reason = f"the source has none ({why})"
                     mend = "give a source that has it, or a bundle trained to do without it"
                     raise AdaptiveVideoError(f"modality {group.name}", reason, mend)

@@ -27,13 +27,13 @@ def mirrored(frames: Tensor, view: View) -> Tensor:
 def availability(cache: ClipCache, clip: int, groups: Sequence[Sequence[str]]) -> Tensor:
     """At which steps of a clip each group has a view that is there: bool (T, groups).
 
-    ``groups``: the views of each. A cache that does not tell (``present``) has every view at every step.
+    ``groups``: the views of each. A cache that does not tell (``absent``) has every view at every step.
     """
     steps = cache.steps(clip)
-    tell = getattr(cache, "present", None)
+    tell = getattr(cache, "absent", None)
     if tell is None:
         return torch.ones(steps, len(groups), dtype=torch.bool)
-    there = [np.any([np.asarray(tell(clip, view), bool) for view in views], axis=0) for views in groups]
+    there = [~np.all([np.asarray(tell(clip, view), bool) for view in views], axis=0) for views in groups]
     return torch.from_numpy(np.stack(there, axis=1))
 
 

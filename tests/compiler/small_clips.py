@@ -45,14 +45,14 @@ class ArrayCache:
         random = np.random.default_rng((clip, shown.size, shown.frames, shown.channels))
         shape = (self.steps(clip), *shown.shape)
         frames = random.integers(0, 120, shape) + 60 * self.target(clip)
-        frames = frames * self.present(clip, view)[:, None, None, None, None]
+        frames = frames * ~self.absent(clip, view)[:, None, None, None, None]
         single = shown.modality == "rgb" and shown.frames == 1
         return (frames[:, 0] if single else frames).astype(np.uint8)
 
-    def present(self, clip: int, view: str) -> NDArray[np.bool_]:
+    def absent(self, clip: int, view: str) -> NDArray[np.bool_]:
         steps = np.arange(self.steps(clip))
         lacks = self._views[view].modality == "audio" and clip % 3 == 0
-        return steps % 2 == 0 if lacks else steps >= 0
+        return steps % 2 == 1 if lacks else steps < 0
 
 
 def small_training(folder: Path, preset: adamml.Preset | None = None) -> Training:

@@ -118,7 +118,7 @@ def test_rollouts_decide_and_answer_as_torch(bundle: Bundle, training: Training)
                 names = [name if used else f"{name}-off" for name, used in ran]
                 held = not rollout.choices[0, t].any()
                 assert step.choice == (None if held else "+".join(names))
-                if not cache.present(clip, "audio32")[t]:  # type: ignore[attr-defined]
+                if cache.absent(clip, "audio32")[t]:  # type: ignore[attr-defined]
                     assert "audio-off" in (step.choice or "audio-off")
             np.testing.assert_allclose(steps[-1].scores, rollout.logits.softmax(1)[0].numpy(), atol=1e-4)
         assert evaluator.absent_views(0, 1) == {"audio32"} and not evaluator.absent_views(1, 1)
@@ -149,7 +149,7 @@ def test_every_set_of_modalities_is_a_static_choice(
     assert {name.partition(" ")[0] for name in outcomes} == {
         "rgb", "audio", "flow", "rgb+audio", "rgb+flow", "audio+flow", "rgb+audio+flow",
     }  # fmt: skip
-    heard = [cache.present(clip, "audio32")[cache.steps(clip) // 2] for clip in cache.split("val")]  # type: ignore[attr-defined]
+    heard = [not cache.absent(clip, "audio32")[cache.steps(clip) // 2] for clip in cache.split("val")]  # type: ignore[attr-defined]
     assert outcomes["rgb+audio x 1"].ms.tolist() == [11.0 if there else 8.5 for there in heard]
     assert outcomes["flow x 2"].ms.tolist() == [33.0] * len(heard)
     costs = option_costs(bundle.variant("fp32"), table)
