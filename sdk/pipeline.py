@@ -19,7 +19,6 @@ from sdk.media.views import ViewRenderer
 from sdk.results import ABSENT, FAILED, HELD, LATE, NOT_CHOSEN, NOTHING, RAN, Latency, Recognition
 from sdk.scheduler import Chooser, Floats, Fusion, Scheduler, StepFusion
 
-
 _FOR_GOOD = ("no audio track", "audio cannot be decoded", "no sound is decoded")
 """How reasons for an absence begin that hold as long as the source lasts; others may pass."""
 
