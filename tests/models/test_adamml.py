@@ -354,6 +354,22 @@ def test_presets_train_a_few_steps(name: str) -> None:
     assert changed == {"policy", "branches", "late_fusion"}
 
 
+def test_a_choice_of_precisions_too() -> None:
+    """Each group then has its branch at every precision, and one skip."""
+    networks = {name: {"fp32": branch, "int8": branch} for name, branch in MODEL.backbones().items()}
+    branches = {name: of for name, of in networks.items() if name in MODEL.branches}
+    model = MODEL.at_precisions(branches).eval()
+    assert [len(group.options) for group in model.space.groups] == [3, 3, 3]
+    assert all(group.optional for group in model.space.groups)
+    script = random_script(MODEL, 1)
+    logits = {f"{name}-{kind}": rows for name, rows in script.logits.items() for kind in ("fp32", "int8")}
+    decide = argmax_sampler(torch.zeros(9))
+    with torch.no_grad():
+        rollout = model.rollout(script.features, logits, script.present, decide, script.available)
+    assert rollout.choices.shape[-1] == 9 and not (rollout.used * ~script.available).any()
+    assert MODEL.branches_alone().space.options == tuple(g.options[0] for g in MODEL.space.groups)
+
+
 def test_pictures_of_a_segment_change_alike() -> None:
     torch.manual_seed(0)
     view = View(name="v", size=16, frames=3)
