@@ -28,7 +28,7 @@ from runtimes.spec import CostTable, Variant
 from sdk.bench import measure_costs
 from sdk.media import decode_steps
 from sdk.recognizer import StreamRecognizer
-from sdk.scheduler import LearntChoice, option_costs
+from sdk.scheduler import LearntChoice, dearest_choice, option_costs
 
 RANDOM_SEEDS = (0, 1, 2)
 _END_TO_END_CLIPS = 12
@@ -154,10 +154,7 @@ def _end_to_end(bundle: Bundle, cache: ClipCache, clips: Sequence[int], costs: C
     recognizers: list[tuple[str, str, StreamRecognizer]] = []
     try:
         for variant in bundle.manifest.variants:
-            dense = max(
-                zip(option_costs(variant, costs), variant.action_space.options, strict=True),
-                key=lambda pair: float(pair[0]),
-            )[1].name
+            dense = dearest_choice(variant, option_costs(variant, costs))
             dense_one = StreamRecognizer(bundle, "cpu", variant=variant.name, fixed=dense)
             recognizers.append((f"dense {dense}", variant.name, dense_one))
             if variant.policy is not None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,16 +15,17 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from compiler.data.batches import availability
 from compiler.data.cache import ClipCache
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator
 from compiler.plan import Contents, Network, Plan
 from models.adaptive import POLICY, AdaptiveModel, argmax_sampler, pixels
-from models.policy import RecurrentPolicy, State
+from models.policy import PolicyOutput, StepPolicy
 from runtimes.bundle import Bundle
 from runtimes.engine import Engine, GraphRunner
 from runtimes.installed import installed_graph
-from runtimes.spec import Graph, Option, Variant, View
+from runtimes.spec import PRESENT, Graph, Option, Variant
 from sdk.recognizer import StreamRecognizer
 from sdk.results import Recognition
 from sdk.scheduler import LearntChoice
@@ -83,35 +85,67 @@ def _branch_gate(run: GraphRunner, network: Network, cache: ClipCache, clips: Se
     got, wanted = [], []
     for clip in clips:
         frames = np.array(cache.frames(clip, view.name))
-        got += [run(frame=frame[None])["logits"][0] for frame in frames]
+        got += [run(frame=frame.reshape(view.shape))["logits"][0] for frame in frames]
         with torch.no_grad():
             wanted += list(network.module(pixels(torch.from_numpy(frames), view)).numpy())
     return _compared(network, [(np.asarray(got), np.asarray(wanted))])
 
 
 def _policy_gate(run: GraphRunner, network: Network, cache: ClipCache, clips: Sequence[int]) -> Gate:
-    """Both sides are given the state of the torch network, so that one early difference counts once."""
-    policy, view = network.module, network.view
-    assert isinstance(policy, RecurrentPolicy)
-    got: dict[str, list[NDArray[np.floating]]] = {"scores": [], "logits": []}
-    wanted: dict[str, list[NDArray[np.floating]]] = {"scores": [], "logits": []}
+    """Both sides are given the state of the torch network, so that one early difference counts once.
+
+    A policy over several groups is told of another set of them at every step, whatever there is.
+    """
+    policy, views = network.module, network.views
+    assert isinstance(policy, StepPolicy)
+    names = ("scores", "logits") if policy.has_head else ("scores",)
+    got: dict[str, list[NDArray[np.floating]]] = {name: [] for name in names}
+    wanted: dict[str, list[NDArray[np.floating]]] = {name: [] for name in names}
     for clip in clips:
         state = policy.initial_state(1)
-        for frame in np.array(cache.frames(clip, view.name)):
-            outputs = run(frame=frame[None], h=state.h.numpy(), c=state.c.numpy())
+        for t, frames in enumerate(zip(*(cache.frames(clip, view.name) for view in views), strict=True)):
+            present = _presence_in_turn(policy.num_groups, t)
+            inputs = _policy_inputs(network, frames, present)
+            outputs = run(**inputs, **{name: part.numpy() for name, part in state._asdict().items()})
             with torch.no_grad():
-                answer = _advance(policy, frame, view, state)
-            for name, value in (("scores", answer[0]), ("logits", answer[1])):
+                answer = _advance(network, frames, present, state)
+            for name in names:
                 got[name].append(np.asarray(outputs[name][0], np.float32))
-                wanted[name].append(value.numpy()[0])
-            state = answer[2]
+                wanted[name].append(getattr(answer, name).numpy()[0])
+            state = answer.state
     return _compared(network, [(np.asarray(got[name]), np.asarray(wanted[name])) for name in got])
 
 
+def _presence_in_turn(groups: int, step: int) -> NDArray[np.float32]:
+    """Which groups a policy is told of: (1, groups), all at the first step, then every other set in turn."""
+    sets = 2**groups - 1
+    number = sets - step % sets
+    return np.array([[number >> group & 1 for group in range(groups)]], np.float32)
+
+
+def _policy_inputs(
+    network: Network, frames: Sequence[NDArray[np.uint8]], present: NDArray[np.float32]
+) -> dict[str, NDArray[np.generic]]:
+    """The inputs of a policy's graph at one step, but for its state."""
+    views = network.views
+    names = ["frame"] if len(views) == 1 else [view.name for view in views]
+    inputs: dict[str, NDArray[np.generic]] = {
+        name: np.array(frame).reshape(view.shape)
+        for name, view, frame in zip(names, views, frames, strict=True)
+    }
+    return inputs | ({PRESENT: present} if present.size > 1 else {})
+
+
 def _advance(
-    network: RecurrentPolicy, frame: NDArray[np.uint8], view: View, state: State
-) -> tuple[torch.Tensor, torch.Tensor, State]:
-    return network.advance(network.embed(pixels(torch.from_numpy(frame[None]), view)), state)
+    network: Network, frames: Sequence[NDArray[np.uint8]], present: NDArray[np.float32], state: Any
+) -> PolicyOutput:
+    policy = network.module
+    assert isinstance(policy, StepPolicy)
+    images = [
+        pixels(torch.from_numpy(np.array(frame)[None]), view)
+        for frame, view in zip(frames, network.views, strict=True)
+    ]
+    return policy.advance(policy.join(policy.embed(*images), torch.from_numpy(present)), state)
 
 
 def _compared(network: Network, pairs: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]]) -> Gate:
@@ -262,11 +296,12 @@ def _torch_scores(model: AdaptiveModel, cache: ClipCache, clip: int) -> NDArray[
         return torch.from_numpy(np.array(cache.frames(clip, view)))
 
     with torch.no_grad():
-        features = model.embed(frames(model.policy_view))[None]
+        features = model.embed({view: frames(view) for view in model.policy_views})[None]
         logits = {
             name: model.branch_logits(name, frames(model.view_of(name).name))[None] for name in model.branches
         }
         present = torch.ones(features.shape[:2], dtype=torch.bool)
         no_costs = torch.zeros(len(model.space.options))
-        rollout = model.rollout(features, logits, present, argmax_sampler(no_costs))
+        available = availability(cache, clip, model.may_lack)[None] if model.may_lack else None
+        rollout = model.rollout(features, logits, present, argmax_sampler(no_costs), available)
     return np.asarray(rollout.logits.double().softmax(1)[0].numpy())

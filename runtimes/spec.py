@@ -7,7 +7,7 @@ No torch, no numpy: a manifest can be read anywhere.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -91,10 +91,14 @@ class Option(Spec):
 
 
 class Group(Spec):
-    """Options of which exactly one is chosen at a step."""
+    """Options of which exactly one is chosen at a step.
+
+    ``optional``: the model has learnt to do without what the group's views are made of.
+    """
 
     name: Name
     options: Annotated[tuple[Option, ...], Field(min_length=1)]
+    optional: bool = False
 
     @model_validator(mode="after")
     def _unique_and_not_all_skips(self) -> Self:
@@ -117,17 +121,37 @@ class ActionSpace(Spec):
         return tuple(option for group in self.groups for option in group.options)
 
 
-class Policy(Spec):
-    """The graph that sees the cheap view and its own state, and scores every option.
+PRESENT = "present"
+"""The input by which a policy over several groups is told which of them there are."""
 
-    Inputs: ``frame`` (the view) and each state by name, zeros at the start of a stream. Outputs:
-    ``scores`` (1, number of options), ``logits`` (1, classes) if an option is the policy's own head,
+
+class Policy(Spec):
+    """The graph that sees the cheap views and its own state, and scores every option.
+
+    Inputs: its view as ``frame``, or several views by their names; each state by name, zeros at the start of
+    a stream; ``present`` float (1, groups) if there are several groups, 0 for one whose views are absent.
+    Outputs: ``scores`` (1, number of options), ``logits`` (1, classes) if an option is the policy's own head,
     and ``next_<state>`` for each state.
     """
 
     graph: Name
-    view: Name
+    views: Annotated[tuple[Name, ...], Field(min_length=1)]
     state: dict[Name, tuple[int, ...]]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _views_from_one(cls, data: Any) -> Any:
+        """Take bundles of before a policy could see several views: they name the one as ``view``."""
+        if isinstance(data, dict) and "view" in data and "views" not in data:
+            return {name: value for name, value in data.items() if name != "view"} | {
+                "views": (data["view"],)
+            }
+        return data
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The graph's input for each view."""
+        return {view: "frame" if len(self.views) == 1 else view for view in self.views}
 
 
 class Variant(Spec):
@@ -154,10 +178,16 @@ class Variant(Spec):
 
 
 class Fusion(Spec):
-    """How branch outputs become scores: softmax of the mean of the logits of the last ``window`` steps."""
+    """How branch outputs become scores: softmax of the mean of the logits of the last ``window`` steps.
+
+    A step's logits are the sum of those of the groups that ran, each times its group's entry in ``weights``
+    (1 without weights), divided by the sum of these weights if ``renormalised``.
+    """
 
     kind: Literal["mean_logits"] = "mean_logits"
     window: Annotated[int, Field(ge=1)] = 16
+    weights: dict[Name, Annotated[float, Field(gt=0)]] = {}
+    renormalised: bool = True
 
 
 class Steps(Spec):
@@ -250,7 +280,7 @@ class Graph(Spec):
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
     macs: dict[Name, int] = {}
-    """Multiply-accumulates of one run, by view name."""
+    """Multiply-accumulates of one run, by view name; one on several views at once is under the first."""
     store: Name | None = None
     bits: Bits | None = None
 
@@ -262,7 +292,10 @@ class Graph(Spec):
 
 
 class GraphCost(Spec):
-    """What one run of a graph on one view costs on a device; ``energy_mj`` is None where not measured."""
+    """What one run of a graph on a view costs on a device; ``energy_mj`` is None where not measured.
+
+    Of a graph that takes several views at once, ``view`` is the first.
+    """
 
     graph: Name
     view: Name
@@ -294,8 +327,19 @@ class CostTable(Spec):
 
         Raises: KeyError if the table has no such row.
         """
-        run = {(row.graph, row.view): row.p50_ms for row in self.graphs}[graph, view]
-        return run + {row.view: row.p50_ms for row in self.views}[view]
+        return self.run_ms(graph, view) + self.view_ms(view)
+
+    def run_ms(self, graph: str, view: str) -> float:
+        """Median ms of one run of ``graph`` on ``view`` alone. Raises: KeyError."""
+        return {(row.graph, row.view): row.p50_ms for row in self.graphs}[graph, view]
+
+    def view_ms(self, view: str) -> float:
+        """Median ms of rendering ``view``. Raises: KeyError."""
+        return {row.view: row.p50_ms for row in self.views}[view]
+
+    def policy_ms(self, policy: Policy) -> float:
+        """Median ms of one run of a policy, its views rendered; its row names the first. Raises: KeyError."""
+        return self.run_ms(policy.graph, policy.views[0]) + sum(self.view_ms(view) for view in policy.views)
 
 
 class FileRecord(Spec):
@@ -334,7 +378,8 @@ class Manifest(Spec):
         if self.default_variant not in {variant.name for variant in self.variants}:
             raise ValueError(f"default variant {self.default_variant} is not among the variants")
         for variant in self.variants:
-            named = [(variant.policy.graph, variant.policy.view)] if variant.policy else []
+            policy = variant.policy
+            named = [(policy.graph, view) for view in policy.views] if policy else []
             named += [(o.graph, o.view) for o in variant.action_space.options if o.graph and o.view]
             for graph, view in named:
                 if graph not in graphs or view not in views:

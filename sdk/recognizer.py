@@ -132,7 +132,8 @@ class StreamRecognizer:
     def fixed(self, option: str) -> None:
         if not isinstance(self._chooser, FixedChoice):
             raise AdaptiveVideoError("fixed", "the choice here is made step by step", "open it with fixed")
-        self._pipeline.open(self._chooser.branch(option))
+        for branch in self._chooser.branches(option):
+            self._pipeline.open(branch)
         self._chooser.switch(option)
 
     def stream(

@@ -84,7 +84,7 @@ class Script:
         self._decisions = decisions
         self.reset()
 
-    def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
+    def decide(self, scores: Floats | None, allow_skip: bool, absent_views: Collection[str] = ()) -> Decision:
         return next(self._left)
 
     def offer(self, absent: Collection[str]) -> None:
