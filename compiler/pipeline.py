@@ -48,7 +48,7 @@ from runtimes.spec import CostTable, Steps, Variant
 from sdk.scheduler import option_costs
 
 _VERSIONED = ("adaptive-video", "av", "brevitas", "lightning", "numpy", "onnx", "onnxruntime", "torch")
-TRAINING_FORMAT = 4
+TRAINING_FORMAT = 5
 """Raised when models or stages change so that results kept from before do not fit any more."""
 _GATE_CLIPS, _MORE_GATE_CLIPS = 24, 128
 _STREAMED_CLIPS = 8
@@ -235,9 +235,8 @@ def _cached(request: Request, clips: ClipSet, model: BranchModel, preset: Any, c
     rate_hz = request.rate_hz or getattr(preset, "rate_hz", None) or choose_rate_hz(clips, steps)
     with console.progress("decoding clips") as advance:
         views = list(model.views.values())
-        # The cache of frames alone takes no length of a segment.
-        segment: dict[str, Any] = {"segment_s": preset.segment_s} if hasattr(preset, "segment_s") else {}
-        cache = ClipCache.build(clips, views, rate_hz, steps, cache_folder("clips"), advance, **segment)
+        folder, segment_s = cache_folder("clips"), getattr(preset, "segment_s", 0.0)
+        cache = ClipCache.build(clips, views, rate_hz, steps, folder, advance, segment_s=segment_s)
     train_clips, val_clips = len(cache.split("train")), len(cache.split("val"))
     console.note(
         f"{len(cache.labels)} classes, {train_clips} training and {val_clips} validation clips, "
@@ -342,7 +341,7 @@ def _fields(request: Request, training: Training, parts: Split) -> dict[str, obj
         "target": request.target.name,
         "labels": cache.labels,
         "views": tuple(training.model.views.values()),
-        "steps": Steps(rate_hz=cache.rate_hz, clip_steps=cache.clip_steps, segment_s=segment_s(request)),
+        "steps": Steps(rate_hz=cache.rate_hz, clip_steps=cache.clip_steps, segment_s=cache.segment_s),
         "fusion": training.model.fusion_of(cache.clip_steps),
         "graphs": parts.graphs,
         "stores": parts.stores,
@@ -350,11 +349,6 @@ def _fields(request: Request, training: Training, parts: Split) -> dict[str, obj
         "default_variant": parts.variants[0].name,
         "provenance": _provenance(request, training),
     }
-
-
-def segment_s(request: Request) -> float:
-    """The seconds that a step of the model sees; 0 for its own frame alone."""
-    return float(getattr(MODELS[request.model].presets[request.preset], "segment_s", 0.0))
 
 
 def _provenance(request: Request, training: Training) -> dict[str, JsonValue]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from models import nested
 from models.adaptive import POLICY, pixels
 from models.backbones.blocks import Backbone
 from models.coquant import Transfer
+from models.norm_statistics import own_statistics
 from models.policy import StepPolicy
 from models.quantization import ActivationFormat, calibrate, freeze, quantise
 from models.recipe import Stage
@@ -128,6 +130,9 @@ def multibit_network(
     training.announce(f"bits {', '.join(map(str, widths))}: {part}")
     view = model.view_of(part)
     branch = model.backbones()[part]
+    drawn = training.frames(view.name, stage.frames, clips, train=True)
+    if stage.frozen_norms:
+        own_statistics(branch, _runs(branch, drawn, stage, training.run.seed))
     network = nested.nest(
         branch,
         widths,
@@ -135,8 +140,10 @@ def multibit_network(
         low_activations=multibit.low_activations,
         deviations=multibit.deviations,
     )
-    drawn = training.frames(view.name, stage.frames, clips, train=True)
-    nested.calibrate(network, widths, lambda: _runs(network, drawn, stage, training.run.seed))
+    runs = partial(_runs, network, drawn, stage, training.run.seed)
+    if stage.frozen_norms:
+        nested.estimate_norms(network, widths, runs)
+    nested.calibrate(network, widths, runs)
     task = MultiBitTask(
         network,
         widths,

@@ -26,7 +26,7 @@ from runtimes.bundle import Bundle
 from runtimes.engine import Engine
 from runtimes.spec import CostTable, Variant
 from sdk.bench import measure_costs
-from sdk.media import decode_steps
+from sdk.media import Wanted, decode_steps
 from sdk.recognizer import StreamRecognizer
 from sdk.scheduler import LearntChoice, dearest_choice, option_costs
 
@@ -101,8 +101,9 @@ class Profile:
 
 def measure(bundle: Bundle, engine: Engine, cache: ClipCache, clips: Sequence[int]) -> CostTable:
     """The cost table of this device, views rendered from a real clip's frame."""
-    frame = next(iter(decode_steps(cache.clips[clips[0]].path, cache.rate_hz)))
-    return measure_costs(engine, bundle.manifest, frame)
+    manifest = bundle.manifest
+    frames = decode_steps(cache.clips[clips[0]].path, Wanted.of(manifest.steps, manifest.views))
+    return measure_costs(engine, manifest, next(frames))
 
 
 def profile(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -23,7 +24,7 @@ from compiler.plan import Contents, Network, Plan
 from models.adaptive import POLICY, AdaptiveModel, argmax_sampler, pixels
 from models.policy import PolicyOutput, StepPolicy
 from runtimes.bundle import Bundle
-from runtimes.engine import Engine, GraphRunner
+from runtimes.engine import Array, Engine, GraphRunner
 from runtimes.installed import installed_graph
 from runtimes.spec import PRESENT, Graph, Option, Variant
 from sdk.recognizer import StreamRecognizer
@@ -64,56 +65,82 @@ def verify_graphs(
     """Each graph against its torch network on every step of some validation clips.
 
     float: largest difference of any output, relative to outputs above 1. Integers: how often the top label
-    (and the policy's top option) is the same as the quantisation-aware network's; a graph that fails is
-    judged once more, on ``more`` clips: a share near its limit is not told from one below it on a few
-    hundred steps.
+    (and the policy's top option) is the same as the quantisation-aware network's. A graph that fails is
+    judged once more, on ``more`` clips (a share near its limit is not told from one below it on a few
+    hundred steps) and against the network in single and double precision: where these two differ, how
+    halves are rounded decides, and no kernel can be asked to agree with either.
     """
     gates: dict[str, Gate] = {}
     for plan in contents.plans:
         for network in plan.networks:
             if network.graph not in gates:
-                judge = _policy_gate if network.part == POLICY else _branch_gate
-                gate = judge(engine.graph(network.graph), network, cache, clips)
-                if network.precision != "fp32" and len(more) > len(clips) and not gate.passed:
-                    gate = judge(engine.graph(network.graph), network, cache, more)
+                compare = _compare_policy if network.part == POLICY else _compare_branch
+                run = engine.graph(network.graph)
+                gate = _gate(network, compare(run, network, cache, clips))
+                if network.precision != "fp32" and not gate.passed:
+                    gate = _gate(network, compare(run, network, cache, more or clips, in_double=True))
                 gates[network.graph] = gate
     return list(gates.values())
 
 
-def _branch_gate(run: GraphRunner, network: Network, cache: ClipCache, clips: Sequence[int]) -> Gate:
+class _Compared(NamedTuple):
+    """One output over some steps, (steps, n) each: the graph's, the torch network's, and its in double."""
+
+    got: NDArray[np.floating]
+    wanted: NDArray[np.floating]
+    in_double: NDArray[np.floating] | None
+
+
+def _compare_branch(
+    run: GraphRunner, network: Network, cache: ClipCache, clips: Sequence[int], in_double: bool = False
+) -> list[_Compared]:
     view = network.view
-    got, wanted = [], []
+    double = copy.deepcopy(network.module).double() if in_double else None
+    got, wanted, exact = [], [], []
     for clip in clips:
         frames = np.array(cache.frames(clip, view.name))
         got += [run(frame=frame.reshape(view.shape))["logits"][0] for frame in frames]
+        images = pixels(torch.from_numpy(frames), view)
         with torch.no_grad():
-            wanted += list(network.module(pixels(torch.from_numpy(frames), view)).numpy())
-    return _compared(network, [(np.asarray(got), np.asarray(wanted))])
+            wanted += list(network.module(images).numpy())
+            exact += list(double(images.double()).numpy()) if double else []
+    return [_Compared(np.asarray(got), np.asarray(wanted), np.asarray(exact) if double else None)]
 
 
-def _policy_gate(run: GraphRunner, network: Network, cache: ClipCache, clips: Sequence[int]) -> Gate:
-    """Both sides are given the state of the torch network, so that one early difference counts once.
+def _compare_policy(
+    run: GraphRunner, network: Network, cache: ClipCache, clips: Sequence[int], in_double: bool = False
+) -> list[_Compared]:
+    """All are given the state of the torch network, so that one early difference counts once.
 
     A policy over several groups is told of another set of them at every step, whatever there is.
     """
     policy, views = network.module, network.views
     assert isinstance(policy, StepPolicy)
-    names = ("scores", "logits") if policy.has_head else ("scores",)
-    got: dict[str, list[NDArray[np.floating]]] = {name: [] for name in names}
-    wanted: dict[str, list[NDArray[np.floating]]] = {name: [] for name in names}
+    double = copy.deepcopy(policy).double() if in_double else None
+    steps: list[tuple[Mapping[str, Array], PolicyOutput, PolicyOutput | None]] = []
     for clip in clips:
         state = policy.initial_state(1)
         for t, frames in enumerate(zip(*(cache.frames(clip, view.name) for view in views), strict=True)):
             present = _presence_in_turn(policy.num_groups, t)
             inputs = _policy_inputs(network, frames, present)
             outputs = run(**inputs, **{name: part.numpy() for name, part in state._asdict().items()})
+            images = [
+                pixels(torch.from_numpy(np.array(frame)[None]), view)
+                for frame, view in zip(frames, views, strict=True)
+            ]
             with torch.no_grad():
-                answer = _advance(network, frames, present, state)
-            for name in names:
-                got[name].append(np.asarray(outputs[name][0], np.float32))
-                wanted[name].append(getattr(answer, name).numpy()[0])
+                answer = _advance(policy, images, present, state)
+                exact = _advance(double, images, present, state) if double else None
+            steps.append((outputs, answer, exact))
             state = answer.state
-    return _compared(network, [(np.asarray(got[name]), np.asarray(wanted[name])) for name in got])
+    return [
+        _Compared(
+            np.array([outputs[name][0] for outputs, _, _ in steps]),
+            np.array([getattr(answer, name)[0] for _, answer, _ in steps]),
+            np.array([getattr(exact, name)[0] for _, _, exact in steps]) if in_double else None,
+        )
+        for name in (("scores", "logits") if policy.has_head else ("scores",))
+    ]
 
 
 def _presence_in_turn(groups: int, step: int) -> NDArray[np.float32]:
@@ -137,25 +164,24 @@ def _policy_inputs(
 
 
 def _advance(
-    network: Network, frames: Sequence[NDArray[np.uint8]], present: NDArray[np.float32], state: Any
+    policy: StepPolicy, images: Sequence[torch.Tensor], present: NDArray[np.float32], state: Any
 ) -> PolicyOutput:
-    policy = network.module
-    assert isinstance(policy, StepPolicy)
-    images = [
-        pixels(torch.from_numpy(np.array(frame)[None]), view)
-        for frame, view in zip(frames, network.views, strict=True)
-    ]
-    return policy.advance(policy.join(policy.embed(*images), torch.from_numpy(present)), state)
+    """One step of a policy in the precision of its own weights."""
+    kind = next(policy.parameters()).dtype
+    given = [part.to(kind) for part in (torch.from_numpy(present), *images)]
+    joined = policy.join(policy.embed(*given[1:]), given[0])
+    return policy.advance(joined, type(state)(*(part.to(kind) for part in state)))
 
 
-def _compared(network: Network, pairs: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]]) -> Gate:
-    graph, steps = network.graph, len(pairs[0][0])
+def _gate(network: Network, outputs: Sequence[_Compared]) -> Gate:
+    graph, steps = network.graph, len(outputs[0].got)
     if network.precision == "fp32":
-        worst = max(_relative(got, wanted) for got, wanted in pairs)
+        worst = max(_relative(output.got, output.wanted) for output in outputs)
         saw = f"differs from torch by {worst:.1e} at most over {steps} steps (limit {FLOAT_TOLERANCE:.0e})"
         return Gate(f"{graph} equals torch", saw, worst <= FLOAT_TOLERANCE)
-    agreement, decided, told = min((_agreement(got, wanted) for got, wanted in pairs), key=lambda a: a[1])
-    saw = f"{decided:.2%} of the {told} steps that are no tie, {agreement:.2%} of all {steps}"
+    agreement, decided, told = min((_agreement(output) for output in outputs), key=lambda a: a[1])
+    tie = "that are no tie" if outputs[0].in_double is None else "that neither a tie nor a rounding decides"
+    saw = f"{decided:.2%} of the {told} steps {tie}, {agreement:.2%} of all {steps}"
     limits = f" (limits {INTEGER_AGREEMENT:.0%}, {TIED_AGREEMENT:.0%})"
     passed = decided >= INTEGER_AGREEMENT and agreement >= TIED_AGREEMENT
     return Gate(f"{graph} agrees with the {network.precision} network's top choice", saw + limits, passed)
@@ -166,16 +192,20 @@ def _relative(got: NDArray[np.floating], wanted: NDArray[np.floating]) -> float:
     return float(np.abs(got - wanted).max() / max(1.0, np.abs(wanted).max()))
 
 
-def _agreement(got: NDArray[np.floating], wanted: NDArray[np.floating]) -> tuple[float, float, int]:
-    """Share of steps with the same top choice: of all, of those that are no tie, and how many those are.
+def _agreement(output: _Compared) -> tuple[float, float, int]:
+    """Share of steps with the same top choice: of all, of those that are decided, and how many those are.
 
-    A tie: the network's own best two differ by less than 5 % of the deviation of all its outputs. Which of
-    them comes first then hangs on how a kernel rounds halves, layer after layer.
+    Not decided is a tie: the network's own best two differ by less than 5 % of the deviation of all its
+    outputs. Which of them comes first then hangs on how a kernel rounds halves, layer after layer. Nor is a
+    step whose top choice the network itself changes in double precision.
     """
-    same = got.argmax(axis=1) == wanted.argmax(axis=1)
-    best = np.sort(wanted, axis=1)
-    clear = best[:, -1] - best[:, -2] > TIE * wanted.std()
-    return float(same.mean()), float(same[clear].mean()) if clear.any() else 1.0, int(clear.sum())
+    top = output.wanted.argmax(axis=1)
+    same = output.got.argmax(axis=1) == top
+    best = np.sort(output.wanted, axis=1)
+    decided = best[:, -1] - best[:, -2] > TIE * output.wanted.std()
+    if output.in_double is not None:
+        decided &= output.in_double.argmax(axis=1) == top
+    return float(same.mean()), float(same[decided].mean()) if decided.any() else 1.0, int(decided.sum())
 
 
 _FLOAT_LAYERS = ("Conv", "FusedConv", "Gemm", "MatMul", "FusedGemm")

@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from models import quantization
 from models.backbones.blocks import Add, Backbone
+from models.norm_statistics import estimate_statistics
 from models.quantization import (
     LEAST_SCALE,
     ActivationFormat,
@@ -207,10 +208,15 @@ class SwitchableNorm(Switchable):
     def forward(self, x: Tensor) -> Tensor:
         return self.norms[str(self.width)](x)
 
-    def affine(self) -> tuple[Tensor, Tensor]:
-        """Gain and offset (C,) that the norm of the width in use comes to in evaluation."""
+    def norm(self) -> PositiveBatchNorm2d:
+        """The norm of the width in use."""
         norm = self.norms[str(self.width)]
         assert isinstance(norm, PositiveBatchNorm2d)
+        return norm
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Gain and offset (C,) that the norm of the width in use comes to in evaluation."""
+        norm = self.norm()
         assert norm.running_var is not None and norm.running_mean is not None
         gain = norm.weight.abs() / torch.sqrt(norm.running_var + norm.eps)
         return gain, norm.bias - norm.running_mean * gain
@@ -339,6 +345,17 @@ def calibrate(network: nn.Module, widths: Sequence[int], run: Callable[[], Itera
             yield from run()
 
     quantization.calibrate(network, at_every_width())
+
+
+def estimate_norms(network: nn.Module, widths: Sequence[int], run: Callable[[], Iterator[None]]) -> None:
+    """Set the batch norms' statistics at every width below float from what they see while ``run()`` runs.
+
+    For norms whose statistics training will not touch: those of the float network do not fit 4 or 2 bits.
+    """
+    switchable = [module for module in network.modules() if isinstance(module, SwitchableNorm)]
+    for width in (width for width in widths if width != FLOAT):
+        set_width(network, width)
+        estimate_statistics(network, [module.norm() for module in switchable], run())
 
 
 def stored_codes(network: nn.Module) -> dict[str, Tensor]:

@@ -17,8 +17,10 @@ from runtimes.engine import Array, Engine, open_engine
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import PRESENT, CostTable, Graph, GraphCost, Manifest, Policy, Variant, View, ViewCost
 from sdk.media.frames import Frame
+from sdk.media.renderers import renderer
 from sdk.media.steps import decode_steps
-from sdk.pipeline import Pipeline, make_renderer
+from sdk.media.wanted import Wanted
+from sdk.pipeline import Pipeline
 from sdk.scheduler import Chooser, FixedChoice, LearntChoice, dearest_choice, option_costs
 from sdk.statistics import Statistics, StatisticsSnapshot
 from sdk.switching import SwitchCost, measure_switching
@@ -110,7 +112,7 @@ def bench(
     with open_engine(bundle, device, allow_fallback=allow_fallback, threads=threads) as engine:
         pipeline = Pipeline(manifest, chosen, engine, _free(chosen), top=1)
         opened = time.perf_counter()
-        frame = next(decode_steps(source, manifest.steps.rate_hz))
+        frame = next(decode_steps(source, Wanted.of(manifest.steps, manifest.views)))
         pipeline.advance(frame)
         answered = time.perf_counter()
         costs = measure_costs(engine, manifest, frame, runs)
@@ -139,7 +141,7 @@ def measure_costs(engine: Engine, manifest: Manifest, frame: Frame, runs: int = 
         for _ in range(_WARM_UP_RUNS):
             runner(**inputs)
         memory[graph] = _held_mb(engine, graph, before, memory.get(graph))
-    renderers = [make_renderer(view) for view in manifest.views]
+    renderers = [renderer(view) for view in manifest.views]
     calls += [partial(renderer.render, frame) for renderer in renderers]
     measured = [_p50_p95(spent) for spent in _timed_in_turns(calls, runs)]
     return CostTable(
@@ -211,7 +213,7 @@ def _measure_pipeline(
     )
     statistics = Statistics(), Statistics()
     totals: tuple[list[float], list[float]] = ([], [])
-    for number, frame in enumerate(decode_steps(source, manifest.steps.rate_hz)):
+    for number, frame in enumerate(decode_steps(source, Wanted.of(manifest.steps, manifest.views))):
         for which in (0, 1) if number % 2 else (1, 0):
             recognition = pipelines[which].advance(frame)
             statistics[which].add(recognition)

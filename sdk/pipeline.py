@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,31 +11,14 @@ from numpy.typing import NDArray
 from runtimes.engine import Array, Engine
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import PRESENT, Group, Manifest, Option, Policy, Variant, View
-from sdk import media
 from sdk.errors import SourceError
 from sdk.media.frames import Frame
-from sdk.media.views import ViewRenderer
+from sdk.media.renderers import Renderer, renderer
 from sdk.results import ABSENT, FAILED, HELD, LATE, NOT_CHOSEN, NOTHING, RAN, Latency, Recognition
 from sdk.scheduler import Chooser, Floats, Fusion, Scheduler, StepFusion
 
 _FOR_GOOD = ("no audio track", "audio cannot be decoded", "no sound is decoded")
 """How reasons for an absence begin that hold as long as the source lasts; others may pass."""
-
-
-class Renderer(Protocol):
-    """Renders one view of a step; may have ``absent(frame)``: why the view cannot be had, None if it can."""
-
-    view: View
-
-    def render(self, frame: Frame) -> NDArray[np.uint8]:
-        """The view as its graphs take it, uint8 of ``view.shape``."""
-        ...
-
-
-def make_renderer(view: View) -> Renderer:
-    """The renderer of a view, whatever it is made from."""
-    make: Callable[[View], Renderer] = getattr(media, "renderer", ViewRenderer)
-    return make(view)
 
 
 class Pipeline:
@@ -68,9 +50,12 @@ class Pipeline:
         self._labels = manifest.labels
         self._top = min(top, len(manifest.labels))
         used = _views_of(variant)
-        self._renderers = {view.name: make_renderer(view) for view in manifest.views if view.name in used}
-        self._may_lack: dict[str, Callable[[Frame], str | None]] = {
-            name: renderer.absent for name, renderer in self._renderers.items() if hasattr(renderer, "absent")
+        self._renderers = {view.name: renderer(view) for view in manifest.views if view.name in used}
+        # A step's own picture is there: it makes the step.
+        self._may_lack = {
+            name: rendering.absent
+            for name, rendering in self._renderers.items()
+            if rendering.view.modality != "rgb"
         }
         self._groups = {o.name: group for group in variant.action_space.groups for o in group.options}
         self._modalities = _Modalities(variant.action_space.groups)
@@ -185,20 +170,20 @@ class Pipeline:
 
     def _policy_view(self, view: str, step: _Step) -> Array:
         """A view for the policy; zeros, which it is told to ignore, where it is absent or fails."""
-        renderer = self._renderers[view]
+        rendering = self._renderers[view]
         if view not in self._absent_views:
             try:
-                return step.render(renderer)
+                return step.render(rendering)
             except SourceError as error:
                 if len(self._modalities.groups) == 1:
                     raise
-                self._absent_views = {**self._absent_views, **self._failed_with(renderer.view, error)}
-        return np.zeros(renderer.view.shape, np.uint8)
+                self._absent_views = {**self._absent_views, **self._failed_with(rendering.view, error)}
+        return np.zeros(rendering.view.shape, np.uint8)
 
     def _failed_with(self, view: View, error: SourceError) -> dict[str, str]:
         """Every view that is made from what a view that failed is made from, sound or pictures, and why."""
         heard = view.modality == "audio"
-        views = (renderer.view for renderer in self._renderers.values())
+        views = (rendering.view for rendering in self._renderers.values())
         return {v.name: f"{FAILED}: {error.reason}" for v in views if (v.modality == "audio") == heard}
 
     def _run(self, options: tuple[Option, ...], step: _Step) -> Floats | None:
@@ -314,12 +299,12 @@ class _Step:
         self.branch_ms = 0.0
         self.policy_outputs: dict[str, Array] = {}
 
-    def render(self, renderer: Renderer) -> NDArray[np.uint8]:
+    def render(self, rendering: Renderer) -> NDArray[np.uint8]:
         """The step in one view, uint8 of its shape; rendered once however many graphs want it."""
-        name = renderer.view.name
+        name = rendering.view.name
         if name not in self._pixels:
             began = time.perf_counter()
-            self._pixels[name] = renderer.render(self.frame)
+            self._pixels[name] = rendering.render(self.frame)
             self._resize_ms += (time.perf_counter() - began) * 1e3
         return self._pixels[name]
 

@@ -27,13 +27,9 @@ def mirrored(frames: Tensor, view: View) -> Tensor:
 def availability(cache: ClipCache, clip: int, groups: Sequence[Sequence[str]]) -> Tensor:
     """At which steps of a clip each group has a view that is there: bool (T, groups).
 
-    ``groups``: the views of each. A cache that does not tell (``absent``) has every view at every step.
+    ``groups``: the views of each.
     """
-    steps = cache.steps(clip)
-    tell = getattr(cache, "absent", None)
-    if tell is None:
-        return torch.ones(steps, len(groups), dtype=torch.bool)
-    there = [~np.all([np.asarray(tell(clip, view), bool) for view in views], axis=0) for views in groups]
+    there = [~np.all([cache.absent(clip, view) for view in views], axis=0) for views in groups]
     return torch.from_numpy(np.stack(there, axis=1))
 
 
@@ -41,15 +37,17 @@ class DrawnFrames(Dataset[tuple[Tensor, int]]):
     """Per clip, one frame from each of ``count`` equal segments (TSN sampling, arXiv 1608.00859).
 
     Items: uint8 (count, S, S, 3), of segments (count, F, S, S, C), in order of time, and the label. Training
-    draws at random, evaluation
-    takes each segment's middle. ``count`` 0 takes every step and repeats the last of a clip that is short.
+    draws at random, evaluation takes each segment's middle. ``count`` 0 takes every step and repeats the last
+    of a clip that is short.
+    No item has more frames than the longest clip: an image is drawn once.
     """
 
     def __init__(
         self, cache: ClipCache, clips: Sequence[int], view: View, count: int, *, train: bool, flip: bool
     ) -> None:
         self.cache, self.clips, self.view = cache, list(clips), view
-        self.count = count or cache.clip_steps
+        longest = max((cache.steps(clip) for clip in clips), default=1)
+        self.count = min(count or longest, longest)
         self.every_step = count == 0
         self.train, self.flip = train, flip
 
@@ -102,7 +100,8 @@ class DrawnViews(Dataset[ViewsBatch]):
         flip: bool,
     ) -> None:
         self.cache, self.clips, self.views, self.groups = cache, list(clips), tuple(views), groups
-        self.count = count or cache.clip_steps
+        longest = max((cache.steps(clip) for clip in clips), default=1)
+        self.count = min(count or longest, longest)
         self.every_step = count == 0
         self.train, self.flip = train, flip
 

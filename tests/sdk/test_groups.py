@@ -251,7 +251,7 @@ def groups_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def flaky(monkeypatch: pytest.MonkeyPatch) -> type[Flaky]:
-    monkeypatch.setattr(pipelines, "make_renderer", Flaky)
+    monkeypatch.setattr(pipelines, "renderer", Flaky)
     monkeypatch.setattr(Flaky, "lacking", {})
     monkeypatch.setattr(Flaky, "failing", set())
     return Flaky
