@@ -51,11 +51,12 @@ class Pipeline:
         self._top = min(top, len(manifest.labels))
         used = _views_of(variant)
         self._renderers = {view.name: renderer(view) for view in manifest.views if view.name in used}
-        # A step's own picture is there: it makes the step.
+        # Of pictures alone nothing can be absent: a picture is what makes a step.
+        several = len(variant.action_space.groups) > 1
         self._may_lack = {
             name: rendering.absent
             for name, rendering in self._renderers.items()
-            if rendering.view.modality != "rgb"
+            if several or rendering.view.modality != "rgb"
         }
         self._groups = {o.name: group for group in variant.action_space.groups for o in group.options}
         self._modalities = _Modalities(variant.action_space.groups)
