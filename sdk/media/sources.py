@@ -209,9 +209,13 @@ def open_source(
     within two seconds of video, live for 0.3 s at most. Where there is none, ``Frame.sound`` says why. Of
     several audio tracks the one that FFmpeg takes for the best is heard, as the mean of its channels.
 
+    If segments are wanted, the first frame comes when a whole one has passed; of a source that ends before
+    that, its last picture is the only frame.
+
     Files and iterables lose nothing. Live sources keep the newest ``queue_size`` frames and skip those
     older than ``max_staleness_s`` when there is a newer one; every drop is counted by cause. A gap of more
-    than ``gap_s``, time that runs backwards, and a reconnection mark the next frame as ``restarted``.
+    than ``gap_s``, time that runs backwards, and a reconnection mark the next frame as ``restarted``, and
+    are followed by a whole segment first, too.
     Times are the source's own pts. Nothing is opened before the source is entered or iterated.
 
     Raises: SourceError for an unknown scheme, a malformed address, or a missing file; ValueError for a
