@@ -193,7 +193,8 @@ class Fusion(Spec):
 class Steps(Spec):
     """The policy's clock: ``rate_hz`` steps per second of source time; trained on clips of ``clip_steps``.
 
-    A step sees the ``segment_s`` seconds that end at it (0: its own frame alone).
+    A step sees the ``segment_s`` seconds that end at it (0: its own frame alone). The first is due
+    ``segment_s`` after the first frame, or is the last frame of a clip shorter than that.
     """
 
     rate_hz: Annotated[float, Field(gt=0, le=1000)]

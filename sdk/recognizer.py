@@ -178,9 +178,10 @@ class StreamRecognizer:
     ) -> Recognition | None:
         """Take one frame of the app's own: uint8 (H, W, 3) RGB or an ``av.VideoFrame``, and its time (s).
 
-        Give every frame of the stream; returns None for one that is not a step. Sound is given likewise,
-        before the frames of its time: mono float32 (n,) in [-1, 1] at ``sound_rate_hz``, which stays the
-        same until ``reset`` begins anew.
+        Give every frame of the stream; returns None for one that is not a step. Where steps have segments,
+        the first result comes when a whole one has passed. Sound is given likewise, before the frames of its
+        time: mono float32 (n,) in [-1, 1] at ``sound_rate_hz``, which stays the same until ``reset`` begins
+        anew.
 
         Raises: SourceError if it is neither; EngineError; AdaptiveVideoError if a stream is running.
         """

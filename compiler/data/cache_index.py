@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from compiler.data.clips import Clip, ClipSet
 from runtimes.spec import Steps, View
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 class CachedClip(BaseModel):

@@ -13,6 +13,7 @@ from sdk.media.frames import NoSound, Picture, Sound, SoundChunk
 from sdk.media.wanted import Wanted
 
 _MOST_PICTURES = 512
+_MOST_SPARE = 64
 _MARGIN_S = 2 * EARLY_S
 _JITTER_S = 0.02
 _BACKWARDS_S = 1.0
@@ -27,11 +28,14 @@ class PictureMemory:
     The steps to come lie on the clock's grid, each at most one picture late. So a picture can only be
     needed if it is the latest at a place that is evenly spaced before such a due time, or the next one:
     at most two pictures a place are kept, and choosing among them is choosing among all.
+
+    A stretch may end before its first due time, anywhere: until then the others are kept too, the last 64.
     """
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
         self._pictures: deque[Picture] = deque(maxlen=_MOST_PICTURES)
+        self._spare: deque[Picture] = deque(maxlen=_MOST_SPARE)
         self._before_last_s = -math.inf
         shares = {n / frames for frames in wanted.frames for n in range(1, frames)}
         self._offsets_s = sorted(share * wanted.segment_s for share in shares)
@@ -39,34 +43,42 @@ class PictureMemory:
     def clear(self) -> None:
         """Forget all."""
         self._pictures.clear()
+        self._spare.clear()
         self._before_last_s = -math.inf
 
-    def add(self, picture: Picture, start_s: float) -> None:
-        """Keep ``picture`` as the latest; ``start_s``: where the clock's grid begins."""
+    def add(self, picture: Picture, first_due_s: float) -> None:
+        """Keep ``picture`` as the latest; ``first_due_s``: where the clock's grid begins."""
         if self._pictures:
             last_s = self._pictures[-1].time_s
             if picture.time_s <= last_s:  # out of order: the segment does without it
                 return
-            if not self._is_needed(self._before_last_s, picture.time_s, start_s):
-                self._pictures.pop()
+            if not self._is_needed(self._before_last_s, picture.time_s, first_due_s):
+                self._spare.append(self._pictures.pop())
+            if picture.time_s >= first_due_s:
+                self._spare.clear()
             self._before_last_s = last_s
         self._pictures.append(picture)
         while self._pictures[0].time_s < picture.time_s - self._wanted.segment_s - EARLY_S:
             self._pictures.popleft()
 
-    def before(self, time_s: float) -> tuple[Picture, ...]:
-        """The pictures of the segment that ends at ``time_s``, oldest first, without the one there."""
-        first_s = time_s - self._wanted.segment_s - EARLY_S
-        return tuple(picture for picture in self._pictures if first_s <= picture.time_s < time_s)
+    def before(self, time_s: float, *, off_grid: bool = False) -> tuple[Picture, ...]:
+        """The pictures of the segment that ends at ``time_s``, oldest first, without the one there.
 
-    def _is_needed(self, before_s: float, after_s: float, start_s: float) -> bool:
+        ``off_grid``: the stretch ended at ``time_s``, before its first due time.
+        """
+        first_s = time_s - self._wanted.segment_s - EARLY_S
+        kept = [*self._pictures, *self._spare] if off_grid else self._pictures
+        within = (picture for picture in kept if first_s <= picture.time_s < time_s)
+        return tuple(sorted(within, key=lambda picture: picture.time_s))
+
+    def _is_needed(self, before_s: float, after_s: float, first_due_s: float) -> bool:
         """Whether a place of a step to come lies where the picture between these two may be chosen."""
         if self._wanted.consecutive or before_s == -math.inf:
             return True
         rate_hz = self._wanted.rate_hz
         for offset_s in self._offsets_s:
-            low = (before_s - _MARGIN_S + offset_s - start_s) * rate_hz
-            high = (after_s + _MARGIN_S + offset_s - start_s) * rate_hz
+            low = (before_s - _MARGIN_S + offset_s - first_due_s) * rate_hz
+            high = (after_s + _MARGIN_S + offset_s - first_due_s) * rate_hz
             if math.ceil(low) < high:
                 return True
         return False
@@ -103,7 +115,7 @@ class SoundMemory:
         self._none: NoSound | None = None
 
     def begin(self, time_s: float, *, after_gap: bool) -> None:
-        """The first step of a stretch is at ``time_s``; ``after_gap``: what was heard before is forgotten."""
+        """A stretch begins at ``time_s``; ``after_gap``: what was heard before is forgotten."""
         self._begin = self._end_index(time_s)
         if after_gap:
             self._floor = self._begin

@@ -6,6 +6,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from types import TracebackType
 from typing import Self
 
@@ -152,9 +153,7 @@ class DecodedSource(Source):
             events = iter(decoder)
             if self.address.kind is Kind.TEST and decoder.live:
                 events = paced(events, self._stop)
-            for event in events:
-                if not self._pass_on(event, live=decoder.live):
-                    return
+            self._pass_on(events, decoder)
 
     def _read_stream(self) -> None:
         stream = LiveStream(
@@ -165,16 +164,14 @@ class DecodedSource(Source):
             on_corrupt=self._count_corrupt,
             on_reconnect=self._picker.restart,
         )
-        for event in stream:
-            if not self._pass_on(event, live=stream.live):
-                return
+        self._pass_on(iter(stream), stream)
 
-    def _pass_on(self, event: Event, *, live: bool) -> bool:
-        """Queue the picture if it is a step. False: the source was closed."""
-        if self._stop.is_set():
-            return False
-        frame = self._picker.take(event)
-        return frame is None or self._queue.put(frame, live=live)
+    def _pass_on(self, events: Iterator[Event], of: Decoder | LiveStream) -> None:
+        """Queue the steps among ``events``, until they end or the source is closed."""
+        until_closed = takewhile(lambda _: not self._stop.is_set(), events)
+        for frame in self._picker.frames(until_closed):
+            if not self._queue.put(frame, live=of.live):
+                return
 
     def _count_corrupt(self) -> None:
         self._queue.count(Drop.CORRUPT)
@@ -212,9 +209,13 @@ def open_source(
     within two seconds of video, live for 0.3 s at most. Where there is none, ``Frame.sound`` says why. Of
     several audio tracks the one that FFmpeg takes for the best is heard, as the mean of its channels.
 
+    If segments are wanted, the first frame comes when a whole one has passed; of a source that ends before
+    that, its last picture is the only frame.
+
     Files and iterables lose nothing. Live sources keep the newest ``queue_size`` frames and skip those
     older than ``max_staleness_s`` when there is a newer one; every drop is counted by cause. A gap of more
-    than ``gap_s``, time that runs backwards, and a reconnection mark the next frame as ``restarted``.
+    than ``gap_s``, time that runs backwards, and a reconnection mark the next frame as ``restarted``, and
+    are followed by a whole segment first, too.
     Times are the source's own pts. Nothing is opened before the source is entered or iterated.
 
     Raises: SourceError for an unknown scheme, a malformed address, or a missing file; ValueError for a

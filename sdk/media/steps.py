@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 
+from sdk.errors import SourceError
 from sdk.media.addresses import parse_address
 from sdk.media.clock import StepClock, Tick
 from sdk.media.decoder import Decoder, DecoderOptions
@@ -17,23 +18,27 @@ from sdk.media.wanted import Wanted
 class StepPicker:
     """Passes the pictures that are steps, as frames with their segments, and withholds the others.
 
-    Pictures and sound of before a gap, or before an interruption of the source, are forgotten.
+    A stretch's first step is due when a whole segment has passed. If the events end before, its last picture
+    is its only step (``finish``). Pictures and sound of before a gap, or before an interruption of the
+    source, are forgotten: a stretch that one of them ends before its first step has none.
     """
 
     def __init__(self, wanted: Wanted | float, gap_s: float = 2.0) -> None:
         self._wanted = wanted if isinstance(wanted, Wanted) else Wanted(wanted)
-        self._clock = StepClock(self._wanted.rate_hz, gap_s)
+        self._clock = StepClock(self._wanted.rate_hz, gap_s, self._wanted.segment_s)
         self._index = 0
         self._decode_ms = 0.0
         several = self._wanted.frames or self._wanted.consecutive
         self._pictures = PictureMemory(self._wanted) if several else None
         rate_hz = self._wanted.sound_rate_hz
         self._sound = SoundMemory(rate_hz, self._wanted.segment_s) if rate_hz is not None else None
-        self._begun = False
+        self._stretches = 0
+        self._unanswered: tuple[Picture, int] | None = None
 
     def restart(self) -> None:
-        """The source was interrupted: the next picture is a step, marked as restarted."""
+        """The source was interrupted: the next picture begins a stretch, whose first step is restarted."""
         self._clock.restart()
+        self._unanswered = None
         if self._sound is not None:
             self._sound.clear()
 
@@ -52,16 +57,55 @@ class StepPicker:
         self._index += 1
         self._decode_ms += picture.decode_ms
         tick = self._clock.tick(picture.time_s)
-        restarted = tick is Tick.STEP_AFTER_GAP
-        if restarted or not self._begun:
-            self._begin(picture.time_s, restarted)
-        earlier: tuple[Picture, ...] = ()
+        if self._clock.began:
+            self._begin(picture, index)
         if self._pictures is not None:
-            self._pictures.add(picture, self._clock.start_s)
-            earlier = self._pictures.before(picture.time_s) if tick.is_step else ()
-        if not tick.is_step:
+            self._pictures.add(picture, self._clock.first_due_s)
+        if tick.is_step:
+            self._unanswered = None
+            return self._frame(picture, index, restarted=tick is Tick.STEP_AFTER_GAP)
+        if self._unanswered is not None and picture.time_s > self._unanswered[0].time_s:
+            self._unanswered = picture, index
+        return None
+
+    def finish(self) -> Frame | None:
+        """The events ended: the last picture of a stretch that has no step yet is its step."""
+        if self._unanswered is None:
             return None
+        (picture, index), self._unanswered = self._unanswered, None
+        return self._frame(picture, index, restarted=self._stretches > 1, off_grid=True)
+
+    def frames(self, events: Iterator[Event]) -> Iterator[Frame]:
+        """The frames among ``events``, lazily, with that of ``finish``, even if it is a fault that ends them.
+
+        Raises: SourceError, as ``events`` does.
+        """
+        fault: SourceError | None = None
+        try:
+            for event in events:
+                frame = self.take(event)
+                if frame is not None:
+                    yield frame
+        except SourceError as error:
+            fault = error
+        last = self.finish()
+        if last is not None:
+            yield last
+        if fault is not None:
+            raise fault
+
+    def _begin(self, picture: Picture, index: int) -> None:
+        """Begin a stretch with ``picture``: nothing of before it is in its segments."""
+        if self._pictures is not None:
+            self._pictures.clear()
+        if self._sound is not None:
+            self._sound.begin(picture.time_s, after_gap=self._stretches > 0)
+        self._stretches += 1
+        self._unanswered = picture, index
+
+    def _frame(self, picture: Picture, index: int, *, restarted: bool, off_grid: bool = False) -> Frame:
         decode_ms, self._decode_ms = self._decode_ms, 0.0
+        earlier = () if self._pictures is None else self._pictures.before(picture.time_s, off_grid=off_grid)
         return Frame(
             time_s=picture.time_s,
             image=picture.image,
@@ -74,21 +118,6 @@ class StepPicker:
             earlier=earlier,
             sound=None if self._sound is None else self._sound.segment(picture.time_s),
         )
-
-    def frames(self, events: Iterator[Event]) -> Iterator[Frame]:
-        """The frames among ``events``, lazily."""
-        for event in events:
-            frame = self.take(event)
-            if frame is not None:
-                yield frame
-
-    def _begin(self, time_s: float, after_gap: bool) -> None:
-        """Begin a stretch at ``time_s``: nothing of before it is in its segments."""
-        self._begun = True
-        if self._pictures is not None:
-            self._pictures.clear()
-        if self._sound is not None:
-            self._sound.begin(time_s, after_gap=after_gap)
 
 
 def decode_steps(

@@ -14,6 +14,7 @@ from runtimes.spec import Steps, View
 class Wanted:
     """``rate_hz`` steps per second of source time, each with the ``segment_s`` seconds that end at it.
 
+    The first is due ``segment_s`` after the first picture, so that its segment is whole.
     ``frames``: into how many evenly spaced pictures the segment is divided, one number for each way.
     ``consecutive``: every picture of the segment is wanted, for differences and flow. ``sound_rate_hz``:
     samples per second of its sound; None: no sound is decoded. With ``segment_s`` 0 a step is its own

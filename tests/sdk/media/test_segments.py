@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import Steps, View
-from sdk.media import Picture, Wanted, decode_steps
+from sdk.media import Frame, Picture, Wanted, decode_steps, open_source
 from sdk.media.frames import NoSound, SoundChunk
 from sdk.media.segments import SoundMemory, evenly_spaced
 from sdk.media.steps import StepPicker
 from tests.sdk.media.sounding import write_film
+from tests.sdk.media.videos import gradient
 
 RATE_HZ = 8000
 RGB = View(name="rgb", size=16, frames=8)
@@ -57,13 +59,16 @@ def segments(wanted: Wanted, times: list[float], monkeypatch: pytest.MonkeyPatch
     segment_s=st.floats(0.3, 3),
     counts=st.lists(st.integers(2, 12), min_size=1, max_size=2, unique=True),
     rounding=st.sampled_from([0.0, 1e-3]),
+    seconds=st.one_of(st.just(8.0), st.floats(0.1, 4)),
 )
 def test_the_pictures_kept_are_those_that_choosing_among_all_would_choose(
-    rate: float, step_rate: float, segment_s: float, counts: list[int], rounding: float
+    rate: float, step_rate: float, segment_s: float, counts: list[int], rounding: float, seconds: float
 ) -> None:
-    times = [k / rate for k in range(int(rate * 8))]
+    times = [k / rate for k in range(max(1, int(rate * seconds)))]
     if rounding:
         times = [round(time_s, 3) for time_s in times]
+    has_a_segment = times[-1] >= segment_s
+    assume(has_a_segment or len(times) <= 64)
     with pytest.MonkeyPatch.context() as patch:
         few = segments(Wanted(step_rate, segment_s, tuple(counts)), times, patch)
         every = segments(Wanted(step_rate, segment_s, tuple(counts), consecutive=True), times, patch)
@@ -75,7 +80,8 @@ def test_the_pictures_kept_are_those_that_choosing_among_all_would_choose(
             )
             assert chosen == right
         assert all_of_them[0] >= kept[-1] - segment_s - 2e-3
-    if len(counts) == 1 and segment_s < 1 / step_rate:
+    assert few
+    if len(counts) == 1 and segment_s < 1 / step_rate and has_a_segment:
         assert max(map(len, few)) <= 3 * counts[0] + 3
 
 
@@ -90,22 +96,74 @@ def test_even_spacing_ends_at_the_step_and_repeats_the_earliest() -> None:
 def test_pictures_of_a_film(tmp_path: Path) -> None:
     path = write_film(tmp_path / "a.mkv", 4)
     frames = list(decode_steps(path, Wanted(1, 1.0, (2,), consecutive=True)))
-    assert [len(frame.earlier) for frame in frames] == [0, 25, 25, 25]
-    assert [p.time_s for p in frames[2].earlier] == pytest.approx([1 + k / 25 for k in range(25)])
+    assert [frame.time_s for frame in frames] == [1, 2, 3]
+    assert [len(frame.earlier) for frame in frames] == [25, 25, 25]
+    assert [p.time_s for p in frames[1].earlier] == pytest.approx([1 + k / 25 for k in range(25)])
     few = list(decode_steps(path, Wanted(1, 1.0, (2,))))
     assert max(len(frame.earlier) for frame in few) <= 6
     assert {frame.segment_s for frame in few} == {1.0}
 
 
-def test_nothing_of_before_a_gap_or_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = Wanted(10, 1.0, (2,), consecutive=True)
-    assert segments(wanted, [0.0, 0.1, 0.2, 9.0, 9.1], monkeypatch)[3:] == [[9.0], [9.0, 9.1]]
-    assert segments(wanted, [5.0, 5.1, 1.0, 1.1], monkeypatch)[2:] == [[1.0], [1.0, 1.1]]
-    picker = StepPicker(wanted)
-    picker.take(pictures([0.0])[0])
+def picked(times: list[float], monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[float], bool]]:
+    """The times of each segment's pictures at ten steps a second, and whether the step is marked."""
+    monkeypatch.setattr("sdk.media.steps.upright_rotation", lambda _: 0)
+    frames = StepPicker(Wanted(10, 0.2, (2,), consecutive=True)).frames(iter(pictures(times)))
+    return [([*(p.time_s for p in frame.earlier), frame.time_s], frame.restarted) for frame in frames]
+
+
+def test_nothing_of_before_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = [([0.0, 0.1, 0.2], False), ([0.1, 0.2, 0.3], False)]
+    for late in (9.0, 9.1, 9.2, 9.3), (-9.0, -8.9, -8.8, -8.7):
+        second = [(list(late[:3]), True), (list(late[1:]), False)]
+        assert picked([0.0, 0.1, 0.2, 0.3, *late], monkeypatch) == first + second
+
+
+def test_a_stretch_too_short_for_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a gap it has none; at the end its last picture is one, with what there is of a segment."""
+    assert picked([0.0, 0.1, 9.0, 9.1, 9.2], monkeypatch) == [([9.0, 9.1, 9.2], True)]
+    assert picked([0.0, 0.1, 0.2, 9.0, 9.1], monkeypatch)[1:] == [([9.0, 9.1], True)]
+    assert picked([0.0, 0.1, 0.05], monkeypatch) == [([0.0, 0.1], False)]
+    assert picked([5.0], monkeypatch) == [([5.0], False)]
+    assert picked([], monkeypatch) == []
+
+
+def test_a_restart_begins_a_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdk.media.steps.upright_rotation", lambda _: 0)
+    picker = StepPicker(Wanted(10, 0.2, (2,), consecutive=True))
+    assert not list(map(picker.take, pictures([0.0, 0.1])))[-1]
     picker.restart()
-    frame = picker.take(pictures([0.1])[0])
-    assert frame is not None and frame.restarted and frame.earlier == ()
+    assert picker.finish() is None
+    *none, frame = map(picker.take, pictures([0.0, 0.1, 0.2]))
+    assert none == [None, None]
+    assert frame is not None and frame.restarted and [p.time_s for p in frame.earlier] == [0.0, 0.1]
+    assert picker.finish() is None
+
+
+@pytest.mark.parametrize(
+    ("pictures_of_film", "expected"),
+    [
+        (1, [0.0]),
+        (10, [0.36]),
+        (25, [0.96]),
+        (26, [1.0]),
+        (38, [1.0]),
+        (39, [1.0, 1.52]),
+        (63, [1.0, 1.52, 2.0]),
+    ],
+)
+def test_all_ways_agree_on_the_steps(tmp_path: Path, pictures_of_film: int, expected: list[float]) -> None:
+    path = write_film(tmp_path / "a.mkv", pictures_of_film / 25)
+    wanted = Wanted(2, 1.0, (4,))
+    pushed = [(gradient(20, 20), k / 25) for k in range(pictures_of_film)]
+    decoded = list(decode_steps(path, wanted))
+    assert [frame.time_s for frame in decoded] == expected
+    assert not any(frame.restarted for frame in decoded)
+
+    def seen(frames: Iterable[Frame]) -> list[tuple[float, int, list[float]]]:
+        return [(frame.time_s, frame.index, [p.time_s for p in frame.earlier]) for frame in frames]
+
+    assert seen(open_source(path, wanted)) == seen(open_source(pushed, wanted)) == seen(decoded)
+    assert seen(decode_steps(path, wanted, 1)) == seen(decoded[:1])
 
 
 def chunk(start: int, count: int, level: float = 1.0) -> SoundChunk:
