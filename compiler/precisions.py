@@ -20,7 +20,6 @@ from models import nested
 from models.adaptive import POLICY, pixels
 from models.backbones.blocks import Backbone
 from models.coquant import Transfer
-from models.norm_statistics import own_statistics
 from models.policy import RecurrentPolicy
 from models.quantization import ActivationFormat, calibrate, freeze, quantise
 from models.recipe import Stage
@@ -101,8 +100,6 @@ def multibit_network(
     view = model.view_of(part)
     branch = model.backbones()[part]
     drawn = training.frames(view.name, stage.frames, clips, train=True)
-    if stage.frozen_norms:
-        own_statistics(branch, _runs(branch, drawn, stage, training.run.seed))
     network = nested.nest(
         branch,
         widths,
