@@ -48,7 +48,7 @@ from runtimes.spec import CostTable, Steps, Variant
 from sdk.scheduler import option_costs
 
 _VERSIONED = ("adaptive-video", "av", "brevitas", "lightning", "numpy", "onnx", "onnxruntime", "torch")
-TRAINING_FORMAT = 5
+TRAINING_FORMAT = 6
 """Raised when models or stages change so that results kept from before do not fit any more."""
 _GATE_CLIPS, _MORE_GATE_CLIPS = 24, 128
 _STREAMED_CLIPS = 8

@@ -20,8 +20,12 @@ from models import nested
 from models.adaptive import POLICY, pixels
 from models.backbones.blocks import Backbone
 from models.coquant import Transfer
+<<<<<<< HEAD
 from models.norm_statistics import own_statistics
 from models.policy import StepPolicy
+=======
+from models.policy import RecurrentPolicy
+>>>>>>> main
 from models.quantization import ActivationFormat, calibrate, freeze, quantise
 from models.recipe import Stage
 
@@ -131,8 +135,6 @@ def multibit_network(
     view = model.view_of(part)
     branch = model.backbones()[part]
     drawn = training.frames(view.name, stage.frames, clips, train=True)
-    if stage.frozen_norms:
-        own_statistics(branch, _runs(branch, drawn, stage, training.run.seed))
     network = nested.nest(
         branch,
         widths,
