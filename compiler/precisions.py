@@ -20,12 +20,7 @@ from models import nested
 from models.adaptive import POLICY, pixels
 from models.backbones.blocks import Backbone
 from models.coquant import Transfer
-<<<<<<< HEAD
-from models.norm_statistics import own_statistics
 from models.policy import StepPolicy
-=======
-from models.policy import RecurrentPolicy
->>>>>>> main
 from models.quantization import ActivationFormat, calibrate, freeze, quantise
 from models.recipe import Stage
 
