@@ -110,9 +110,9 @@ _PAPER = Recipe(
 PRESETS = {
     "tiny": Preset(
         branches={
-            "rgb": Sight("resnet10", 84, 8),
-            "rgbdiff": Sight("resnet10", 84, 8),
-            "flow": Sight("resnet10", 84, 8),
+            "rgb": Sight("resnet10", 168, 4),
+            "rgbdiff": Sight("resnet10", 168, 4),
+            "flow": Sight("resnet10", 168, 4),
             "audio": Sight("resnet10", 96),
         },
         policy={
