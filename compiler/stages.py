@@ -271,7 +271,7 @@ def train_policy(training: Training, costs: Tensor, name: str = "joint", *, froz
         # Computing every branch on every step takes minutes: not for a stage that is done.
         done = training.run.done(name) and price_file.is_file()
         seen = [] if done else _policy_lessons(training, clips, costs, name)
-        watched = [] if done else [_outputs(training, _watched(training.cache), False)]
+        watched = [] if done else [clip_outputs(training, _watched(training.cache), False)]
         fit(training.run, name, task, ClipOutputs(seen), ClipOutputs(watched))
     else:
         task = RolloutTask(
@@ -288,7 +288,7 @@ def train_policy(training: Training, costs: Tensor, name: str = "joint", *, froz
     model.requires_grad_(True)
     if not price_file.is_file():
         # Before the branches see the clips held out: later their answers there are too good to be true.
-        priced = seen[0] if seen else _outputs(training, clips[:: max(1, len(clips) // 96)], False)
+        priced = seen[0] if seen else clip_outputs(training, clips[:: max(1, len(clips) // 96)], False)
         save_price(price_file, price_curve(model, priced, costs))
 
 
@@ -323,7 +323,7 @@ def warm_up(training: Training, costs: Tensor) -> None:
 def _policy_lessons(training: Training, clips: Sequence[int], costs: Tensor, name: str) -> list[OutputBatch]:
     """What the policy learns from: clips' outputs, mirrored ones too; and where it starts from."""
     model, recipe = training.adaptive, training.recipe
-    lessons = [_outputs(training, clips, flip) for flip in ((False, True) if recipe.flip else (False,))]
+    lessons = [clip_outputs(training, clips, flip) for flip in ((False, True) if recipe.flip else (False,))]
     if recipe.calibrated:
         training.scales_file(name).write_text(json.dumps(calibrate_fusion(model, lessons)))
     if recipe.dense_targets:
@@ -337,7 +337,7 @@ def _policy_lessons(training: Training, clips: Sequence[int], costs: Tensor, nam
     return lessons
 
 
-def _outputs(training: Training, clips: Sequence[int], flip: bool) -> OutputBatch:
+def clip_outputs(training: Training, clips: Sequence[int], flip: bool) -> OutputBatch:
     """Features and logits of every step of some clips, computed once, mirrored or not."""
     model, cache = training.adaptive, training.cache
     model.eval()
