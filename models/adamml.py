@@ -69,7 +69,7 @@ class Preset:
 
 _TINY = Recipe(
     branches=Stage(epochs=8, lr=3e-3, batch=8, frames=3, adam=True, weight_decay=0.01),
-    joint=Stage(epochs=60, lr=2e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
+    joint=Stage(epochs=100, lr=2e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
     qat=Stage(epochs=1, lr=1e-4, batch=8, frames=2, adam=True),
     holdout=0.25,
     dropped_modalities=0.15,
@@ -125,7 +125,7 @@ PRESETS = {
         stack=2,
         gamma=1.0,
         recipe=_TINY,
-        usage_weights={"rgb": 0.3, "audio": 0.1, "flow": 0.3, "rgbdiff": 0.3},
+        usage_weights={"rgb": 0.15, "audio": 0.05, "flow": 0.15, "rgbdiff": 0.15},
         steps=8,
     ),
     "mobile": Preset(
@@ -144,7 +144,7 @@ PRESETS = {
         hidden=64,
         gamma=1.0,
         recipe=_MOBILE,
-        usage_weights={"rgb": 0.3, "audio": 0.1, "flow": 0.3, "rgbdiff": 0.3},
+        usage_weights={"rgb": 0.15, "audio": 0.05, "flow": 0.15, "rgbdiff": 0.15},
     ),
     # The sound's policy sees the branch's own spectrogram, the others every second of the 8 frames: rgb at
     # 160 px, rgbdiff at the 224 px that its published cost is of (the code's default is 160).
