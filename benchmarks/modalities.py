@@ -1,11 +1,12 @@
 """Every set of modalities against the policy's choice: accuracy, use, MACs and ms of clips as streamed.
 
-    python -m benchmarks.modalities BUNDLE --data DIR [--variant int8] [--clips 200] [--mute 0.5]
+    python -m benchmarks.modalities BUNDLE [--data DIR] [--variant int8] [--clips 200] [--mute 0.5]
 
 For each validation clip, in turn: each modality alone and all of them together, on every step and on every
-second, third ... one; random choices; the learnt policy. Time is what the SDK spent on the clip from its
-first packet to its last answer: decoding, spectrogram, resizing, policy, branches, fusion. ``--mute``: that
-share of the clips loses its sound track first. Written to ``benchmarks/results/modalities-<data>.json``.
+second, third ... one; random choices; the learnt policy. ``ms`` is what the results say of a clip: decoding,
+spectrogram, resizing, policy, branches, fusion; ``processor ms`` the thread's time for all of it, opening the
+file included. ``--mute``: that share of the clips loses its sound track first. Without ``--data``: the
+built-in clips. Written to ``benchmarks/results/modalities-<data>.json``.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from typing import Any
 import av
 import numpy as np
 
-from benchmarks.record import spread, write
+from benchmarks.record import shown, spread, write
 from compiler.data.clips import Clip, find_clips
+from compiler.data.synthetic import make_clips
 from compiler.evaluate import branch_sets
 from runtimes.bundle import Bundle
 from runtimes.spec import Manifest, Variant
@@ -39,6 +41,7 @@ class Way:
     name: str
     recognizer: StreamRecognizer
     ms: list[float] = field(default_factory=list)
+    processor_ms: list[float] = field(default_factory=list)
     right: list[bool] = field(default_factory=list)
     macs: list[float] = field(default_factory=list)
     ran: Counter[str] = field(default_factory=Counter)
@@ -48,13 +51,14 @@ class Way:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--variant")
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--mute", type=float, default=0.0)
     arguments = parser.parse_args()
     bundle = Bundle.open(arguments.bundle)
-    clips = [clip for clip in find_clips(arguments.data).clips if clip.split == "val"]
+    data = arguments.data or make_clips(seed=0)
+    clips = [clip for clip in find_clips(data).clips if clip.split == "val"]
     clips = [clips[i * len(clips) // arguments.clips] for i in range(min(arguments.clips, len(clips)))]
     with ExitStack() as opened, tempfile.TemporaryDirectory() as folder:
         clips = list(_muted(clips, arguments.mute, Path(folder)))
@@ -64,10 +68,13 @@ def main() -> None:
                 _recognize(way, clip, bundle.manifest)
     rows = [_row(way, ways[0], len(clips)) for way in ways]
     for row in rows:
-        print(row["way"], row["accuracy"], row["ms"], row["used"])
+        share = shown(row["of all together"])
+        print(f"{row['way']:24} {row['accuracy']:.3f}  {shown(row['ms'])} ms  {share}  {row['used']}")
     muted = f"-{arguments.mute:g}-muted" if arguments.mute else ""
     facts = {"bundle": arguments.bundle.name, "variant": ways[0].recognizer.variant.name, "clips": len(clips)}
-    write(f"modalities-{arguments.data.name}{muted}", {**facts, "rows": rows})
+    write(
+        f"modalities-{arguments.data.name if arguments.data else 'built-in'}{muted}", {**facts, "rows": rows}
+    )
 
 
 def _ways(bundle: Bundle, variant: str | None) -> Iterator[Way]:
@@ -95,7 +102,8 @@ def _opened(bundle: Bundle, variant: Variant, **choice: Any) -> StreamRecognizer
 def _recognize(way: Way, clip: Clip, manifest: Manifest) -> None:
     began = time.thread_time()
     result = way.recognizer.recognize(clip.path)
-    way.ms.append((time.thread_time() - began) * 1e3)
+    way.processor_ms.append((time.thread_time() - began) * 1e3)
+    way.ms.append(result.latency_ms.total)
     way.right.append(result.label == clip.label)
     way.macs.append(_macs(result, way, manifest))
     for recognition in result.recognitions:
@@ -119,12 +127,12 @@ def _macs(result: ClipRecognition, way: Way, manifest: Manifest) -> float:
 
 
 def _row(way: Way, all_together: Way, clips: int) -> dict[str, Any]:
-    ratios = np.array(way.ms) / np.array(all_together.ms)
     return {
         "way": way.name,
         "accuracy": round(float(np.mean(way.right)), 4),
         "ms": spread(way.ms),
-        "of all together": spread(ratios),
+        "of all together": spread(np.array(way.ms) / np.array(all_together.ms)),
+        "processor ms": spread(way.processor_ms),
         "mmacs": round(float(np.mean(way.macs)), 1),
         "used": {name: round(count / way.steps, 3) for name, count in sorted(way.ran.items())},
         "segments": round(way.steps / clips, 2),
