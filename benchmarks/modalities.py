@@ -62,14 +62,16 @@ def main() -> None:
     clips = [clips[i * len(clips) // arguments.clips] for i in range(min(arguments.clips, len(clips)))]
     with ExitStack() as opened, tempfile.TemporaryDirectory() as folder:
         clips = list(_muted(clips, arguments.mute, Path(folder)))
+        muted_clips = [clip.path.parent == Path(folder) for clip in clips]
         ways = [opened.enter_context(way.recognizer) and way for way in _ways(bundle, arguments.variant)]
         for clip in clips:
             for way in ways:
                 _recognize(way, clip, bundle.manifest)
-    rows = [_row(way, ways[0], len(clips)) for way in ways]
+    rows = [_row(way, ways[0], muted_clips) for way in ways]
     for row in rows:
         share = shown(row["of all together"])
-        print(f"{row['way']:24} {row['accuracy']:.3f}  {shown(row['ms'])} ms  {share}  {row['used']}")
+        accuracies = f"{row['accuracy']:.3f} (muted: {row['accuracy of the muted']})"
+        print(f"{row['way']:24} {accuracies}  {shown(row['ms'])} ms  {share}  {row['used']}")
     muted = f"-{arguments.mute:g}-muted" if arguments.mute else ""
     facts = {"bundle": arguments.bundle.name, "variant": ways[0].recognizer.variant.name, "clips": len(clips)}
     write(
@@ -126,16 +128,17 @@ def _macs(result: ClipRecognition, way: Way, manifest: Manifest) -> float:
     return total / 1e6
 
 
-def _row(way: Way, all_together: Way, clips: int) -> dict[str, Any]:
+def _row(way: Way, all_together: Way, muted: list[bool]) -> dict[str, Any]:
     return {
         "way": way.name,
         "accuracy": round(float(np.mean(way.right)), 4),
+        "accuracy of the muted": round(float(np.array(way.right)[muted].mean()), 4) if any(muted) else None,
         "ms": spread(way.ms),
         "of all together": spread(np.array(way.ms) / np.array(all_together.ms)),
         "processor ms": spread(way.processor_ms),
         "mmacs": round(float(np.mean(way.macs)), 1),
         "used": {name: round(count / way.steps, 3) for name, count in sorted(way.ran.items())},
-        "segments": round(way.steps / clips, 2),
+        "segments": round(way.steps / len(muted), 2),
     }
 
 
