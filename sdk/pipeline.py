@@ -107,7 +107,7 @@ class Pipeline:
             precision = "+".join(option.precision for option in options if option.precision) or None
             choice = "+".join(option.name for option in options) or NOTHING
             logits = self._run(options, step)
-            modalities = self._modalities.at(options, self._absent_views, step.failures)
+            modalities = self._modalities.at(choice, options, self._absent_views, step.failures)
         scores = self._fusion.update(logits)
         if scores is not None and scores is not self._scores:
             self._scores, self._best = scores, self._ranked(scores)
@@ -243,7 +243,7 @@ class _Modalities:
         self.groups = groups
         self.held: Mapping[str, str] = {group.name: HELD for group in groups}
         self._all_present = np.ones((1, len(groups)), np.float32)
-        self._said: dict[tuple[Option, ...], Mapping[str, str]] = {}
+        self._said: dict[str, Mapping[str, str]] = {}
 
     def missing(self, absent_views: Collection[str]) -> list[Group]:
         """The groups whose views are all absent."""
@@ -265,13 +265,18 @@ class _Modalities:
         return np.array([[group not in missing for group in self.groups]], np.float32)
 
     def at(
-        self, options: tuple[Option, ...], absent_views: Mapping[str, str], failures: Mapping[str, str]
+        self,
+        choice: str,
+        options: tuple[Option, ...],
+        absent_views: Mapping[str, str],
+        failures: Mapping[str, str],
     ) -> Mapping[str, str]:
-        """What became of each group, by its name."""
+        """What became of each group, by its name; ``choice`` names the ``options``."""
         if not absent_views and not failures:
-            if options not in self._said:
-                self._said[options] = self._outcomes(options)
-            return self._said[options]
+            # By name: to hash an option is to hash all that it says.
+            if choice not in self._said:
+                self._said[choice] = self._outcomes(options)
+            return self._said[choice]
         missing = {group.name: self.reason(group, absent_views) for group in self.missing(absent_views)}
         absent = {
             name: reason if reason == LATE or reason.startswith(FAILED) else f"{ABSENT}: {reason}"
