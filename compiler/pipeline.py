@@ -24,7 +24,7 @@ from compiler.data import synthetic
 from compiler.data.cache import ClipCache
 from compiler.data.clips import ClipSet, find_clips
 from compiler.data.rate import choose_rate_hz
-from compiler.errors import CompileError
+from compiler.errors import CompileError, DataError
 from compiler.offers import Precisions, multibit_of
 from compiler.plan import PRECISIONS, Contents
 from compiler.price import load_price, per_ms
@@ -244,9 +244,23 @@ def _cached(request: Request, clips: ClipSet, model: BranchModel, preset: Any, c
     )
     for path, reason in cache.rejected:
         console.note(f"left out: {path}: {reason}")
+    note_absent(cache, console)
     if cache.cut_clips:
         console.note(f"{cache.cut_clips} clips are longer than {steps} steps: only their beginning is used")
     return cache
+
+
+def note_absent(cache: ClipCache, console: Console) -> None:
+    """Say how many clips lack a modality. Raises: DataError if all of them do, at every step."""
+    clips = range(len(cache.clips))
+    for modality in sorted({view.modality for view in cache.views}):
+        lacking = [float(cache.absent(clip, modality).mean()) for clip in clips]
+        if all(share == 1 for share in lacking):
+            mend = f"leave {modality} out of --modalities, or give clips that have it"
+            raise DataError(f"modality {modality}", "not one of the clips has it", mend)
+        if any(lacking):
+            several = sum(share > 0 for share in lacking)
+            console.note(f"{several} clips lack {modality}, {sum(s == 1 for s in lacking)} of them all along")
 
 
 def _training(
