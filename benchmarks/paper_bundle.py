@@ -64,7 +64,7 @@ def build(destination: Path) -> Bundle:
 
 def _networks(model: AdaptiveModel) -> list[tuple[nn.Module, list[Tensor]]]:
     """The policy and every branch, each with batches (N, 3, S, S) of its view."""
-    views = [model.views[model.policy_view], *(model.view_of(name) for name in model.branches)]
+    views = [model.view_of(POLICY), *(model.view_of(name) for name in model.branches)]
     networks = [model.policy, *model.branches.values()]
     return [(network, _batches(view)) for network, view in zip(networks, views, strict=True)]
 

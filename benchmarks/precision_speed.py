@@ -69,7 +69,7 @@ def _compiled(backbone: str, size: int, folder: Path) -> Bundle:
     view = model.view_of(part)
     frozen = at_precisions(network, tuple(PRECISIONS), "uint8")
     networks = {
-        f"{part}-{name}": Network(name, part, module, name, view, None if name == "fp32" else "codes")
+        f"{part}-{name}": Network(name, part, module, name, (view,), None if name == "fp32" else "codes")
         for name, module in frozen.items()
     }
     plan = Plan("mixed", model.branches_alone().at_precisions({part: frozen}), None, networks)

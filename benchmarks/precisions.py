@@ -97,7 +97,7 @@ def _policy() -> onnx.ModelProto:
     policy = RecurrentPolicy(BACKBONES["mobilenetv2"](CLASSES), HIDDEN, len(WIDTHS) + 1, CLASSES).eval()
     frozen = _frozen(policy, torch.rand(1, 3, _SMALL.size, _SMALL.size) * 4 - 2)
     assert isinstance(frozen, RecurrentPolicy)
-    return export_policy(frozen, "policy", _SMALL, "uint8")
+    return export_policy(frozen, "policy", {"frame": _SMALL}, "uint8")
 
 
 def _frozen(network: nn.Module, pictures: torch.Tensor) -> Any:

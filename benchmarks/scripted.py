@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from runtimes.spec import Option, Variant
@@ -27,7 +29,7 @@ class ScriptedChoice(LearntChoice):
         super().__init__(space, np.arange(len(space.options), dtype=np.float64), price=0.01)
         self.options: tuple[Option, ...] = tuple(named[name] for name in counts)
 
-    def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
+    def decide(self, scores: Floats | None, allow_skip: bool, absent_views: Collection[str] = ()) -> Decision:
         """The next of the script."""
         super().decide(scores, allow_skip)
         option = self._script[self._step % len(self._script)]

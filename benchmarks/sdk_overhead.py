@@ -92,7 +92,7 @@ class BareLoop:
     def _step(self, image: av.VideoFrame, choice: str, state: dict[str, Any]) -> dict[str, Any]:
         if choice == "held":
             return state
-        frame = self._render(image, self._policy.view)
+        frame = self._render(image, self._policy.views[0])
         _, _, h, c = self._sessions[self._policy.graph].run(
             ["scores", "logits", "next_h", "next_c"], {"frame": frame, **state}
         )

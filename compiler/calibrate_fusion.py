@@ -16,6 +16,7 @@ from torch.nn import functional
 from compiler.classifier import classifier_of
 from compiler.data.batches import OutputBatch
 from models.adaptive import POLICY, AdaptiveModel
+from models.policy import RecurrentPolicy
 
 _FITTING_STEPS = 200
 _FITTING_RATE = 0.05
@@ -36,7 +37,7 @@ def calibrate_fusion(model: AdaptiveModel, renditions: Sequence[OutputBatch]) ->
 
 def fit_scales(model: AdaptiveModel, renditions: Sequence[OutputBatch]) -> dict[str, float]:
     """Positive scales by branch name that minimise the cross-entropy of random rollouts' fused logits."""
-    names = [POLICY, *model.branches]
+    names = [*([POLICY] if model.policy.has_head else []), *model.branches]
     with torch.no_grad():
         answers = [_answers(model, outputs) for outputs in renditions]
     draw = torch.Generator().manual_seed(0)
@@ -68,9 +69,10 @@ def fold_scales(model: AdaptiveModel, scales: dict[str, float]) -> None:
 
 
 def _answers(model: AdaptiveModel, outputs: OutputBatch) -> Tensor:
-    """Logits (N, B, T, C) of the policy's own head, then of every branch."""
-    head = model.eval().policy.answer(outputs["features"])
-    return torch.stack([head, *(outputs["branches"][name] for name in model.branches)])
+    """Logits (N, B, T, C) of the policy's own head, if it has one, then of every branch."""
+    policy = model.eval().policy
+    head = [policy.answer(outputs["features"])] if isinstance(policy, RecurrentPolicy) else []
+    return torch.stack([*head, *(outputs["branches"][name] for name in model.branches)])
 
 
 def _random_picks(count: int, present: Tensor, draw: torch.Generator) -> Tensor:

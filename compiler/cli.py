@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from compiler.data.clips import find_clips
-from compiler.pipeline import Request, check_precisions, check_request, compile_bundle
+from compiler.pipeline import Request, check_modalities, check_precisions, check_request, compile_bundle
 from compiler.targets import TARGETS, find_target
 from compiler.train import Hardware
 from models.definitions import MODELS
@@ -91,6 +91,9 @@ def compile_model(
     precisions: Annotated[
         str | None, typer.Option(help="One policy over these, e.g. fp32,int8,int4; default: the model's.")
     ] = None,
+    modalities: Annotated[
+        str | None, typer.Option(help="What the model chooses among, e.g. rgb,audio,flow; default: its own.")
+    ] = None,
     keep_all_precisions: Annotated[
         bool, typer.Option(help="Also those that cost no less than a more accurate one.")
     ] = False,
@@ -121,6 +124,9 @@ def compile_model(
 ) -> int:
     """Train an adaptive model, quantise it, split it, prove it, measure it, and pack a bundle."""
     check_request(model, preset)
+    chosen = None if modalities is None else tuple(filter(None, map(str.strip, modalities.split(","))))
+    if chosen is not None:
+        check_modalities(model, preset, chosen)
     request = Request(
         model=model,
         preset=preset,
@@ -138,6 +144,7 @@ def compile_model(
         keep_all_precisions=keep_all_precisions,
         modelled_costs=modelled_costs,
         costs=costs,
+        modalities=chosen,
     )
     check_precisions(request)
     request.hardware.check()

@@ -70,7 +70,7 @@ def variants(training: Training, target: Target, integer: Mapping[str, nn.Module
     for precision in target.precisions:
         networks = integer if precision == "int8" else floating
         named = {
-            part: Network(training.graph(part, precision), part, network, precision, model.view_of(part))
+            part: Network(training.graph(part, precision), part, network, precision, model.views_of(part))
             for part, network in networks.items()
         }
         plans.append(Plan(precision, model, named.pop(POLICY), named))
@@ -148,8 +148,8 @@ def _policy(mixed: Training, target: Target, stage: str) -> Network:
         module = integer_networks(mixed, [POLICY], target.activations, clips, stage)[POLICY]
     else:
         module = mixed.adaptive.policy
-    view = mixed.model.view_of(POLICY)
-    return Network(mixed.graph(POLICY, precision), POLICY, module, precision, view)
+    views = mixed.adaptive.views_of(POLICY)
+    return Network(mixed.graph(POLICY, precision), POLICY, module, precision, views)
 
 
 def _costs(model: AdaptiveModel, kept: Sequence[Precise], *, modelled: bool) -> Tensor:

@@ -40,14 +40,15 @@ def read_costs(path: Path, graphs: Sequence[str]) -> CostTable:
 
 def declared_costs(contents: Contents, target: Target) -> CostTable:
     """Costs by MACs and the target's declared speeds; the device's name says that nothing was measured."""
-    graphs, views = [], {}
+    graphs: list[GraphCost] = []
+    views: dict[str, ViewCost] = {}
     for plan in contents.plans:
         for network in plan.networks:
             view = network.view
-            macs = network_macs(network.module, view)
+            macs = network_macs(network.module, network.views)
             ms = macs / 1e9 / _DECLARED_GMACS_PER_MS / target.speeds[network.precision]
             graphs.append(GraphCost(graph=network.graph, view=view.name, p50_ms=ms, p95_ms=ms))
-            views[view.name] = ViewCost(view=view.name, p50_ms=0.0, p95_ms=0.0)
+            views |= {v.name: ViewCost(view=v.name, p50_ms=0.0, p95_ms=0.0) for v in network.views}
     return CostTable(
         device=f"{target.name}, declared and not measured",
         providers=target.providers,

@@ -6,17 +6,21 @@ The policy's state depends on what was held, so its graph is run anew for every 
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.data.batches import availability
 from compiler.data.cache import ClipCache
 from runtimes.engine import Engine
-from runtimes.spec import CostTable, Manifest, Option, Policy, Variant
-from sdk.scheduler import Chooser, Fusion, LearntChoice, RandomChoice, Scheduler, option_costs
+from runtimes.spec import PRESENT, CostTable, Manifest, Option, Policy, Variant
+from sdk.results import NOTHING
+from sdk.scheduler import Chooser, Fusion, LearntChoice, RandomChoice, Scheduler, StepFusion, option_costs
 
 FRAME_COUNTS = (1, 2, 4, 8, 16)
 
@@ -28,6 +32,7 @@ class Outcome:
     """One way to run a variant over the validation clips.
 
     ``correct`` (clips,), ``ms`` (clips,): resizing, policy and branches by the cost table, decoding apart.
+    ``used`` (clips, groups): the share of a clip's steps at which each group ran, of choices that are made.
     """
 
     name: str
@@ -36,6 +41,7 @@ class Outcome:
     correct: NDArray[np.bool_]
     ms: NDArray[np.float64]
     choices: Counter[str] = field(default_factory=Counter)
+    used: NDArray[np.float64] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -50,10 +56,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a rollout: the chosen option (None where held) and the fused scores (C,) after it."""
+    """One step of a rollout: the choice (None where held) and the fused scores (C,) after it.
+
+    ``options``: what was chosen, one of each group.
+    """
 
     choice: str | None
     scores: NDArray[np.float64]
+    options: tuple[Option, ...] = ()
 
 
 class Evaluator:
@@ -65,6 +75,14 @@ class Evaluator:
         self.manifest, self.variant, self.engine, self.cache = manifest, variant, engine, cache
         self.clips = list(clips)
         self._branch_logits: dict[tuple[str, int], Logits] = {}
+        self.step_fusion = StepFusion(manifest.fusion, variant.action_space)
+        groups = [
+            tuple(dict.fromkeys(option.view for option in group.options if option.view))
+            for group in variant.action_space.groups
+        ]
+        modalities = {manifest.view(view).modality for views in groups for view in views}
+        self._may_lack = groups if len(groups) > 1 or modalities - {"rgb"} else []
+        self._available: dict[int, NDArray[np.bool_]] = {}
 
     @property
     def _policy(self) -> Policy:
@@ -81,9 +99,29 @@ class Evaluator:
         key = option.graph, clip
         if key not in self._branch_logits:
             run, frames = self.engine.graph(option.graph), self.cache.frames(clip, option.view)
-            rows = [run(frame=frames[t : t + 1])["logits"][0] for t in range(len(frames))]
+            shape = self._shape(option.view, frames)
+            rows = [run(frame=frame.reshape(shape))["logits"][0] for frame in frames]
             self._branch_logits[key] = np.asarray(rows, np.float32)
         return self._branch_logits[key]
+
+    def _shape(self, view: str, frames: NDArray[np.uint8]) -> tuple[int, ...]:
+        """What a graph takes of one of a clip's ``frames`` at a view."""
+        single = self.manifest.view(view).frames == 1 and frames.ndim == 4
+        return (1, *frames.shape[1:]) if single else frames.shape[1:]
+
+    def absent_views(self, clip: int, t: int) -> frozenset[str]:
+        """The views of groups that a step of a clip lacks."""
+        if not self._may_lack:
+            return frozenset()
+        if clip not in self._available:
+            self._available[clip] = availability(self.cache, clip, self._may_lack).numpy()
+        there = self._available[clip][t]
+        return frozenset(
+            view
+            for views, is_there in zip(self._may_lack, there, strict=True)
+            if not is_there
+            for view in views
+        )
 
     def head_logits(self, clip: int, steps: Sequence[int]) -> Logits:
         """Logits (len(steps), C) of the policy's own head, run on just these steps of a clip."""
@@ -97,21 +135,21 @@ class Evaluator:
         state, steps = self._initial_state(), []
         for t in range(self.cache.steps(clip)):
             choice, logits = None, None
+            options: tuple[Option, ...] = ()
             if not scheduler.idle():
+                absent = self.absent_views(clip, t)
                 outputs, state = self._run_policy(clip, t, state)
-                (option,) = scheduler.decide(outputs["scores"][0])
-                choice = option.name
-                logits = self._answer(option, clip, t, outputs)
+                options = scheduler.decide(outputs["scores"][0], absent)
+                choice = "+".join(option.name for option in options) or NOTHING
+                answers = [(o, self._answer(o, clip, t, outputs)) for o in options if not o.skip]
+                logits = self.step_fusion.fuse(answers)
             scores = fusion.update(logits)
-            assert scores is not None, "the first step always answers"
-            steps.append(Step(choice, scores))
+            # Where nothing was there to run from the beginning, nothing is known.
+            unknown = np.full(len(self.manifest.labels), 1 / len(self.manifest.labels))
+            steps.append(Step(choice, unknown if scores is None else scores, options))
         return steps
 
-    def _answer(
-        self, option: Option, clip: int, t: int, outputs: dict[str, NDArray[np.generic]]
-    ) -> Logits | None:
-        if option.skip:
-            return None
+    def _answer(self, option: Option, clip: int, t: int, outputs: dict[str, NDArray[np.generic]]) -> Logits:
         if self.variant.is_head(option):
             return np.asarray(outputs["logits"][0], np.float32)
         return self.branch_logits(option, clip)[t]
@@ -123,8 +161,15 @@ class Evaluator:
         self, clip: int, t: int, state: dict[str, NDArray[np.generic]]
     ) -> tuple[dict[str, NDArray[np.generic]], dict[str, NDArray[np.generic]]]:
         policy = self._policy
-        frame = self.cache.frames(clip, policy.view)[t : t + 1]
-        outputs = self.engine.graph(policy.graph)(frame=frame, **state)
+        inputs: dict[str, Any] = {}
+        for view, name in policy.inputs.items():
+            frames = self.cache.frames(clip, view)
+            inputs[name] = frames[t].reshape(self._shape(view, frames))
+        if PRESENT in self.manifest.graph(policy.graph).inputs:
+            absent = self.absent_views(clip, t)
+            there = [not set(views) <= absent for views in self._may_lack]
+            inputs[PRESENT] = np.array([there], np.float32)
+        outputs = self.engine.graph(policy.graph)(**inputs, **state)
         return outputs, {name: outputs[f"next_{name}"] for name in state}
 
 
@@ -135,31 +180,63 @@ def evenly_spaced(count: int, steps: int) -> list[int]:
 
 
 def static_outcomes(evaluator: Evaluator, table: CostTable) -> list[Outcome]:
-    """Every fixed choice: each branch, and the policy's head, on 1, 2, 4, 8 and 16 evenly spaced frames."""
+    """Every fixed choice: each branch, the policy's head, and each set of branches of several groups.
+
+    Each on 1, 2, 4, 8 and 16 evenly spaced steps.
+    """
     outcomes = []
-    for option in (o for o in evaluator.variant.action_space.options if not o.skip):
-        assert option.graph is not None and option.view is not None, "a branch has both"
-        head = evaluator.variant.is_head(option)
-        frame_ms = table.graph_ms(option.graph, option.view)
+    for options in branch_sets(evaluator.variant):
         for count in FRAME_COUNTS:
-
-            def answer(clip: int, count: int = count, option: Option = option, head: bool = head) -> Logits:
-                steps = evenly_spaced(count, evaluator.cache.steps(clip))
-                if head:
-                    return evaluator.head_logits(clip, steps)
-                return evaluator.branch_logits(option, clip)[steps]
-
-            outcomes.append(_static(evaluator, f"{option.name} x {count}", answer, frame_ms))
+            name = f"{'+'.join(option.name for option in options)} x {count}"
+            outcomes.append(_static(evaluator, name, options, count, table))
     return outcomes
 
 
-def _static(evaluator: Evaluator, name: str, answer: Callable[[int], Logits], frame_ms: float) -> Outcome:
+def branch_sets(variant: Variant) -> list[tuple[Option, ...]]:
+    """All that may run together at a step: of each group a branch or, beside others, none."""
+    groups = [[o for o in group.options if not o.skip] for group in variant.action_space.groups]
+    if len(groups) == 1:
+        return [(option,) for option in groups[0]]
+    combined = itertools.product(*([*options, None] for options in groups))
+    sets = [tuple(option for option in options if option is not None) for options in combined]
+    return [options for options in sets if options]
+
+
+def _static(
+    evaluator: Evaluator, name: str, options: Sequence[Option], count: int, table: CostTable
+) -> Outcome:
+    """The mean over ``count`` steps of what the ``options`` say; what a step lacks is not run."""
     correct, ms = [], []
     for clip in evaluator.clips:
-        logits = answer(clip)
-        correct.append(int(logits.mean(axis=0).argmax()) == evaluator.cache.target(clip))
-        ms.append(len(logits) * frame_ms)
+        steps = evenly_spaced(count, evaluator.cache.steps(clip))
+        running = [[o for o in options if o.view not in evaluator.absent_views(clip, t)] for t in steps]
+        said = {
+            option.name: dict(zip(steps, _logits_at(evaluator, option, clip, steps), strict=True))
+            for option in options
+        }
+        fused = [
+            evaluator.step_fusion.fuse([(o, said[o.name][t]) for o in there])
+            for t, there in zip(steps, running, strict=True)
+        ]
+        logits = [answer for answer in fused if answer is not None]
+        right = bool(logits) and int(np.mean(logits, axis=0).argmax()) == evaluator.cache.target(clip)
+        correct.append(right)
+        ms.append(sum(_together_ms(there, table) for there in running))
     return Outcome(name, evaluator.variant.name, "static", np.array(correct), np.array(ms))
+
+
+def _logits_at(evaluator: Evaluator, option: Option, clip: int, steps: Sequence[int]) -> Logits:
+    """Logits (len(steps), C) of a branch, or of the policy's own head, at some steps of a clip."""
+    if evaluator.variant.is_head(option):
+        return evaluator.head_logits(clip, steps)
+    return evaluator.branch_logits(option, clip)[list(steps)]
+
+
+def _together_ms(options: Sequence[Option], table: CostTable, rendered: Sequence[str] = ()) -> float:
+    """Cost (ms) of a step that runs these branches: views are rendered once, those in ``rendered`` are."""
+    views = {option.view for option in options if option.view} - set(rendered)
+    runs = sum(table.run_ms(o.graph, o.view) for o in options if o.graph and o.view)
+    return runs + sum(table.view_ms(view) for view in views)
 
 
 def learnt_outcome(evaluator: Evaluator, table: CostTable, price: float, name: str) -> Outcome:
@@ -177,19 +254,24 @@ def random_outcome(evaluator: Evaluator, table: CostTable, seed: int) -> Outcome
 
 def _rolled_out(evaluator: Evaluator, table: CostTable, chooser: Chooser, name: str, kind: str) -> Outcome:
     variant = evaluator.variant
-    names = [option.name for option in variant.action_space.options]
-    costs = dict(zip(names, option_costs(variant, table), strict=True))
     assert variant.policy is not None, "a rollout is a policy's"
-    policy_ms = table.graph_ms(variant.policy.graph, variant.policy.view)
-    correct, ms, choices = [], [], Counter[str]()
+    policy_ms, rendered = table.policy_ms(variant.policy), variant.policy.views
+    correct, ms, used, choices = [], [], [], Counter[str]()
     for clip in evaluator.clips:
         chooser.reset()
         steps = evaluator.roll_out(clip, chooser)
-        decided = [step.choice for step in steps if step.choice is not None]
+        decided = [step.options for step in steps if step.choice is not None]
+        ran = [[o for o in options if o.graph and not variant.is_head(o)] for options in decided]
         correct.append(int(steps[-1].scores.argmax()) == evaluator.cache.target(clip))
-        ms.append(sum(policy_ms + float(costs[choice]) for choice in decided))
+        ms.append(sum(policy_ms + _together_ms(options, table, rendered) for options in ran))
+        used.append(
+            [
+                sum(any(o in group.options and o.graph for o in step.options) for step in steps) / len(steps)
+                for group in variant.action_space.groups
+            ]
+        )
         choices.update(step.choice or "held" for step in steps)
-    return Outcome(name, variant.name, kind, np.array(correct), np.array(ms), choices)
+    return Outcome(name, variant.name, kind, np.array(correct), np.array(ms), choices, np.array(used))
 
 
 def static_front(outcomes: Sequence[Outcome]) -> list[Outcome]:

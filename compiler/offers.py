@@ -72,7 +72,7 @@ def make_offers(
             shares = codes if name != "fp32" else None
             store = f"{training.name}-{branch}" if shares else None
             view = training.model.view_of(branch)
-            network = Network(training.graph(branch, name), branch, module, name, view, store)
+            network = Network(training.graph(branch, name), branch, module, name, (view,), store)
             offers[f"{branch}-{name}"] = Offer(network, shares)
     return offers
 
@@ -124,7 +124,7 @@ def _measured(training: Training, network: Network, whole: Collection[str], tabl
         clips=len(clips),
         ms=table.graph_ms(network.graph, view.name),
         megabytes=_megabytes(network, whole),
-        macs=network_macs(network.module, view),
+        macs=network_macs(network.module, network.views),
     )
 
 

@@ -8,7 +8,7 @@ import json
 import platform
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -24,7 +24,7 @@ from compiler.data import synthetic
 from compiler.data.cache import ClipCache
 from compiler.data.clips import ClipSet, find_clips
 from compiler.data.rate import choose_rate_hz
-from compiler.errors import CompileError
+from compiler.errors import CompileError, DataError
 from compiler.offers import Precisions, multibit_of
 from compiler.plan import PRECISIONS, Contents
 from compiler.price import load_price, per_ms
@@ -44,11 +44,11 @@ from runtimes.bundle import Bundle, write_bundle
 from runtimes.cache import cache_folder
 from runtimes.device import device_name
 from runtimes.engine import open_engine
-from runtimes.spec import CostTable, Fusion, Steps, Variant
+from runtimes.spec import CostTable, Steps, Variant
 from sdk.scheduler import option_costs
 
 _VERSIONED = ("adaptive-video", "av", "brevitas", "lightning", "numpy", "onnx", "onnxruntime", "torch")
-TRAINING_FORMAT = 4
+TRAINING_FORMAT = 6
 """Raised when models or stages change so that results kept from before do not fit any more."""
 _GATE_CLIPS, _MORE_GATE_CLIPS = 24, 128
 _STREAMED_CLIPS = 8
@@ -76,6 +76,7 @@ class Request:
     """What is to be compiled. ``data`` None is the built-in set; ``init`` None starts from random weights.
 
     ``precisions``: those that one policy (or the app) chooses among; None leaves it to the model.
+    ``modalities``: those that the model chooses among; None leaves them to its preset.
     ``keep_all_precisions``: also those not worth their cost. ``modelled_costs``: the policy's loss counts
     modelled BitOps. ``costs``: the device's own cost table.
     """
@@ -96,6 +97,7 @@ class Request:
     keep_all_precisions: bool = False
     modelled_costs: bool = False
     costs: Path | None = None
+    modalities: tuple[str, ...] | None = None
 
     @property
     def wanted_precisions(self) -> tuple[str, ...] | None:
@@ -119,7 +121,7 @@ def compile_bundle(request: Request, console: Console) -> Bundle:
     console.stage("data")
     clips = find_training_clips(request, console)
     preset, model = build_model(request, clips.labels, console)
-    cache = _cached(request, clips, model, preset.steps, console)
+    cache = _cached(request, clips, model, preset, console)
     training = _training(request, preset, model, cache, console)
     console.stage("train and quantise")
     trained = _train(request, preset, training, console)
@@ -175,9 +177,16 @@ def find_training_clips(request: Request, console: Console) -> ClipSet:
     if request.data is not None:
         return find_clips(request.data)
     root = synthetic.make_clips(seed=request.seed)
+    modalities: Any = request.modalities or getattr(_preset(request), "modalities", ())
+    if "audio" in modalities:
+        return find_clips(root)
     # A model of frames alone cannot tell classes that only sound different.
     console.note(f"built-in data, the visible classes: {', '.join(synthetic.VISIBLE_CLASSES)}")
     return find_clips(root, classes=synthetic.VISIBLE_CLASSES)
+
+
+def _preset(request: Request) -> Any:
+    return MODELS[request.model].presets[request.preset]
 
 
 def build_model(request: Request, labels: tuple[str, ...], console: Console) -> tuple[Any, BranchModel]:
@@ -189,6 +198,8 @@ def build_model(request: Request, labels: tuple[str, ...], console: Console) -> 
     if request.flip is not None:
         recipe = replace(recipe, flip=request.flip)
     preset = replace(preset, recipe=recipe)
+    if request.modalities is not None:
+        preset = replace(preset, modalities=request.modalities)
     model = definition.build(preset, labels)
     if request.init is not None:
         _load_init(model, request.init, console)
@@ -211,17 +222,21 @@ def _load_init(model: BranchModel, path: Path, console: Console) -> None:
         console.note(
             f"{name}: {len(report.loaded)} tensors of {path.name}; unfit: {unfit}; left random: {missing}"
         )
+        if report.adapted is not None:
+            console.note(f"{name}: {report.adapted}")
     if not fitted:
         raise next(iter(errors.values()))
     for name, misfit in errors.items():
         console.note(f"{name}: starts from random weights ({misfit.reason})")
 
 
-def _cached(request: Request, clips: ClipSet, model: BranchModel, steps: int, console: Console) -> ClipCache:
-    rate_hz = request.rate_hz or choose_rate_hz(clips, steps)
+def _cached(request: Request, clips: ClipSet, model: BranchModel, preset: Any, console: Console) -> ClipCache:
+    steps = preset.steps
+    rate_hz = request.rate_hz or getattr(preset, "rate_hz", None) or choose_rate_hz(clips, steps)
     with console.progress("decoding clips") as advance:
         views = list(model.views.values())
-        cache = ClipCache.build(clips, views, rate_hz, steps, cache_folder("clips"), advance)
+        folder, segment_s = cache_folder("clips"), getattr(preset, "segment_s", 0.0)
+        cache = ClipCache.build(clips, views, rate_hz, steps, folder, advance, segment_s=segment_s)
     train_clips, val_clips = len(cache.split("train")), len(cache.split("val"))
     console.note(
         f"{len(cache.labels)} classes, {train_clips} training and {val_clips} validation clips, "
@@ -229,9 +244,23 @@ def _cached(request: Request, clips: ClipSet, model: BranchModel, steps: int, co
     )
     for path, reason in cache.rejected:
         console.note(f"left out: {path}: {reason}")
+    note_absent(cache, console)
     if cache.cut_clips:
         console.note(f"{cache.cut_clips} clips are longer than {steps} steps: only their beginning is used")
     return cache
+
+
+def note_absent(cache: ClipCache, console: Console) -> None:
+    """Say how many clips lack a modality. Raises: DataError if all of them do, at every step."""
+    clips = range(len(cache.clips))
+    for modality in sorted({view.modality for view in cache.views}):
+        lacking = [float(cache.absent(clip, modality).mean()) for clip in clips]
+        if all(share == 1 for share in lacking):
+            mend = f"leave {modality} out of --modalities, or give clips that have it"
+            raise DataError(f"modality {modality}", "not one of the clips has it", mend)
+        if any(lacking):
+            several = sum(share > 0 for share in lacking)
+            console.note(f"{several} clips lack {modality}, {sum(s == 1 for s in lacking)} of them all along")
 
 
 def _training(
@@ -326,8 +355,8 @@ def _fields(request: Request, training: Training, parts: Split) -> dict[str, obj
         "target": request.target.name,
         "labels": cache.labels,
         "views": tuple(training.model.views.values()),
-        "steps": Steps(rate_hz=cache.rate_hz, clip_steps=cache.clip_steps),
-        "fusion": Fusion(window=cache.clip_steps),
+        "steps": Steps(rate_hz=cache.rate_hz, clip_steps=cache.clip_steps, segment_s=cache.segment_s),
+        "fusion": training.model.fusion_of(cache.clip_steps),
         "graphs": parts.graphs,
         "stores": parts.stores,
         "variants": parts.variants,
@@ -360,6 +389,17 @@ def check_request(model: str, preset: str) -> None:
     presets = MODELS[model].presets
     if preset not in presets:
         raise CompileError(f"preset {preset}", f"is unknown to {model}", f"use one of {', '.join(presets)}")
+
+
+def check_modalities(model: str, preset: str, names: Sequence[str]) -> None:
+    """Raises: CompileError if the model does not choose among modalities, or these are not what it knows."""
+    given = f"modalities {','.join(names) or 'none'}"
+    known = getattr(MODELS[model].presets[preset], "branches", {})
+    if not hasattr(MODELS[model].presets[preset], "modalities"):
+        raise CompileError(given, f"{model} sees pictures alone", "leave --modalities out, or use adamml")
+    if not names or len(set(names)) != len(names) or not set(names) <= set(known):
+        reason = "name one twice" if len(set(names)) != len(names) else "are not what the model knows"
+        raise CompileError(given, reason, f"give some of {', '.join(known)}, each once")
 
 
 def check_precisions(request: Request) -> None:

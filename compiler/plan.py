@@ -30,16 +30,21 @@ class StoredCodes:
 class Network:
     """One network ready for export.
 
-    ``graph`` is its graph's name, ``part`` what it is in the float model, ``view`` what it runs on;
-    ``store`` names the codes that it shares with others, if it does.
+    ``graph`` is its graph's name, ``part`` what it is in the float model, ``views`` what it runs on: one, or
+    several at once for a policy. ``store`` names the codes that it shares with others, if it does.
     """
 
     graph: str
     part: str
     module: nn.Module
     precision: str
-    view: View
+    views: tuple[View, ...]
     store: str | None = None
+
+    @property
+    def view(self) -> View:
+        """What a branch runs on; of a policy the first of its views, by which its costs are listed."""
+        return self.views[0]
 
     @property
     def bits(self) -> int:

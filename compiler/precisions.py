@@ -7,21 +7,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
-from compiler.data.batches import DrawnFrames
+from compiler.data.batches import DrawnFrames, DrawnViews
 from compiler.errors import CompileError
 from compiler.plan import PRECISIONS, StoredCodes
 from compiler.stages import Training, first_layers
-from compiler.tasks import FrameTask, MultiBitTask, PolicyDistillTask, branch_answer, policy_answer
+from compiler.tasks import FrameTask, MultiBitTask, PolicyDistillTask, branch_answer, policy_outputs, stepwise
 from compiler.train import fit
 from models import nested
 from models.adaptive import POLICY, pixels
 from models.backbones.blocks import Backbone
 from models.coquant import Transfer
-from models.norm_statistics import own_statistics
-from models.policy import RecurrentPolicy
+from models.policy import StepPolicy
 from models.quantization import ActivationFormat, calibrate, freeze, quantise
 from models.recipe import Stage
 
@@ -69,21 +68,51 @@ def _integer_network(
     model, stage = training.model.eval(), training.recipe.qat
     assert stage is not None, "a model with int8 networks has a stage for them"
     training.announce(f"int8: {part}")
-    view, classes = model.view_of(part), len(model.labels)
-    teacher: nn.Module = training.adaptive.policy if part == POLICY else model.branches[part]
     if part == POLICY:
-        stage = replace(stage, frames=4 * stage.frames)
+        return _integer_policy(training, activations, clips, name, replace(stage, frames=4 * stage.frames))
+    view, classes = model.view_of(part), len(model.labels)
+    teacher = model.branches[part]
     network = quantise(teacher, activations)
     drawn = training.frames(view.name, stage.frames, clips, train=True)
     calibrate(network, _runs(network, drawn, stage, training.run.seed))
-    task = (
-        PolicyDistillTask(network, view, stage, classes, teacher)
-        if part == POLICY
-        else FrameTask(network, branch_answer, view, stage, classes, teacher=teacher)
-    )
+    task = FrameTask(network, branch_answer, view, stage, classes, teacher=teacher)
     val = training.frames(view.name, stage.frames, training.cache.split("val"), train=False)
     fit(training.run, name, task, drawn, val)
     return freeze(network)
+
+
+def _integer_policy(
+    training: Training, activations: ActivationFormat, clips: Sequence[int], name: str, stage: Stage
+) -> nn.Module:
+    """The policy quantised, calibrated and pulled to its float self on all its views."""
+    model = training.adaptive
+    network = quantise(model.policy, activations)
+    assert isinstance(network, StepPolicy)
+    groups = [len(group.options) for group in model.space.groups]
+    classes, dropped = len(model.labels), training.recipe.dropped_modalities
+    task = PolicyDistillTask(
+        network,
+        model.views_of(POLICY),
+        groups,
+        stage,
+        classes,
+        model.policy,
+        dropped if len(groups) > 1 else 0.0,
+    )
+    drawn = training.policy_views(stage.frames, clips, train=True)
+    calibrate(network, _policy_runs(task, drawn, stage, training.run.seed))
+    val = training.policy_views(stage.frames, training.cache.split("val"), train=False)
+    fit(training.run, name, task, drawn, val)
+    return freeze(network)
+
+
+def _policy_runs(task: PolicyDistillTask, drawn: DrawnViews, stage: Stage, seed: int) -> Iterator[None]:
+    """Run a policy over a few batches of training steps, drawn by the run's seed."""
+    torch.manual_seed(seed)
+    batches = DataLoader(drawn, stage.batch, shuffle=True)
+    for _, batch in zip(range(_CALIBRATION_BATCHES), batches, strict=False):
+        policy_outputs(task.network, task.images(batch["views"]), batch["available"])
+        yield
 
 
 def multibit_network(
@@ -101,8 +130,6 @@ def multibit_network(
     view = model.view_of(part)
     branch = model.backbones()[part]
     drawn = training.frames(view.name, stage.frames, clips, train=True)
-    if stage.frozen_norms:
-        own_statistics(branch, _runs(branch, drawn, stage, training.run.seed))
     network = nested.nest(
         branch,
         widths,
@@ -152,12 +179,6 @@ def _runs(network: nn.Module, drawn: DrawnFrames, stage: Stage, seed: int) -> It
     """Run a network over a few batches of training frames, drawn by the run's seed."""
     torch.manual_seed(seed)
     batches = DataLoader(drawn, stage.batch, shuffle=True)
-    answer = policy_answer if isinstance(network, RecurrentPolicy) else branch_answer
     for _, (frames, _) in zip(range(_CALIBRATION_BATCHES), batches, strict=False):
-        answer(network, _images(frames, drawn))
+        branch_answer(network, stepwise(pixels(frames.flatten(0, 1), drawn.view), frames))
         yield
-
-
-def _images(frames: Tensor, drawn: DrawnFrames) -> Tensor:
-    flat = pixels(frames.flatten(0, 1), drawn.view)
-    return flat.view(*frames.shape[:2], *flat.shape[1:])

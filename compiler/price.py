@@ -39,7 +39,11 @@ def price_curve(model: AdaptiveModel, outputs: OutputBatch, costs: Tensor) -> li
     for price in PRICES:
         with torch.no_grad():
             rollout = model.rollout(
-                outputs["features"], outputs["branches"], outputs["present"], argmax_sampler(relative, price)
+                outputs["features"],
+                outputs["branches"],
+                outputs["present"],
+                argmax_sampler(relative, price),
+                outputs.get("available"),
             )
         right = rollout.logits.argmax(dim=1) == outputs["label"]
         loss = functional.cross_entropy(rollout.logits, outputs.get("target", outputs["label"]))

@@ -26,9 +26,9 @@ from runtimes.bundle import Bundle
 from runtimes.engine import Engine
 from runtimes.spec import CostTable, Variant
 from sdk.bench import measure_costs
-from sdk.media import decode_steps
+from sdk.media import Wanted, decode_steps
 from sdk.recognizer import StreamRecognizer
-from sdk.scheduler import LearntChoice, option_costs
+from sdk.scheduler import LearntChoice, dearest_choice, option_costs
 
 RANDOM_SEEDS = (0, 1, 2)
 _END_TO_END_CLIPS = 12
@@ -101,8 +101,9 @@ class Profile:
 
 def measure(bundle: Bundle, engine: Engine, cache: ClipCache, clips: Sequence[int]) -> CostTable:
     """The cost table of this device, views rendered from a real clip's frame."""
-    frame = next(iter(decode_steps(cache.clips[clips[0]].path, cache.rate_hz)))
-    return measure_costs(engine, bundle.manifest, frame)
+    manifest = bundle.manifest
+    frames = decode_steps(cache.clips[clips[0]].path, Wanted.of(manifest.steps, manifest.views))
+    return measure_costs(engine, manifest, next(frames))
 
 
 def profile(
@@ -154,10 +155,7 @@ def _end_to_end(bundle: Bundle, cache: ClipCache, clips: Sequence[int], costs: C
     recognizers: list[tuple[str, str, StreamRecognizer]] = []
     try:
         for variant in bundle.manifest.variants:
-            dense = max(
-                zip(option_costs(variant, costs), variant.action_space.options, strict=True),
-                key=lambda pair: float(pair[0]),
-            )[1].name
+            dense = dearest_choice(variant, option_costs(variant, costs))
             dense_one = StreamRecognizer(bundle, "cpu", variant=variant.name, fixed=dense)
             recognizers.append((f"dense {dense}", variant.name, dense_one))
             if variant.policy is not None:

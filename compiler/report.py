@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -18,7 +19,7 @@ from compiler.dropping import Precise
 from compiler.evaluate import Outcome
 from compiler.profile import Profile, Timeline, verdict
 from compiler.verify import Gate
-from runtimes.spec import Manifest
+from runtimes.spec import Manifest, Variant
 
 matplotlib.use("svg")
 
@@ -65,6 +66,7 @@ def write_report(
         *_precision_part(precisions, dropped),
         "<h2>What was chosen</h2>",
         _histogram(manifest, profile),
+        *_modality_part(manifest, profile, cache),
         *(_timeline(line, manifest, cache) for line in profile.timelines),
         "<h2>Graphs on this device</h2>",
         _graph_table(manifest, profile),
@@ -161,13 +163,38 @@ def _histogram(manifest: Manifest, profile: Profile) -> str:
             return "<p>Nothing: the app chooses.</p>"
         choices = adaptive.choices
         total = sum(choices.values())
-        names = [*(option.name for option in variant.action_space.options), "held"]
+        names = [*_choice_names(variant), "held"]
         rows.append((variant.name, *(f"{choices[name] / total:.1%}" for name in names)))
     return _table(("variant", *names), rows)
 
 
+def _choice_names(variant: Variant) -> list[str]:
+    """Every choice of a step: an option of each group, joined as recognitions have them."""
+    groups = (group.options for group in variant.action_space.groups)
+    return ["+".join(option.name for option in options) for options in itertools.product(*groups)]
+
+
+def _modality_part(manifest: Manifest, profile: Profile, cache: ClipCache) -> list[str]:
+    """How often each of several groups ran, over all clips and by label."""
+    parts = []
+    for variant in manifest.variants:
+        adaptive, groups = profile.adaptive(variant.name), variant.action_space.groups
+        if adaptive is None or adaptive.used is None or len(groups) == 1:
+            continue
+        labels = np.array([cache.target(clip) for clip in cache.split("val")])
+        rows = [("all", *(f"{share:.1%}" for share in adaptive.used.mean(axis=0)))]
+        rows += [
+            (name, *(f"{share:.1%}" for share in adaptive.used[labels == label].mean(axis=0)))
+            for label, name in enumerate(manifest.labels)
+            if (labels == label).any()
+        ]
+        head = (f"steps that used, {variant.name}", *(group.name for group in groups))
+        parts.append(_table(head, rows))
+    return ["<h3>By modality and label</h3>", *parts] if parts else []
+
+
 def _colours(manifest: Manifest) -> Mapping[str, str]:
-    names = [option.name for option in manifest.variants[0].action_space.options]
+    names = _choice_names(manifest.variants[0])
     return dict(zip(names, _COLOURS, strict=False)) | {"held": _HELD}
 
 
@@ -175,8 +202,7 @@ def _timeline(timeline: Timeline, manifest: Manifest, cache: ClipCache) -> str:
     """Thumbnails of a clip's steps with the chosen option and the label so far."""
     colours = _colours(manifest)
     figures = []
-    view = min(manifest.views, key=lambda v: v.size).name
-    for frame, step in zip(cache.frames(timeline.clip, view), timeline.steps, strict=True):
+    for frame, step in zip(_thumbnails(timeline, manifest, cache), timeline.steps, strict=True):
         choice = step.choice or "held"
         label = manifest.labels[int(step.scores.argmax())]
         caption = f"<b>{html.escape(choice)}</b><br>{html.escape(label)} {step.scores.max():.0%}"
@@ -187,6 +213,15 @@ def _timeline(timeline: Timeline, manifest: Manifest, cache: ClipCache) -> str:
     clip = cache.clips[timeline.clip]
     title = html.escape(f"{clip.path.name} ({clip.label}), {timeline.variant}")
     return f'<h4>{title}</h4><div class="timeline">{"".join(figures)}</div>'
+
+
+def _thumbnails(timeline: Timeline, manifest: Manifest, cache: ClipCache) -> NDArray[np.uint8]:
+    """A picture (T, S, S, 3) of each step of a clip: the last of its segment, or its spectrogram."""
+    pictures = [view for view in manifest.views if view.modality == "rgb"]
+    view = min(pictures or manifest.views, key=lambda v: v.size)
+    frames = cache.frames(timeline.clip, view.name)
+    frames = frames[:, -1] if frames.ndim == 5 else frames
+    return frames[..., :3] if frames.shape[-1] >= 3 else frames[..., :1].repeat(3, axis=-1)
 
 
 def _jpeg(frame: NDArray[np.uint8]) -> str:

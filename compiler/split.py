@@ -15,10 +15,8 @@ from compiler.targets import Target
 from models.adaptive import POLICY
 from models.backbones.blocks import Backbone
 from models.macs import network_macs
-from models.policy import RecurrentPolicy
+from models.policy import StepPolicy
 from runtimes.spec import ActionSpace, Graph, Option, Policy, Store, Tensor, Variant
-
-STATE = ("h", "c")
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,6 @@ def split(contents: Contents, target: Target, folder: Path) -> Split:
 
 
 def _write(network: Network, target: Target, folder: Path, stores: Mapping[str, Store]) -> Graph:
-    view = network.view
     exported = _export(network, target)
     path = folder / f"{network.graph}.onnx"
     if network.store is None:
@@ -64,16 +61,18 @@ def _write(network: Network, target: Target, folder: Path, stores: Mapping[str, 
         role="policy" if network.part == POLICY else "branch",
         inputs={value.name: _tensor(value) for value in exported.graph.input},
         outputs={value.name: _tensor(value) for value in exported.graph.output},
-        macs={view.name: network_macs(network.module, view)},
+        macs={network.view.name: network_macs(network.module, network.views)},
     )
 
 
 def _export(network: Network, target: Target) -> onnx.ModelProto:
     activations = None if network.precision == "fp32" else target.activations
-    if isinstance(network.module, RecurrentPolicy):
-        return export_policy(network.module, network.graph, network.view, activations)
+    if isinstance(network.module, StepPolicy):
+        inputs = _policy_of(network).inputs
+        views = {inputs[view.name]: view for view in network.views}
+        return export_policy(network.module, network.graph, views, activations)
     assert isinstance(network.module, Backbone)
-    return export_branch(network.module, network.graph, [network.view], activations)
+    return export_branch(network.module, network.graph, network.views, activations)
 
 
 def _variant(plan: Plan) -> Variant:
@@ -82,7 +81,8 @@ def _variant(plan: Plan) -> Variant:
         group.model_copy(update={"options": tuple(_option(option, plan) for option in group.options)})
         for group in space.groups
     )
-    return Variant(name=plan.name, policy=_policy(plan), action_space=ActionSpace(groups=groups))
+    policy = _policy_of(plan.policy) if plan.policy else None
+    return Variant(name=plan.name, policy=policy, action_space=ActionSpace(groups=groups))
 
 
 def _option(option: Option, plan: Plan) -> Option:
@@ -93,16 +93,12 @@ def _option(option: Option, plan: Plan) -> Option:
     return option.model_copy(update={"graph": network.graph, "precision": network.precision})
 
 
-def _policy(plan: Plan) -> Policy | None:
-    if plan.policy is None:
-        return None
-    policy = plan.policy.module
-    assert isinstance(policy, RecurrentPolicy)
-    return Policy(
-        graph=plan.policy.graph,
-        view=plan.policy.view.name,
-        state=dict.fromkeys(STATE, (1, policy.lstm.hidden)),
-    )
+def _policy_of(network: Network) -> Policy:
+    """What a manifest says of a policy."""
+    assert isinstance(network.module, StepPolicy)
+    state = network.module.initial_state(1)
+    shapes = {name: tuple(part.shape) for name, part in zip(state._fields, state, strict=True)}
+    return Policy(graph=network.graph, views=tuple(view.name for view in network.views), state=shapes)
 
 
 _DTYPES = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float32"}

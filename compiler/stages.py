@@ -10,7 +10,6 @@ import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,14 +17,23 @@ from torch import Tensor, nn
 
 from compiler.calibrate_fusion import calibrate_fusion, fold_scales
 from compiler.classifier import classifier_of, embedded, fit_classifier
-from compiler.data.batches import ClipOutputs, ClipSteps, DrawnFrames, OutputBatch
+from compiler.data.batches import (
+    ClipOutputs,
+    ClipSteps,
+    DrawnFrames,
+    DrawnViews,
+    OutputBatch,
+    availability,
+    mirrored,
+)
 from compiler.data.cache import ClipCache
 from compiler.dense_targets import dearest_option, dense_targets
 from compiler.price import price_curve, save_price
 from compiler.tasks import FrameTask, RolloutLoss, RolloutTask, branch_answer, head_answer
 from compiler.train import TrainingRun, fit
 from models.adaptive import POLICY, AdaptiveModel, BranchModel, pixels
-from models.macs import count_macs
+from models.macs import network_macs
+from models.policy import Pupil, RecurrentPolicy
 from models.recipe import Recipe, Stage
 
 Announce = Callable[[str], None]
@@ -52,6 +60,18 @@ class Training:
         """Drawn frames of some clips at a view."""
         shape = self.model.views[view]
         return DrawnFrames(self.cache, clips, shape, count, train=train, flip=self.recipe.flip)
+
+    def clip_steps(self, clips: Sequence[int], *, train: bool) -> ClipSteps:
+        """Whole clips at every view of the model, mirrored at random if the recipe says so."""
+        model = self.model
+        flip = train and self.recipe.flip
+        return ClipSteps(self.cache, clips, model.views, flip=flip, groups=model.may_lack)
+
+    def policy_views(self, count: int, clips: Sequence[int], *, train: bool) -> DrawnViews:
+        """Drawn steps of some clips at the policy's views."""
+        views = self.adaptive.views_of(POLICY)
+        groups = self.model.branch_views
+        return DrawnViews(self.cache, clips, views, groups, count, train=train, flip=self.recipe.flip)
 
     @property
     def adaptive(self) -> AdaptiveModel:
@@ -116,10 +136,7 @@ def option_macs(model: BranchModel) -> Tensor:
         if option.graph in (None, POLICY):
             costs.append(0)
             continue
-        size = model.views[str(option.view)].size
-        frame = torch.zeros(1, size, size, 3, dtype=torch.uint8)
-        branch = str(option.graph)
-        costs.append(count_macs(model.branches[branch], partial(model.branch_logits, branch, frame)))
+        costs.append(network_macs(model.branches[str(option.graph)], [model.views[str(option.view)]]))
     return torch.tensor(costs, dtype=torch.float32)
 
 
@@ -136,6 +153,7 @@ def train_float(training: Training) -> None:
     """All float stages of a model with a policy, each skipped if its result is there."""
     costs, untrained = option_macs(training.model), branch_states(training.model)
     train_branches(training)
+    warm_up(training, costs)
     train_policy(training, costs)
     if training.recipe.refit is not None:
         refit_branches(training, untrained)
@@ -152,7 +170,7 @@ def first_layers(backbone: nn.Module, count: int) -> list[nn.Module]:
 
 
 def train_branches(training: Training) -> None:
-    """Each branch alone on its view, and the policy's backbone and own head likewise."""
+    """Each branch alone on its view, and the policy's backbones likewise, with its own head if it has one."""
     for name in training.model.backbones():
         training.announce(f"branches: {name}")
         _train_branch(training, training.recipe.branches, f"branches-{name}", name, training.seen())
@@ -160,13 +178,16 @@ def train_branches(training: Training) -> None:
 
 
 def _train_branch(training: Training, stage: Stage, stage_name: str, name: str, clips: Sequence[int]) -> None:
-    """One branch, or the policy's backbone and own head, on some clips."""
+    """One branch, or a backbone of the policy with the policy's head or one for the lesson, on some clips."""
     model, view = training.model, training.model.view_of(name)
-    network: nn.Module = model.backbones()[name]
+    backbone = model.backbones()[name]
+    network: nn.Module = backbone
     frozen = first_layers(network, stage.frozen_layers)
+    if name not in model.branches and name != POLICY:
+        network = Pupil(backbone, len(model.labels))
     if name == POLICY:
         network = training.adaptive.policy
-        frozen += [network.lstm, network.score]  # their time comes with the options
+        frozen += training.adaptive.policy.deciding_parts  # their time comes with the options
     task = FrameTask(
         network,
         head_answer if name == POLICY else branch_answer,
@@ -178,7 +199,7 @@ def _train_branch(training: Training, stage: Stage, stage_name: str, name: str, 
     )
     if stage.probe_decay and not training.run.done(stage_name):
         probed = training.frames(view.name, _PROBED_FRAMES, clips, train=False)
-        _probe(network, probed, stage.probe_decay, mirrored=training.recipe.flip)
+        _probe(network, probed, stage.probe_decay, both_ways=training.recipe.flip)
     drawn = training.frames(view.name, stage.frames, clips, train=True)
     watched = training.frames(view.name, 4, _watched(training.cache), train=False)
     fit(training.run, stage_name, task, drawn, watched)
@@ -207,11 +228,14 @@ def fold_fusion_scales(training: Training, stage: str = "joint") -> None:
         fold_scales(training.adaptive, {name: scales[name] for name in training.model.branches})
 
 
-def _probe(network: nn.Module, drawn: DrawnFrames, decay: float, *, mirrored: bool) -> None:
+def _probe(network: nn.Module, drawn: DrawnFrames, decay: float, *, both_ways: bool) -> None:
     """Fit the classifier of a pretrained network on its features of these frames, mirrored ones too."""
-    flips = ((), (3,)) if mirrored else ((),)
+    flips = (False, True) if both_ways else (False,)
     items = [drawn[i] for i in range(len(drawn))]
-    images = (pixels(frames, drawn.view).flip(axes) for frames, _ in items for axes in flips)
+    view = drawn.view
+    images = (
+        pixels(mirrored(frames, view) if flip else frames, view) for frames, _ in items for flip in flips
+    )
     features = embedded(network, images)
     labels = torch.tensor([label for _, label in items]).repeat_interleave(len(features) // len(items))
     fit_classifier(classifier_of(network), features, labels, decay)
@@ -237,30 +261,69 @@ def train_policy(training: Training, costs: Tensor, name: str = "joint", *, froz
     price_file = training.price_file(name)
     if frozen or stage.frozen_branches:
         task = RolloutTask(
-            model, training.rollout_loss, costs, stage, [policy.lstm, policy.dropout, policy.score]
+            model,
+            training.rollout_loss,
+            costs,
+            stage,
+            [*policy.deciding_parts, *_fusion(model)],
+            dropped=training.recipe.dropped_modalities,
         )
         # Computing every branch on every step takes minutes: not for a stage that is done.
         done = training.run.done(name) and price_file.is_file()
         seen = [] if done else _policy_lessons(training, clips, costs, name)
-        watched = [] if done else [_outputs(training, _watched(training.cache), False)]
+        watched = [] if done else [clip_outputs(training, _watched(training.cache), False)]
         fit(training.run, name, task, ClipOutputs(seen), ClipOutputs(watched))
     else:
-        views = list(model.views)
-        task = RolloutTask(model, training.rollout_loss, costs, stage, [policy, model.branches])
-        train_clips = ClipSteps(training.cache, clips, views, flip=training.recipe.flip)
-        fit(training.run, name, task, train_clips, ClipSteps(training.cache, val, views, flip=False))
+        task = RolloutTask(
+            model,
+            training.rollout_loss,
+            costs,
+            stage,
+            [policy, model.branches, *_fusion(model)],
+            dropped=training.recipe.dropped_modalities,
+        )
+        train_clips = training.clip_steps(clips, train=True)
+        fit(training.run, name, task, train_clips, training.clip_steps(val, train=False))
         seen = []
     model.requires_grad_(True)
     if not price_file.is_file():
         # Before the branches see the clips held out: later their answers there are too good to be true.
-        priced = seen[0] if seen else _outputs(training, clips[:: max(1, len(clips) // 96)], False)
+        priced = seen[0] if seen else clip_outputs(training, clips[:: max(1, len(clips) // 96)], False)
         save_price(price_file, price_curve(model, priced, costs))
+
+
+def _fusion(model: AdaptiveModel) -> list[nn.Module]:
+    """The fusion, if it has anything to learn."""
+    return [model.late_fusion] if model.late_fusion is not None else []
+
+
+def warm_up(training: Training, costs: Tensor) -> None:
+    """The branches and their fusion together, every group running at every step."""
+    stage = training.recipe.warmup
+    if stage is None:
+        return
+    model = training.adaptive
+    training.announce("warm-up")
+    task = RolloutTask(
+        model,
+        training.rollout_loss,
+        costs,
+        stage,
+        [*model.branches.values(), *_fusion(model)],
+        dense=True,
+        dropped=training.recipe.dropped_modalities,
+        augmentation=training.recipe.augmentation,
+    )
+    clips, watched = training.cache.split("train"), _watched(training.cache)
+    train_clips = training.clip_steps(clips, train=True)
+    fit(training.run, "warmup", task, train_clips, training.clip_steps(watched, train=False))
+    model.requires_grad_(True)
 
 
 def _policy_lessons(training: Training, clips: Sequence[int], costs: Tensor, name: str) -> list[OutputBatch]:
     """What the policy learns from: clips' outputs, mirrored ones too; and where it starts from."""
     model, recipe = training.adaptive, training.recipe
-    lessons = [_outputs(training, clips, flip) for flip in ((False, True) if recipe.flip else (False,))]
+    lessons = [clip_outputs(training, clips, flip) for flip in ((False, True) if recipe.flip else (False,))]
     if recipe.calibrated:
         training.scales_file(name).write_text(json.dumps(calibrate_fusion(model, lessons)))
     if recipe.dense_targets:
@@ -269,31 +332,37 @@ def _policy_lessons(training: Training, clips: Sequence[int], costs: Tensor, nam
             outputs["target"] = dense_targets(outputs, branch, recipe.dense_targets)
     if recipe.start_skip:
         skip = model.skips.tolist().index(recipe.start_skip)
+        assert isinstance(model.policy, RecurrentPolicy), "schedules are for policies of one group"
         model.policy.start_from_schedule(dearest_option(model, costs), skip)
     return lessons
 
 
-def _outputs(training: Training, clips: Sequence[int], flip: bool) -> OutputBatch:
+def clip_outputs(training: Training, clips: Sequence[int], flip: bool) -> OutputBatch:
     """Features and logits of every step of some clips, computed once, mirrored or not."""
     model, cache = training.adaptive, training.cache
     model.eval()
     steps, classes = cache.clip_steps, len(model.labels)
     outputs: OutputBatch = {
-        "features": torch.zeros(len(clips), steps, model.policy.backbone.num_features),
+        "features": torch.zeros(len(clips), steps, model.policy.num_features),
         "branches": {name: torch.zeros(len(clips), steps, classes) for name in model.branches},
         "present": torch.zeros(len(clips), steps, dtype=torch.bool),
         "label": torch.tensor([cache.target(clip) for clip in clips]),
     }
+    if model.may_lack:
+        outputs["available"] = torch.zeros(len(clips), steps, len(model.may_lack), dtype=torch.bool)
 
     def frames(clip: int, view: str) -> Tensor:
         stored = torch.from_numpy(cache.frames(clip, view).copy())
-        return stored.flip(2) if flip else stored
+        return mirrored(stored, model.views[view]) if flip else stored
 
     with torch.no_grad():
         for row, clip in enumerate(clips):
             count = cache.steps(clip)
             outputs["present"][row, :count] = True
-            outputs["features"][row, :count] = model.embed(frames(clip, model.policy_view))
+            if model.may_lack:
+                outputs["available"][row, :count] = availability(cache, clip, model.may_lack)
+            seen = {view: frames(clip, view) for view in model.policy_views}
+            outputs["features"][row, :count] = model.embed(seen)
             for name, logits in outputs["branches"].items():
                 logits[row, :count] = model.branch_logits(name, frames(clip, model.view_of(name).name))
     return outputs
@@ -305,21 +374,21 @@ def finetune_branches(training: Training, costs: Tensor) -> None:
     if stage is None:
         return
     training.announce("branch fine-tune")
-    views = list(model.views)
     task = RolloutTask(
         model,
         training.rollout_loss,
         costs,
         stage,
-        list(model.branches.values()),
+        [*model.branches.values(), *_fusion(model)],
         decided=True,
+        dropped=training.recipe.dropped_modalities,
         augmentation=training.recipe.augmentation,
     )
     for branch in model.branches.values():
         for layer in first_layers(branch, stage.frozen_layers):
             layer.requires_grad_(False)
-    train_clips = ClipSteps(training.cache, training.cache.split("train"), views, flip=training.recipe.flip)
-    val_clips = ClipSteps(training.cache, training.cache.split("val"), views, flip=False)
+    train_clips = training.clip_steps(training.cache.split("train"), train=True)
+    val_clips = training.clip_steps(training.cache.split("val"), train=False)
     fit(training.run, "finetune", task, train_clips, val_clips)
     model.requires_grad_(True)
 

@@ -13,13 +13,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.classification import MulticlassAccuracy
 
-from compiler.data.batches import ClipBatch, OutputBatch
+from compiler.data.batches import ClipBatch, OutputBatch, ViewsBatch
 from models import coquant
-from models.adaptive import AdaptiveModel, Rollout, Sampler, argmax_sampler, gumbel_sampler, pixels
+from models.adaptive import (
+    AdaptiveModel,
+    Rollout,
+    Sampler,
+    argmax_sampler,
+    dense_sampler,
+    gumbel_sampler,
+    pixels,
+)
 from models.augmentation import NO_AUGMENTATION, Augmentation
 from models.losses import exponential_temperature
 from models.nested import set_width
-from models.policy import RecurrentPolicy
+from models.policy import RecurrentPolicy, StepPolicy
 from models.recipe import Stage
 from runtimes.spec import View
 
@@ -128,11 +136,11 @@ class FrameTask(Task):
             self.teacher.eval()
 
     def images(self, frames: Tensor, *, augmented: bool) -> Tensor:
-        """What the network sees of frames (B, K, S, S, 3): (B, K, 3, S, S)."""
+        """What the network sees of frames (B, K, S, S, 3): (B, K, 3, S, S); of segments, F times as many."""
         flat = pixels(frames.flatten(0, 1), self.view)
         if augmented:
-            flat = self.augmentation(flat)
-        return flat.view(*frames.shape[:2], *flat.shape[1:])
+            flat = self.augmentation.of_view(flat, self.view)
+        return stepwise(flat, frames)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """Frames uint8 (B, K, S, S, 3) and labels (B,)."""
@@ -188,8 +196,8 @@ class MultiBitTask(Task):
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """Frames uint8 (B, K, S, S, 3) and labels (B,): every width sees the same images."""
         frames, targets = batch
-        flat = self.augmentation(pixels(frames.flatten(0, 1), self.view))
-        images = flat.view(*frames.shape[:2], *flat.shape[1:])
+        flat = self.augmentation.of_view(pixels(frames.flatten(0, 1), self.view), self.view)
+        images = stepwise(flat, frames)
         progress = self.global_step / max(int(self.trainer.estimated_stepping_batches) - 1, 1)
         total, logits = coquant.loss(
             self.network, lambda: self._answer(images), targets, self.widths, self.transfer, progress
@@ -200,8 +208,7 @@ class MultiBitTask(Task):
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         """The accuracy of every width."""
         frames, targets = batch
-        flat = pixels(frames.flatten(0, 1), self.view)
-        images = flat.view(*frames.shape[:2], *flat.shape[1:])
+        images = stepwise(pixels(frames.flatten(0, 1), self.view), frames)
         for width in self.widths:
             set_width(self.network, width)
             metric = self.val_by_width[str(width)]
@@ -213,9 +220,14 @@ class MultiBitTask(Task):
         return branch_answer(self.network, images).mean(1)
 
 
+def stepwise(images: Tensor, frames: Tensor) -> Tensor:
+    """Flat images (B * K * F, C, H, W) as (B, K, ...), the shape of the ``frames`` that they were made of."""
+    return images.view(*frames.shape[:-3], *images.shape[1:])
+
+
 def branch_answer(network: nn.Module, images: Tensor) -> Tensor:
-    """Logits (B, K, C) of a branch on images (B, K, 3, H, W), each on its own."""
-    return network(images.flatten(0, 1)).view(*images.shape[:2], -1)
+    """Logits (B, K, C) of a branch on images (B, K, 3, H, W) or (B, K, F, C, H, W), each step on its own."""
+    return network(images.flatten(0, -4)).view(*images.shape[:2], -1)
 
 
 def head_answer(network: nn.Module, images: Tensor) -> Tensor:
@@ -226,49 +238,111 @@ def head_answer(network: nn.Module, images: Tensor) -> Tensor:
 
 def policy_answer(network: nn.Module, images: Tensor) -> Tensor:
     """Class logits (B, K, C) of the policy's own head along images (B, K, 3, H, W) in order of time."""
-    return _policy_outputs(network, images)[1]
+    logits = policy_outputs(network, [images])[1]
+    assert logits is not None, "asked of a policy with a head"
+    return logits
 
 
-def _policy_outputs(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    assert isinstance(network, RecurrentPolicy)
-    features = network.embed(images.flatten(0, 1)).view(*images.shape[:2], -1)
-    state = network.initial_state(len(images))
+def policy_outputs(
+    network: nn.Module, images: Sequence[Tensor], available: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Scores (B, K, A) and, with a head, class logits (B, K, C) along images of each of a policy's views.
+
+    ``images``: (B, K, [F,] C, H, W) in order of time; ``available`` (B, K, groups).
+    """
+    assert isinstance(network, StepPolicy)
+    shape = images[0].shape[:2]
+    features = network.embed(*(view.flatten(0, -4) for view in images)).view(*shape, -1)
+    joined = network.join(features, available)
+    state = network.initial_state(shape[0])
     scores, logits = [], []
-    for t in range(images.shape[1]):
-        output = network.advance(features[:, t], state)
+    for t in range(shape[1]):
+        output = network.advance(joined[:, t], state)
         state = output.state
         scores.append(output.scores)
-        logits.append(output.logits)
-    return torch.stack(scores, 1), torch.stack(logits, 1)
+        if output.logits is not None:
+            logits.append(output.logits)
+    return torch.stack(scores, 1), torch.stack(logits, 1) if logits else None
 
 
-class PolicyDistillTask(FrameTask):
-    """A quantised policy pulled to its float teacher at every step: its class logits and its scores."""
+class PolicyDistillTask(Task):
+    """A quantised policy pulled to its float teacher at every step: its scores, and its class logits if any.
+
+    ``groups``: how many options each group has; each group's scores are a distribution.
+    """
 
     def __init__(
-        self, network: nn.Module, view: View, stage: Stage, num_classes: int, teacher: nn.Module
+        self,
+        network: StepPolicy,
+        views: Sequence[View],
+        groups: Sequence[int],
+        stage: Stage,
+        num_classes: int,
+        teacher: StepPolicy,
+        dropped: float = 0.0,
     ) -> None:
-        super().__init__(network, policy_answer, view, stage, num_classes, teacher=teacher)
-        self.num_classes = num_classes
+        super().__init__(network, stage, num_classes)
+        self.views, self.groups, self.dropped = tuple(views), list(groups), dropped
+        self.teacher = teacher.eval().requires_grad_(False)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        """Frames uint8 (B, K, S, S, 3) and labels (B,)."""
-        frames, targets = batch
-        images = self.images(frames, augmented=False)
-        scores, logits = _policy_outputs(self.network, images)
-        assert self.teacher is not None
+    def on_train_epoch_start(self) -> None:
+        """Keep the teacher as it is."""
+        self.hold_norms()
+        self.teacher.eval()
+
+    def images(self, frames: Sequence[Tensor]) -> list[Tensor]:
+        """What the policy sees of each view's frames (B, K, ...)."""
+        views = zip(frames, self.views, strict=True)
+        return [stepwise(pixels(steps.flatten(0, 1), view), steps) for steps, view in views]
+
+    def training_step(self, batch: ViewsBatch, _: int) -> Tensor:
+        """Steps drawn from clips, in order of time."""
+        images, available = self.images(batch["views"]), drop_groups(batch["available"], self.dropped)
+        scores, logits = policy_outputs(self.network, images, available)
         with torch.no_grad():
-            wanted_scores, wanted_logits = _policy_outputs(self.teacher, images)
-        loss = functional.cross_entropy(logits.flatten(0, 1), wanted_logits.flatten(0, 1).softmax(-1))
-        loss = loss + functional.cross_entropy(scores.flatten(0, 1), wanted_scores.flatten(0, 1).softmax(-1))
-        self.report(loss, logits.mean(1), targets, train=True)
+            wanted_scores, wanted_logits = policy_outputs(self.teacher, images, available)
+        loss = scores.new_zeros(())
+        if logits is not None and wanted_logits is not None:
+            wanted = wanted_logits.flatten(0, 1).softmax(-1)
+            loss = functional.cross_entropy(logits.flatten(0, 1), wanted)
+        split = torch.split
+        pairs = zip(split(scores, self.groups, -1), split(wanted_scores, self.groups, -1), strict=True)
+        for own, wanted in pairs:
+            loss = loss + functional.cross_entropy(own.flatten(0, 1), wanted.flatten(0, 1).softmax(-1))
+        self._report(loss, logits, batch["label"], train=True)
         return loss
+
+    def validation_step(self, batch: ViewsBatch, _: int) -> None:
+        """How right the head is, or how far the scores are from the teacher's."""
+        images, available = self.images(batch["views"]), batch["available"]
+        scores, logits = policy_outputs(self.network, images, available)
+        if logits is not None:
+            loss = functional.cross_entropy(logits.mean(1), batch["label"])
+        else:
+            loss = functional.mse_loss(scores, policy_outputs(self.teacher, images, available)[0])
+        self._report(loss, logits, batch["label"], train=False)
+
+    def _report(self, loss: Tensor, logits: Tensor | None, targets: Tensor, *, train: bool) -> None:
+        if logits is not None:
+            self.report(loss, logits.mean(1), targets, train=train)
+        else:
+            self.log("train/loss" if train else "val/loss", loss, prog_bar=True, batch_size=len(targets))
+
+
+def drop_groups(available: Tensor, probability: float) -> Tensor:
+    """Each clip without some groups, at random, of those that are ``available`` (B, T, groups); never all."""
+    if not probability:
+        return available
+    dropped = torch.rand(len(available), 1, available.shape[2], device=available.device) < probability
+    kept = available & ~dropped
+    return torch.where(kept.any(dim=2, keepdim=True), kept, available)
 
 
 class RolloutTask(Task):
     """The adaptive model as a whole, rolled out over the steps of clips.
 
-    Batches hold views (``ClipBatch``), or outputs computed once (``OutputBatch``).
+    Batches hold views (``ClipBatch``), or outputs computed once (``OutputBatch``). If the stage is
+    alternating, the first of ``parameters``, the policy, trains in odd epochs, and the rest in even ones.
     """
 
     def __init__(
@@ -280,12 +354,20 @@ class RolloutTask(Task):
         parameters: Sequence[nn.Module],
         *,
         decided: bool = False,
+        dense: bool = False,
+        dropped: float = 0.0,
         augmentation: Augmentation = NO_AUGMENTATION,
     ) -> None:
-        """``parameters``: what trains. ``decided``: choices are argmax, and only what they name runs."""
+        """``parameters``: what trains. ``decided``: choices are argmax, and only what they name runs.
+
+        ``dense``: every group runs its dearest branch at every step. ``dropped``: how likely a clip is
+        trained on without each group.
+        """
         super().__init__(model, stage, len(model.labels))
         self.loss = loss
         self.decided = decided
+        self.dense = dense
+        self.dropped = dropped
         self.augmentation = augmentation
         self.register_buffer("costs", costs, persistent=False)
         self.costs: Tensor
@@ -303,22 +385,48 @@ class RolloutTask(Task):
     def on_train_epoch_start(self) -> None:
         """Only what trains is in training mode: the rest keeps its batch statistics."""
         self.model.eval()
-        for module in self.trained:
+        trained = self.trained
+        if self.stage.alternating:
+            trained = self.trained[:1] if self.current_epoch % 2 else self.trained[1:]
+            self.model.requires_grad_(False)
+            for module in trained:
+                module.requires_grad_(True)
+        for module in trained:
             module.train()
         self.hold_norms()
 
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """As for any stage; where parts alternate, the policy's apart, with their own learning rate."""
+        if not self.stage.alternating:
+            return super()._parameter_groups()
+        policy, rest = self.trained[:1], self.trained[1:]
+        rates = ((rest, 1.0), (policy, self.stage.policy_lr_factor))
+        return [
+            {"params": [p for module in modules for p in module.parameters()], "lr": self.stage.lr * factor}
+            for modules, factor in rates
+        ]
+
     def _sampler(self) -> Sampler:
+        if self.dense:
+            return dense_sampler(self.costs)
         if self.decided or not self.training:
             return argmax_sampler(self.costs)
         # Schedules are the paper's, for 50 epochs: shorter or longer runs go through the same range.
         epoch = self.current_epoch * 50 / max(self.stage.epochs, 1)
-        return gumbel_sampler(exponential_temperature(epoch))
+        return gumbel_sampler(exponential_temperature(epoch, decay=self.stage.temperature_decay))
 
     def _rollout(self, batch: Any) -> Rollout:
+        available = batch.get("available")
+        if available is not None and self.training:
+            available = drop_groups(available, self.dropped)
         if "features" in batch:
-            return self.model.rollout(batch["features"], batch["branches"], batch["present"], self._sampler())
+            return self.model.rollout(
+                batch["features"], batch["branches"], batch["present"], self._sampler(), available
+            )
         only_chosen = self.decided or not self.training
         augmentation = self.augmentation if self.training else NO_AUGMENTATION
+        if available is not None:
+            batch = {**batch, "available": available}
         return roll_out_clips(self.model, batch, self._sampler(), augmentation, only_chosen=only_chosen)
 
     def training_step(self, batch: ClipBatch | OutputBatch, _: int) -> Tensor:
@@ -354,18 +462,19 @@ def roll_out_clips(
     A soft choice needs every branch at every step. With ``only_chosen`` the decisions (which depend on the
     policy alone) are made first, and each branch sees only the frames that chose it.
     """
-    views, present = batch["views"], batch["present"]
+    views, present, available = batch["views"], batch["present"], batch.get("available")
     shape = present.shape
-    features = model.embed(views[model.policy_view].flatten(0, 1)).view(*shape, -1)
+    features = model.embed({name: views[name].flatten(0, 1) for name in model.policy_views}).view(*shape, -1)
     if not only_chosen:
         logits = {}
         for name in model.branches:
             frames = views[model.view_of(name).name].flatten(0, 1)
             logits[name] = model.branch_logits(name, frames, augmentation).view(*shape, -1)
-        return model.rollout(features, logits, present, sample)
+        return model.rollout(features, logits, present, sample, available)
     zeros = features.new_zeros(*shape, len(model.labels))
     with torch.no_grad():
-        decisions = model.rollout(features, dict.fromkeys(model.branches, zeros), present, sample).choices
+        nothing = dict.fromkeys(model.branches, zeros)
+        decisions = model.rollout(features, nothing, present, sample, available).choices
     logits = {}
     for i, option in enumerate(model.space.options):
         if option.graph is not None and option.graph in model.branches:
@@ -375,4 +484,4 @@ def roll_out_clips(
                 frames = views[str(option.view)][chosen]
                 answers = model.branch_logits(option.graph, frames, augmentation)
                 logits[option.graph] = zeros.index_put((chosen,), answers)
-    return model.rollout(features, logits, present, sample)
+    return model.rollout(features, logits, present, sample, available)

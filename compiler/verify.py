@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -16,16 +16,17 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from compiler.data.batches import availability
 from compiler.data.cache import ClipCache
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator
 from compiler.plan import Contents, Network, Plan
 from models.adaptive import POLICY, AdaptiveModel, argmax_sampler, pixels
-from models.policy import PolicyOutput, RecurrentPolicy, State
+from models.policy import PolicyOutput, StepPolicy
 from runtimes.bundle import Bundle
 from runtimes.engine import Array, Engine, GraphRunner
 from runtimes.installed import installed_graph
-from runtimes.spec import Graph, Option, Variant
+from runtimes.spec import PRESENT, Graph, Option, Variant
 from sdk.recognizer import StreamRecognizer
 from sdk.results import Recognition
 from sdk.scheduler import LearntChoice
@@ -98,7 +99,7 @@ def _compare_branch(
     got, wanted, exact = [], [], []
     for clip in clips:
         frames = np.array(cache.frames(clip, view.name))
-        got += [run(frame=frame[None])["logits"][0] for frame in frames]
+        got += [run(frame=frame.reshape(view.shape))["logits"][0] for frame in frames]
         images = pixels(torch.from_numpy(frames), view)
         with torch.no_grad():
             wanted += list(network.module(images).numpy())
@@ -109,19 +110,27 @@ def _compare_branch(
 def _compare_policy(
     run: GraphRunner, network: Network, cache: ClipCache, clips: Sequence[int], in_double: bool = False
 ) -> list[_Compared]:
-    """All are given the state of the torch network, so that one early difference counts once."""
-    policy, view = network.module, network.view
-    assert isinstance(policy, RecurrentPolicy)
+    """All are given the state of the torch network, so that one early difference counts once.
+
+    A policy over several groups is told of another set of them at every step, whatever there is.
+    """
+    policy, views = network.module, network.views
+    assert isinstance(policy, StepPolicy)
     double = copy.deepcopy(policy).double() if in_double else None
     steps: list[tuple[Mapping[str, Array], PolicyOutput, PolicyOutput | None]] = []
     for clip in clips:
         state = policy.initial_state(1)
-        for frame in np.array(cache.frames(clip, view.name)):
-            outputs = run(frame=frame[None], h=state.h.numpy(), c=state.c.numpy())
-            image = pixels(torch.from_numpy(frame[None]), view)
+        for t, frames in enumerate(zip(*(cache.frames(clip, view.name) for view in views), strict=True)):
+            present = _presence_in_turn(policy.num_groups, t)
+            inputs = _policy_inputs(network, frames, present)
+            outputs = run(**inputs, **{name: part.numpy() for name, part in state._asdict().items()})
+            images = [
+                pixels(torch.from_numpy(np.array(frame)[None]), view)
+                for frame, view in zip(frames, views, strict=True)
+            ]
             with torch.no_grad():
-                answer = policy.advance(policy.embed(image), state)
-                exact = _in_double(double, image, state) if double else None
+                answer = _advance(policy, images, present, state)
+                exact = _advance(double, images, present, state) if double else None
             steps.append((outputs, answer, exact))
             state = answer.state
     return [
@@ -130,12 +139,38 @@ def _compare_policy(
             np.array([getattr(answer, name)[0] for _, answer, _ in steps]),
             np.array([getattr(exact, name)[0] for _, _, exact in steps]) if in_double else None,
         )
-        for name in ("scores", "logits")
+        for name in (("scores", "logits") if policy.has_head else ("scores",))
     ]
 
 
-def _in_double(policy: RecurrentPolicy, image: torch.Tensor, state: State) -> PolicyOutput:
-    return policy.advance(policy.embed(image.double()), State(state.h.double(), state.c.double()))
+def _presence_in_turn(groups: int, step: int) -> NDArray[np.float32]:
+    """Which groups a policy is told of: (1, groups), all at the first step, then every other set in turn."""
+    sets = 2**groups - 1
+    number = sets - step % sets
+    return np.array([[number >> group & 1 for group in range(groups)]], np.float32)
+
+
+def _policy_inputs(
+    network: Network, frames: Sequence[NDArray[np.uint8]], present: NDArray[np.float32]
+) -> dict[str, NDArray[np.generic]]:
+    """The inputs of a policy's graph at one step, but for its state."""
+    views = network.views
+    names = ["frame"] if len(views) == 1 else [view.name for view in views]
+    inputs: dict[str, NDArray[np.generic]] = {
+        name: np.array(frame).reshape(view.shape)
+        for name, view, frame in zip(names, views, frames, strict=True)
+    }
+    return inputs | ({PRESENT: present} if present.size > 1 else {})
+
+
+def _advance(
+    policy: StepPolicy, images: Sequence[torch.Tensor], present: NDArray[np.float32], state: Any
+) -> PolicyOutput:
+    """One step of a policy in the precision of its own weights."""
+    kind = next(policy.parameters()).dtype
+    given = [part.to(kind) for part in (torch.from_numpy(present), *images)]
+    joined = policy.join(policy.embed(*given[1:]), given[0])
+    return policy.advance(joined, type(state)(*(part.to(kind) for part in state)))
 
 
 def _gate(network: Network, outputs: Sequence[_Compared]) -> Gate:
@@ -291,11 +326,12 @@ def _torch_scores(model: AdaptiveModel, cache: ClipCache, clip: int) -> NDArray[
         return torch.from_numpy(np.array(cache.frames(clip, view)))
 
     with torch.no_grad():
-        features = model.embed(frames(model.policy_view))[None]
+        features = model.embed({view: frames(view) for view in model.policy_views})[None]
         logits = {
             name: model.branch_logits(name, frames(model.view_of(name).name))[None] for name in model.branches
         }
         present = torch.ones(features.shape[:2], dtype=torch.bool)
         no_costs = torch.zeros(len(model.space.options))
-        rollout = model.rollout(features, logits, present, argmax_sampler(no_costs))
+        available = availability(cache, clip, model.may_lack)[None] if model.may_lack else None
+        rollout = model.rollout(features, logits, present, argmax_sampler(no_costs), available)
     return np.asarray(rollout.logits.double().softmax(1)[0].numpy())

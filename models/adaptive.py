@@ -8,7 +8,8 @@ everything else, and the holding of state through skips.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 import torch
@@ -17,14 +18,12 @@ from torch.nn import functional
 
 from models.augmentation import NO_AUGMENTATION, Augmentation
 from models.backbones.blocks import Backbone
-from models.policy import RecurrentPolicy, State
+from models.policy import StepPolicy
+from runtimes import spec
 from runtimes.spec import ActionSpace, Option, View
 
 POLICY = "policy"
 """The graph name that stands for the policy itself in a model's action space."""
-
-Sampler = Callable[[Tensor], Tensor]
-"""Scores (B, A), with options not on offer at -inf, to choices (B, A) one-hot."""
 
 
 class Rollout(NamedTuple):
@@ -33,24 +32,79 @@ class Rollout(NamedTuple):
     ``choices`` (B, T, A): one-hot where the policy ran, zero where it was held or the clip has ended.
     ``scores`` (B, T, A): the policy's scores at the same steps. ``logits`` (B, C): the fused logits after
     the last step, the mean over the steps that gave an output. ``head`` (B, C): the same of the policy's own
-    head on every step; ``teacher`` (B, C): of the model's teacher, if it has one.
+    head on every step, if it has one; ``teacher`` (B, C): of the model's teacher, if it has one. ``used``
+    (B, T, groups): 1 where a branch of the group ran. ``available`` bool (B, T, groups): where it could.
     """
 
     choices: Tensor
     scores: Tensor
     logits: Tensor
-    head: Tensor
+    head: Tensor | None
     teacher: Tensor | None
+    used: Tensor
+    available: Tensor | None
 
 
 def pixels(frames: Tensor, view: View) -> Tensor:
-    """What a network sees of uint8 frames (N, H, W, 3): float (N, 3, H, W), (pixel - zero_point) * scale."""
-    return (frames.permute(0, 3, 1, 2).float() - view.zero_point) * view.scale
+    """What a network sees of uint8 frames: float images, (pixel - zero_point) * scale.
+
+    Frames (N, H, W, C) become (N, C, H, W); segments (N, F, H, W, C) become (N * F, C, H, W).
+    """
+    images = frames.flatten(0, -4)
+    return (images.permute(0, 3, 1, 2).float() - view.zero_point) * view.scale
+
+
+class Sampler(ABC):
+    """How scores become a choice: the option of the largest value in each group."""
+
+    @abstractmethod
+    def values(self, scores: Tensor) -> Tensor:
+        """What options are worth (B, A), by their scores (B, A)."""
+
+    @abstractmethod
+    def pick(self, values: Tensor, options: slice) -> Tensor:
+        """One-hot choice (B, n) among the ``options`` of a group, worth (B, n); -inf: not on offer."""
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """The choice (B, A) in a space of one group."""
+        return self.pick(self.values(scores), slice(None))
+
+
+class _GumbelSampler(Sampler):
+    def __init__(self, temperature: float) -> None:
+        self.temperature = temperature
+
+    def values(self, scores: Tensor) -> Tensor:
+        noise = -torch.empty_like(scores).exponential_().log()
+        return (scores + noise) / self.temperature
+
+    def pick(self, values: Tensor, options: slice) -> Tensor:
+        soft = values.softmax(dim=1)
+        hard = torch.zeros_like(soft).scatter_(1, soft.argmax(dim=1, keepdim=True), 1.0)
+        return hard - soft.detach() + soft
+
+
+class _ArgmaxSampler(Sampler):
+    def __init__(self, costs: Tensor, price: float) -> None:
+        self.costs, self.price = costs, price
+
+    def values(self, scores: Tensor) -> Tensor:
+        return scores - self.price * self.costs
+
+    def pick(self, values: Tensor, options: slice) -> Tensor:
+        order = torch.argsort(self.costs[options], stable=True)
+        best = values[:, order].argmax(dim=1)
+        return functional.one_hot(order[best], values.shape[1]).to(values)
+
+
+class _DenseSampler(_ArgmaxSampler):
+    def values(self, scores: Tensor) -> Tensor:
+        return self.costs.expand_as(scores)
 
 
 def gumbel_sampler(temperature: float) -> Sampler:
     """Straight-through Gumbel-softmax: a hard random choice forwards, the soft one's gradient backwards."""
-    return lambda scores: functional.gumbel_softmax(scores, tau=temperature, hard=True)
+    return _GumbelSampler(temperature)
 
 
 def argmax_sampler(costs: Tensor, price: float = 0.0) -> Sampler:
@@ -58,19 +112,51 @@ def argmax_sampler(costs: Tensor, price: float = 0.0) -> Sampler:
 
     ``costs`` (A,) in the unit that the price is per.
     """
-    order = torch.argsort(costs, stable=True)
+    return _ArgmaxSampler(costs, price)
 
-    def choose(scores: Tensor) -> Tensor:
-        best = (scores - price * costs)[:, order].argmax(dim=1)
-        return functional.one_hot(order[best], scores.shape[1]).to(scores)
 
-    return choose
+def dense_sampler(costs: Tensor) -> Sampler:
+    """The dearest branch of every group, whatever the scores; ``costs`` (A,)."""
+    return _DenseSampler(costs, 0.0)
+
+
+class LateFusion(nn.Module):
+    """Learnt weights by which a step's logits of several groups are fused (2105.05165, section 3.3).
+
+    All but the last are free and begin at 1 / groups; the last is what is left of 1. Weights count as
+    ``least`` at least, or those of what ran could add up to nothing: below it the gradient passes as if they
+    were not held, so that they come back. ``renormalised``: divided by the sum of the weights of what ran.
+    """
+
+    least = 0.01
+
+    def __init__(self, groups: int, *, renormalised: bool = True) -> None:
+        super().__init__()
+        self.free = nn.Parameter(torch.full((groups - 1,), 1 / groups))
+        self.renormalised = renormalised
+
+    def weights(self) -> Tensor:
+        """The weight of each group (groups,), positive."""
+        raw = torch.cat([self.free, 1 - self.free.sum()[None]])
+        return raw + (raw.clamp(min=self.least) - raw).detach()
+
+    def forward(self, logits: Tensor, ran: Tensor) -> Tensor:
+        """Fused logits (B, C) of ``logits`` (B, groups, C), zeros for a group that did not run.
+
+        ``ran`` (B, groups): 1 for those that did.
+        """
+        weighed = self.weights() * ran
+        fused = (self.weights()[:, None] * logits).sum(dim=1)
+        if not self.renormalised:
+            return fused
+        total = weighed.sum(dim=1, keepdim=True)
+        return fused / torch.where(ran.detach().sum(dim=1, keepdim=True) > 0.5, total, torch.ones_like(total))
 
 
 class BranchModel(nn.Module):
     """Branches over an action space: what there is to choose from. Alone, the caller chooses.
 
-    The action space has one group (``groups[0]``); its options name branches by ``graph``, or skip.
+    Options of the action space name branches by ``graph``, or skip.
     """
 
     def __init__(
@@ -90,6 +176,24 @@ class BranchModel(nn.Module):
         """Every backbone by branch name."""
         return {name: b for name, b in self.branches.items() if isinstance(b, Backbone)}
 
+    @property
+    def branch_views(self) -> tuple[tuple[str, ...], ...]:
+        """For each group, the views that its branches run on, once each."""
+        return tuple(
+            tuple(dict.fromkeys(option.view for option in group.options if option.view))
+            for group in self.space.groups
+        )
+
+    @property
+    def may_lack(self) -> tuple[tuple[str, ...], ...]:
+        """``branch_views`` where a step may lack some of them; nothing if all there is are pictures."""
+        modalities = {self.views[view].modality for views in self.branch_views for view in views}
+        return self.branch_views if len(self.space.groups) > 1 or modalities - {"rgb"} else ()
+
+    def fusion_of(self, window: int) -> spec.Fusion:
+        """How a device fuses what its branches say, over so many steps."""
+        return spec.Fusion(window=window)
+
     def view_of(self, part: str) -> View:
         """The view that a branch runs on."""
         names = {option.graph: option.view for option in self.space.options}
@@ -98,14 +202,20 @@ class BranchModel(nn.Module):
     def branch_logits(
         self, branch: str, frames: Tensor, augmentation: Augmentation = NO_AUGMENTATION
     ) -> Tensor:
-        """Class logits (N, C) of one branch on its view, uint8 (N, S, S, 3)."""
-        return self.branches[branch](augmentation(pixels(frames, self.view_of(branch))))
+        """Class logits (N, C) of one branch on its view, uint8 (N, S, S, 3), or segments (N, F, S, S, C)."""
+        view = self.view_of(branch)
+        return self.branches[branch](augmentation.of_view(pixels(frames, view), view))
 
     def branches_alone(self) -> BranchModel:
         """Its branches as a model of their own, without skips and without a policy."""
-        options = tuple(option for option in self.space.options if str(option.graph) in self.branches)
-        group = self.space.groups[0].model_copy(update={"options": options})
-        return BranchModel(BranchModel.backbones(self), ActionSpace(groups=(group,)), self.views, self.labels)
+        groups = [
+            group.model_copy(
+                update={"options": tuple(o for o in group.options if str(o.graph) in self.branches)}
+            )
+            for group in self.space.groups
+        ]
+        space = ActionSpace(groups=tuple(groups))
+        return BranchModel(BranchModel.backbones(self), space, self.views, self.labels)
 
     def at_precisions(self, networks: Mapping[str, Mapping[str, Backbone]]) -> Self:
         """This model with a choice of precisions: branch name to precision to network.
@@ -118,12 +228,14 @@ class BranchModel(nn.Module):
         model.branches = nn.ModuleDict(
             {f"{branch}-{precision}": n for branch, of in networks.items() for precision, n in of.items()}
         )
-        options: list[Option] = []
-        for option in self.space.options:
-            precisions = networks.get(str(option.graph), {})
-            options += [_at_precision(option, precision) for precision in precisions] or [option]
-        group = self.space.groups[0].model_copy(update={"options": tuple(options)})
-        model.space = ActionSpace(groups=(group,))
+        groups = []
+        for group in self.space.groups:
+            options: list[Option] = []
+            for option in group.options:
+                precisions = networks.get(str(option.graph), {})
+                options += [_at_precision(option, precision) for precision in precisions] or [option]
+            groups.append(group.model_copy(update={"options": tuple(options)}))
+        model.space = ActionSpace(groups=tuple(groups))
         return model
 
 
@@ -133,24 +245,31 @@ def _at_precision(option: Option, precision: str) -> Option:
 
 
 class AdaptiveModel(BranchModel):
-    """A policy, a branch per graph of the action space, and the mean of logits as fusion.
+    """A policy on ``policy_views``, a branch per graph of the action space, and the mean of logits as fusion.
 
-    Options may also name the policy's own head (``graph == POLICY``). ``teacher``: the branch whose answers
+    Options may also name the policy's own head (``graph == POLICY``). ``late_fusion`` weighs the groups of a
+    step if there are several, each of which then has a skip. ``teacher``: the branch whose answers
     on every step the losses may compare with, if there is one.
     """
 
     def __init__(
         self,
-        policy: RecurrentPolicy,
+        policy: StepPolicy,
         branches: Mapping[str, Backbone],
         space: ActionSpace,
         views: Mapping[str, View],
-        policy_view: str,
+        policy_views: tuple[str, ...],
         labels: tuple[str, ...],
+        late_fusion: LateFusion | None = None,
     ) -> None:
         super().__init__(branches, space, views, labels)
+        if len(space.groups) > 1 and (
+            late_fusion is None or not all(any(o.skip for o in group.options) for group in space.groups)
+        ):
+            raise ValueError("several groups need a fusion, and a skip each")
         self.policy = policy
-        self.policy_view = policy_view
+        self.policy_views = policy_views
+        self.late_fusion = late_fusion
         self.teacher: str | None = None
         self.skips: Tensor
         self._count_options()
@@ -160,12 +279,34 @@ class AdaptiveModel(BranchModel):
         self.register_buffer("skips", skips, persistent=False)
 
     def backbones(self) -> dict[str, Backbone]:
-        """Every backbone by branch name, the policy's under ``POLICY``."""
-        return {POLICY: self.policy.backbone, **super().backbones()}
+        """Every backbone by branch name, the policy's by ``POLICY``, or ``policy-<view>`` without a head."""
+        return {
+            **dict(zip(self._policy_parts(), self.policy.view_backbones, strict=True)),
+            **super().backbones(),
+        }
+
+    def _policy_parts(self) -> list[str]:
+        """What the policy's backbones are called, in the order of its views."""
+        return [POLICY if self.policy.has_head else f"{POLICY}-{view}" for view in self.policy_views]
 
     def view_of(self, part: str) -> View:
-        """The view that a branch, or the policy (``POLICY``), runs on."""
-        return self.views[self.policy_view] if part == POLICY else super().view_of(part)
+        """The view that a branch, or a backbone of the policy, runs on."""
+        views = dict(zip(self._policy_parts(), self.policy_views, strict=True))
+        return self.views[views[part]] if part in views else super().view_of(part)
+
+    def views_of(self, part: str) -> tuple[View, ...]:
+        """The views that a branch, or the policy as a whole (``POLICY``), runs on."""
+        if part == POLICY:
+            return tuple(self.views[view] for view in self.policy_views)
+        return (self.view_of(part),)
+
+    def fusion_of(self, window: int) -> spec.Fusion:
+        """As for branches alone, with the learnt weights of the groups."""
+        if self.late_fusion is None:
+            return super().fusion_of(window)
+        names = [group.name for group in self.space.groups]
+        weights = dict(zip(names, self.late_fusion.weights().tolist(), strict=True))
+        return spec.Fusion(window=window, weights=weights, renormalised=self.late_fusion.renormalised)
 
     def at_precisions(self, networks: Mapping[str, Mapping[str, Backbone]]) -> Self:
         """As for branches alone; the policy scores the new options, untrained."""
@@ -176,68 +317,141 @@ class AdaptiveModel(BranchModel):
         model.policy.score_options(len(model.space.options))
         return model
 
-    def embed(self, frames: Tensor) -> Tensor:
-        """Policy features (N, F) of the policy's view, uint8 (N, S, S, 3)."""
-        return self.policy.embed(pixels(frames, self.views[self.policy_view]))
+    def embed(self, frames: Mapping[str, Tensor]) -> Tensor:
+        """Policy features (N, F) of the policy's views by name, uint8 (N, S, S, 3) or (N, F, S, S, C)."""
+        return self.policy.embed(*(pixels(frames[name], self.views[name]) for name in self.policy_views))
 
     def rollout(
-        self, features: Tensor, branch_logits: Mapping[str, Tensor], present: Tensor, sample: Sampler
+        self,
+        features: Tensor,
+        branch_logits: Mapping[str, Tensor],
+        present: Tensor,
+        sample: Sampler,
+        available: Tensor | None = None,
     ) -> Rollout:
         """Decide step after step: step t sees nothing after t.
 
         A skip of k gives no output at its step; neither policy nor branches run at the k - 1 after it,
-        and h and c are held as they are. No skip is on offer before a clip's first output, so that there
-        is always an answer.
+        and the policy's state is held as it is; of several groups, all must skip for that. Until a clip's
+        first output at least one group runs a branch, so that there is always an answer.
 
         Args:
             features: policy features (B, T, F).
             branch_logits: by branch name, (B, T, C).
             present: bool (B, T), False where a clip has ended.
             sample: how scores become a choice.
+            available: bool (B, T, groups), False where a group's views are absent: it then skips, and the
+                policy sees nothing of it. None: all are there.
         """
         batch, steps = present.shape
         state = self.policy.initial_state(batch)
+        joined = self.policy.join(features, available)
         held = torch.zeros(batch, dtype=torch.long, device=present.device)
         answered = torch.zeros(batch, dtype=torch.bool, device=present.device)
         total, count = features.new_zeros(batch, len(self.labels)), features.new_zeros(batch, 1)
-        all_choices, all_scores, heads = [], [], []
+        all_choices, all_scores, heads, all_used = [], [], [], []
         for t in range(steps):
             active = (held == 0) & present[:, t]
-            scores, head_logits, after = self.policy.advance(features[:, t], state)
-            state = State(
-                *(torch.where(active[:, None], new, old) for new, old in zip(after, state, strict=True))
+            scores, head_logits, after = self.policy.advance(joined[:, t], state)
+            state = after._make(
+                torch.where(active[:, None], new, old) for new, old in zip(after, state, strict=True)
             )
-            offered = scores.masked_fill((self.skips > 0) & ~answered[:, None], -torch.inf)
-            choices = sample(offered) * active[:, None]
-            output, used = self._output(choices, head_logits, {k: v[:, t] for k, v in branch_logits.items()})
-            total, count = total + output, count + used
-            skipped = (choices.detach() * self.skips).sum(dim=1).long()
+            there = None if available is None else available[:, t]
+            choices = self._choose(sample.values(scores), sample, answered, there) * active[:, None]
+            logits, ran = self._outputs(choices, head_logits, {k: v[:, t] for k, v in branch_logits.items()})
+            output, outputs = self._fused(logits, ran)
+            total, count = total + output, count + outputs
+            skipped = self._in_groups(choices.detach() * self.skips).amin(dim=1).long()
             held = torch.where(active, (skipped - 1).clamp(min=0), (held - 1).clamp(min=0))
-            answered = answered | (active & (skipped == 0))
+            answered = answered | (active & (ran.detach() > 0.5).any(dim=1))
             all_choices.append(choices)
             all_scores.append(scores)
-            heads.append(head_logits)
+            all_used.append(ran)
+            if head_logits is not None:
+                heads.append(head_logits)
         return Rollout(
             torch.stack(all_choices, 1),
             torch.stack(all_scores, 1),
             total / count.clamp(min=1),
-            _mean(torch.stack(heads, 1), present),
+            _mean(torch.stack(heads, 1), present) if heads else None,
             _mean(branch_logits[self.teacher], present) if self.teacher else None,
+            torch.stack(all_used, 1),
+            available,
         )
 
-    def _output(
-        self, choices: Tensor, head_logits: Tensor, branch_logits: Mapping[str, Tensor]
+    @property
+    def _slices(self) -> list[slice]:
+        """Where each group's options lie among all."""
+        first, slices = 0, []
+        for group in self.space.groups:
+            slices.append(slice(first, first + len(group.options)))
+            first += len(group.options)
+        return slices
+
+    def _in_groups(self, values: Tensor) -> Tensor:
+        """Sums (B, groups) over each group's options of values (B, A)."""
+        return torch.stack([values[:, options].sum(dim=1) for options in self._slices], dim=1)
+
+    def _choose(self, values: Tensor, sample: Sampler, answered: Tensor, there: Tensor | None) -> Tensor:
+        """The choice (B, A) of each group by the options' values (B, A).
+
+        ``answered`` (B,): whether the clip has had an output, ``there`` (B, groups): which groups can run.
+        """
+        slices, skips = self._slices, self.skips > 0
+        sizes = torch.tensor([len(group.options) for group in self.space.groups], device=values.device)
+        if there is not None:
+            missing = ~there.repeat_interleave(sizes, dim=1)
+            values = values.masked_fill(missing & ~skips, -torch.inf)
+        must_run = self._running_instead(values, sample, there) & ~answered[:, None]
+        forced = must_run.repeat_interleave(sizes, dim=1)
+        values = values.masked_fill(forced & skips, -torch.inf)
+        return torch.cat([sample.pick(values[:, options], options) for options in slices], dim=1)
+
+    def _running_instead(self, values: Tensor, sample: Sampler, there: Tensor | None) -> Tensor:
+        """Which group (B, groups) runs a branch where one must and none would: that which gives up least.
+
+        One that is alone must run in any case; of several none must while another does.
+        """
+        slices, skips = self._slices, self.skips > 0
+        if there is None:
+            there = torch.ones(len(values), len(slices), dtype=torch.bool, device=values.device)
+        if len(slices) == 1:
+            return there
+        with torch.no_grad():
+            choices = torch.cat([sample.pick(values[:, options], options) for options in slices], dim=1)
+            silent = (choices * ~skips).sum(dim=1) < 0.5
+            branches = values.masked_fill(skips, -torch.inf)
+            rest = values.masked_fill(~skips, -torch.inf)
+            gained = torch.stack([branches[:, s].amax(1) - rest[:, s].amax(1) for s in slices], dim=1)
+            least = functional.one_hot(gained.argmax(dim=1), len(slices)).bool()
+            return least & there & (silent | (there.sum(dim=1) == 1))[:, None]
+
+    def _outputs(
+        self, choices: Tensor, head_logits: Tensor | None, branch_logits: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """The chosen option's logits (B, C), and (B, 1) how many outputs that is: 1, or 0 for a skip."""
-        output = torch.zeros_like(head_logits)
-        used = choices.new_zeros(len(choices), 1)
-        for i, option in enumerate(self.space.options):
-            if option.graph is None:
-                continue
-            logits = head_logits if option.graph == POLICY else branch_logits[option.graph]
-            output = output + choices[:, i : i + 1] * logits
-            used = used + choices[:, i : i + 1]
-        return output, used
+        """Each group's chosen logits (B, groups, C), zeros where it skips, and whether it ran (B, groups)."""
+        logits, ran = [], []
+        first = 0
+        for group in self.space.groups:
+            output = choices.new_zeros(len(choices), len(self.labels))
+            used = choices.new_zeros(len(choices), 1)
+            for i, option in enumerate(group.options, start=first):
+                if option.graph is None:
+                    continue
+                said = head_logits if option.graph == POLICY else branch_logits[option.graph]
+                assert said is not None, "only a policy with a head has it as an option"
+                output = output + choices[:, i : i + 1] * said
+                used = used + choices[:, i : i + 1]
+            logits.append(output)
+            ran.append(used)
+            first += len(group.options)
+        return torch.stack(logits, 1), torch.cat(ran, 1)
+
+    def _fused(self, logits: Tensor, ran: Tensor) -> tuple[Tensor, Tensor]:
+        """A step's logits (B, C), and (B, 1) how many outputs that is: 1, or 0 if every group skips."""
+        if self.late_fusion is None or len(self.space.groups) == 1:
+            return logits[:, 0], ran
+        return self.late_fusion(logits, ran), 1 - (1 - ran).prod(dim=1, keepdim=True)
 
 
 def _mean(logits: Tensor, present: Tensor) -> Tensor:

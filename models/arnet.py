@@ -124,7 +124,7 @@ def build(preset: Preset, labels: tuple[str, ...]) -> AdaptiveModel:
     branches = {f"rgb{size}": BACKBONES[name](classes) for size, name in preset.branches.items()}
     sizes = [*preset.branches, preset.policy_size]
     views = {f"rgb{size}": View(name=f"rgb{size}", size=size) for size in sizes}
-    return AdaptiveModel(policy, branches, space, views, f"rgb{preset.policy_size}", labels)
+    return AdaptiveModel(policy, branches, space, views, (f"rgb{preset.policy_size}",), labels)
 
 
 def loss(rollout: Rollout, targets: Tensor, present: Tensor, costs: Tensor, preset: Preset) -> Tensor:

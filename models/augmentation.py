@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from runtimes.spec import View
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -29,6 +31,15 @@ class Augmentation:
             return self._changed(images)
         kept = torch.rand(len(images), 1, 1, 1, device=images.device) >= self.share
         return torch.where(kept, images, self._changed(images))
+
+    def of_view(self, images: Tensor, view: View) -> Tensor:
+        """Images (N * frames, C, H, W) of a view, those of a segment alike; not sound and flow."""
+        if view.modality in ("audio", "flow"):
+            return images
+        if view.frames == 1 and view.stack == 1:
+            return self(images)
+        together = images.reshape(-1, view.frames * view.channels, *images.shape[2:])
+        return self(together).reshape(images.shape)
 
     def _changed(self, images: Tensor) -> Tensor:
         count, device = len(images), images.device

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from models import arnet, coquant, videoiq
+from models import adamml, arnet, coquant, videoiq
 from models.adaptive import BranchModel
 
 
@@ -17,9 +17,10 @@ class Definition:
     """One paper's model.
 
     ``presets``: each has a ``recipe`` and ``steps``; those with ``widths`` train one network at many
-    bit-widths (``transfer``, ``rule``, ``low_activations``). ``build``: preset and labels to the untrained
-    model. ``loss``: of a rollout, with targets, present steps, costs and the preset; None without a policy.
-    ``mixes_precisions``: whether one policy chooses among precisions unless told otherwise.
+    bit-widths (``transfer``, ``rule``, ``low_activations``); those with ``modalities`` choose among these,
+    over segments of ``segment_s`` seconds, ``rate_hz`` of them a second. ``build``: preset and labels to the
+    untrained model. ``loss``: of a rollout, with targets, present steps, costs and the preset; None without a
+    policy. ``mixes_precisions``: whether one policy chooses among precisions unless told otherwise.
     """
 
     presets: Mapping[str, Any]
@@ -30,6 +31,7 @@ class Definition:
 
 MODELS = {
     "arnet": Definition(arnet.PRESETS, arnet.build, arnet.loss, mixes_precisions=False),
+    "adamml": Definition(adamml.PRESETS, adamml.build, adamml.loss, mixes_precisions=False),
     "videoiq": Definition(videoiq.PRESETS, videoiq.build, videoiq.loss, mixes_precisions=True),
     "coquant": Definition(coquant.PRESETS, coquant.build, None, mixes_precisions=True),
 }

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from models.policy import RecurrentPolicy
+from models.policy import StepPolicy
 from runtimes.spec import View
 
 
-def network_macs(network: nn.Module, view: View) -> int:
-    """Multiply-accumulates of one run of a branch or a policy on a view."""
-    image = torch.zeros(1, 3, view.size, view.size)
-    if isinstance(network, RecurrentPolicy):
-        return count_macs(network, lambda: network.advance(network.embed(image), network.initial_state(1)))
-    return count_macs(network, lambda: network(image))
+def network_macs(network: nn.Module, views: Sequence[View]) -> int:
+    """Multiply-accumulates of one run of a branch on its view, or of a policy on its views."""
+    images = [torch.zeros(view.frames, view.channels, view.size, view.size) for view in views]
+    if isinstance(network, StepPolicy):
+        present = torch.ones(1, network.num_groups)
+
+        def run() -> None:
+            network.advance(network.join(network.embed(*images), present), network.initial_state(1))
+
+        return count_macs(network, run)
+    return count_macs(network, lambda: network(*images))
 
 
 def count_macs(network: nn.Module, run: Callable[[], Any]) -> int:

@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from models import quantization
 from models.backbones.blocks import Add, Backbone
-from models.norm_statistics import estimate_statistics
+from models.norm_statistics import match_moments, moments_before
 from models.quantization import (
     LEAST_SCALE,
     ActivationFormat,
@@ -348,14 +348,22 @@ def calibrate(network: nn.Module, widths: Sequence[int], run: Callable[[], Itera
 
 
 def estimate_norms(network: nn.Module, widths: Sequence[int], run: Callable[[], Iterator[None]]) -> None:
-    """Set the batch norms' statistics at every width below float from what they see while ``run()`` runs.
+    """Set the batch norms' statistics at every width but the highest, by what they see while ``run()`` runs.
 
     For norms whose statistics training will not touch: those of the float network do not fit 4 or 2 bits.
+    Activations stay in float meanwhile: their quantisers are calibrated after this.
     """
     switchable = [module for module in network.modules() if isinstance(module, SwitchableNorm)]
-    for width in (width for width in widths if width != FLOAT):
+    quantisers = [module for module in network.modules() if isinstance(module, SwitchableQuantiser)]
+    network.eval()
+    highest, *lower = sorted(widths, reverse=True)
+    set_width(network, highest)
+    wanted = moments_before([module.norm() for module in switchable], run())
+    for width in lower:
         set_width(network, width)
-        estimate_statistics(network, [module.norm() for module in switchable], run())
+        for quantiser in quantisers:
+            quantiser.width = FLOAT
+        match_moments([module.norm() for module in switchable], wanted, run())
 
 
 def stored_codes(network: nn.Module) -> dict[str, Tensor]:

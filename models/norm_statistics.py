@@ -1,78 +1,98 @@
-"""Statistics of batch norms: a pretrained network's own, and those at another bit-width."""
+"""Batch norms at another bit-width: what they pass on keeps the mean and variance that it has in float.
+
+For norms whose statistics training will not touch. The statistics of float activations do not fit those of
+4- and 2-bit weights; and where a pretrained network came with its norms folded away they are 0 and 1, and fit
+nothing. So what is set is not the statistics seen at a width, but what makes the norm's output alike.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+_LEAST = 1e-5
+"""Added to variances before they are compared: of a dead channel nothing follows."""
 
-class _Moments:
-    """Mean and variance per channel (C,) of all that was seen."""
+
+class Moments(NamedTuple):
+    """Mean and variance of each channel (C,)."""
+
+    mean: Tensor
+    variance: Tensor
+
+
+class _Seen:
+    """The moments of all activations so far."""
 
     def __init__(self) -> None:
-        self.count, self.total, self.squares = 0, torch.zeros(()), torch.zeros(())
+        self._count, self._total, self._squares = 0, torch.zeros(()), torch.zeros(())
 
     def add(self, x: Tensor) -> None:
         """Take in activations (N, C, H, W)."""
         channels = x.detach().double().transpose(0, 1).flatten(1)
-        self.count += channels.shape[1]
-        self.total = self.total + channels.sum(1)
-        self.squares = self.squares + channels.square().sum(1)
+        self._count += channels.shape[1]
+        self._total = self._total + channels.sum(1)
+        self._squares = self._squares + channels.square().sum(1)
 
-    def result(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance, float (C,)."""
-        mean = self.total / self.count
-        return mean.float(), (self.squares / self.count - mean.square()).clamp(min=0).float()
+    def moments(self) -> Moments:
+        """Those of all that was taken in."""
+        mean = self._total / self._count
+        return Moments(mean.float(), (self._squares / self._count - mean.square()).clamp(min=0).float())
 
 
-def own_statistics(network: nn.Module, run: Iterable[None]) -> None:
-    """Give every batch norm the statistics of what it sees, and an affine part so that nothing else changes.
+def moments_before(norms: Sequence[nn.BatchNorm2d], run: Iterable[None]) -> list[Moments]:
+    """The moments of what each norm is given while ``run`` is exhausted (it runs the network)."""
+    seen = [_Seen() for _ in norms]
+    with _told(norms, lambda place, x: seen[place].add(x)), torch.no_grad():
+        for _ in run:
+            pass
+    return [one.moments() for one in seen]
 
-    A network that comes with its norms folded away has means of 0 and variances of 1: they say nothing, and
-    at another width they cannot be estimated anew while the affine part stays. ``run`` runs the network.
+
+def match_moments(norms: Sequence[nn.BatchNorm2d], wanted: Sequence[Moments], run: Iterable[None]) -> None:
+    """Set the statistics of ``norms``: what they are given now becomes what they made of ``wanted``.
+
+    Each is set anew at every batch of ``run``, before it is applied, from all that it was given so far: so
+    what the next layers see is as it will be. The affine parts stay.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    seen = {norm: _Moments() for norm in norms}
-    hooks = [norm.register_forward_pre_hook(lambda norm, inputs: seen[norm].add(inputs[0])) for norm in norms]
-    network.eval()
+    before = [_statistics(norm) for norm in norms]
+    seen = [_Seen() for _ in norms]
+
+    def adjust(place: int, x: Tensor) -> None:
+        seen[place].add(x)
+        _match(norms[place], before[place], wanted[place], seen[place].moments())
+
+    with _told(norms, adjust), torch.no_grad():
+        for _ in run:
+            pass
+
+
+def _match(norm: nn.BatchNorm2d, before: Moments, wanted: Moments, given: Moments) -> None:
+    """Scale ``given`` to the spread of ``wanted``, and move its mean there; then the norm is what it was."""
+    ratio = (given.variance + _LEAST) / (wanted.variance + _LEAST)
+    assert norm.running_mean is not None and norm.running_var is not None
+    norm.running_mean.copy_(given.mean - (wanted.mean - before.mean) * ratio.sqrt())
+    norm.running_var.copy_((before.variance + norm.eps) * ratio - norm.eps)
+
+
+def _statistics(norm: nn.BatchNorm2d) -> Moments:
+    assert norm.running_mean is not None and norm.running_var is not None
+    return Moments(norm.running_mean.clone(), norm.running_var.clone())
+
+
+@contextmanager
+def _told(norms: Sequence[nn.BatchNorm2d], tell: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """``tell`` is called with each norm's place and input, before the norm is applied."""
+    hooks = [
+        norm.register_forward_pre_hook(lambda _, inputs, place=place: tell(place, inputs[0]))
+        for place, norm in enumerate(norms)
+    ]
     try:
-        with torch.no_grad():
-            for _ in run:
-                pass
+        yield
     finally:
         for hook in hooks:
             hook.remove()
-    for norm in norms:
-        _restate(norm, *seen[norm].result())
-
-
-def _restate(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
-    """The same function in evaluation, with other statistics."""
-    assert norm.running_mean is not None and norm.running_var is not None
-    with torch.no_grad():
-        gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        norm.bias.add_(gain * (mean - norm.running_mean))
-        norm.weight.copy_(gain * torch.sqrt(variance + norm.eps))
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
-
-
-def estimate_statistics(network: nn.Module, norms: Sequence[nn.BatchNorm2d], run: Iterable[None]) -> None:
-    """Set the statistics of ``norms`` to the mean over the batches of ``run`` (it runs the network).
-
-    Each normalises by its batch meanwhile, so that what it passes on is as it will be.
-    """
-    momenta = [norm.momentum for norm in norms]
-    network.eval()
-    for norm in norms:
-        norm.train()
-        norm.momentum = 1.0
-    with torch.no_grad():
-        for batch, _ in enumerate(run, start=1):
-            for norm in norms:
-                norm.momentum = 1.0 / (batch + 1)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()

@@ -1,8 +1,10 @@
-"""The policy: sees the cheap view and its own state, scores every option (arXiv 2007.15796, section 3)."""
+"""The policy: sees the cheap views and its own state, scores every option (arXiv 2007.15796, section 3)."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +20,14 @@ class State(NamedTuple):
 
 
 class PolicyOutput(NamedTuple):
-    """What the policy says at one step: scores (B, options), class logits (B, C), and its next state."""
+    """What the policy says at one step: scores (B, options), class logits (B, C), and its next state.
+
+    No logits without a head of its own. The state is a named tuple of tensors (B, ...).
+    """
 
     scores: Tensor
-    logits: Tensor
-    state: State
+    logits: Tensor | None
+    state: Any
 
 
 _OPEN = 4.0
@@ -71,18 +76,94 @@ class LSTMStep(nn.Module):
         return State(torch.sigmoid(o) * torch.tanh(c), c)
 
 
-def _make_indifferent(score: nn.Linear) -> None:
+def make_indifferent(score: nn.Linear) -> None:
+    """Let all options score alike at first."""
     nn.init.normal_(score.weight, std=1e-3)
     nn.init.zeros_(score.bias)
 
 
-class RecurrentPolicy(nn.Module):
+class StepPolicy(nn.Module, ABC):
+    """Base: features of each cheap view, joined and taken through the steps, to a score for every option.
+
+    ``num_views``: how many views ``embed`` takes. ``num_groups``: of the action space; with several, ``join``
+    is told which are there. ``has_head``: whether it has class logits of its own.
+    """
+
+    num_views: int
+    num_groups: int
+    has_head: bool
+
+    @property
+    @abstractmethod
+    def view_backbones(self) -> Sequence[Backbone]:
+        """The backbone of each view, in their order."""
+
+    @property
+    def num_features(self) -> int:
+        """Values of ``embed`` for one step."""
+        return sum(backbone.num_features for backbone in self.view_backbones)
+
+    @property
+    @abstractmethod
+    def deciding_parts(self) -> list[nn.Module]:
+        """All that turns features into scores: what learns where backbones are frozen."""
+
+    @abstractmethod
+    def score_options(self, count: int) -> None:
+        """Start anew with the scores of ``count`` options, all alike at first."""
+
+    @abstractmethod
+    def initial_state(self, batch: int) -> Any:
+        """Zeros, a named tuple of tensors (B, ...), for ``batch`` streams that start."""
+
+    @abstractmethod
+    def embed(self, *pixels: Tensor) -> Tensor:
+        """Features (N, F) of each view's images (N * frames, C, H, W), side by side."""
+
+    @abstractmethod
+    def join(self, features: Tensor, present: Tensor | None) -> Tensor:
+        """What ``advance`` takes (..., J) of features (..., F).
+
+        ``present`` (..., groups): 1 for groups that are there; None: all. Nothing of others gets through.
+        """
+
+    @abstractmethod
+    def advance(self, joined: Tensor, state: Any) -> PolicyOutput:
+        """One step from joined features (B, J) and the state before it."""
+
+
+class Pupil(Backbone):
+    """A policy's backbone with a classifier of its own, for its first lessons: the policy needs none."""
+
+    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.num_features, self.frames = backbone.num_features, backbone.frames
+        self.fc = nn.Linear(backbone.num_features, num_classes)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Pooled features (N, F) of images (N * frames, C, H, W)."""
+        return self.backbone.embed(x)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Class logits (N, C) of pooled features (N, F)."""
+        return self.fc(features)
+
+    def remove_classifier(self) -> None:
+        """Drop the parameters behind ``classify``."""
+        del self.fc
+
+
+class RecurrentPolicy(StepPolicy):
     """Backbone on the cheap view, LSTM over steps, a head for the options and one for the classes.
 
     The class head reads the frame's features, not the LSTM's state as in the released code: trained with
     the backbone, it is then as good on clips that only the policy trains on as on any other, where a
     recurrent one learns those clips by heart and the policy comes to trust it.
     """
+
+    num_views = num_groups = 1
+    has_head = True
 
     def __init__(self, backbone: Backbone, hidden: int, num_options: int, num_classes: int) -> None:
         super().__init__()
@@ -94,12 +175,22 @@ class RecurrentPolicy(nn.Module):
         self.score = nn.Linear(hidden, num_options)
         self.class_dropout = nn.Dropout(0.2)
         self.classify = nn.Linear(backbone.num_features, num_classes)
-        _make_indifferent(self.score)
+        make_indifferent(self.score)
+
+    @property
+    def view_backbones(self) -> Sequence[Backbone]:
+        """The one backbone."""
+        return (self.backbone,)
+
+    @property
+    def deciding_parts(self) -> list[nn.Module]:
+        """The LSTM and the scores."""
+        return [self.lstm, self.dropout, self.score]
 
     def score_options(self, count: int) -> None:
         """Start anew with the scores of ``count`` options, all alike at first."""
         self.score = nn.Linear(self.lstm.hidden, count)
-        _make_indifferent(self.score)
+        make_indifferent(self.score)
 
     def start_from_schedule(self, branch: int, skip: int) -> None:
         """Score option ``branch`` best at the first of every two decisions, option ``skip`` at the second.
@@ -118,15 +209,20 @@ class RecurrentPolicy(nn.Module):
         zeros = self.lstm.from_state.weight.new_zeros(batch, self.lstm.hidden)
         return State(zeros, zeros)
 
-    def embed(self, pixels: Tensor) -> Tensor:
+    def embed(self, *pixels: Tensor) -> Tensor:
         """Features (N, F) of the cheap view (N, 3, H, W)."""
-        return self.backbone.embed(pixels)
+        (images,) = pixels
+        return self.backbone.embed(images)
+
+    def join(self, features: Tensor, present: Tensor | None) -> Tensor:
+        """The features as they are."""
+        return features
 
     def answer(self, features: Tensor) -> Tensor:
         """Class logits (N, C) of features (N, F)."""
         return self.classify(self.class_dropout(features))
 
-    def advance(self, features: Tensor, state: State) -> PolicyOutput:
+    def advance(self, joined: Tensor, state: State) -> PolicyOutput:
         """One step from features (B, F) and the state before it."""
-        state = self.lstm(self.dropout(features), state)
-        return PolicyOutput(self.score(self.h_out(self.dropout(state.h))), self.answer(features), state)
+        state = self.lstm(self.dropout(joined), state)
+        return PolicyOutput(self.score(self.h_out(self.dropout(state.h))), self.answer(joined), state)

@@ -20,7 +20,9 @@ class Stage:
     without them it rises and falls once over the stage (one cycle). ``averaged``: the share of the stage,
     at its end, over whose steps the weights are averaged; their mean is what the stage leaves.
     ``probe_decay``: the classifier is first fitted on the pretrained features, with this weight decay; 0: it
-    starts at random.
+    starts at random. ``alternating``: every even epoch trains the branches and the fusion, every odd one the
+    policy, at ``policy_lr_factor`` times the rate. ``temperature_decay``: of the Gumbel-softmax per epoch, if
+    there were 50 of them.
     """
 
     epochs: int
@@ -37,6 +39,9 @@ class Stage:
     classifier_lr_factor: float = 1.0
     averaged: float = 0.0
     probe_decay: float = 0.0
+    alternating: bool = False
+    policy_lr_factor: float = 1.0
+    temperature_decay: float = 0.045
 
     def from_scratch(self) -> Stage:
         """The same with nothing frozen or probed."""
@@ -47,10 +52,11 @@ class Stage:
 class Recipe:
     """The stages of a model; those it does not have are None.
 
-    ``branches``: networks alone, in float. ``multibit``: all bit-widths of a network together. ``joint``: the
-    policy, with the branches unless they are frozen. ``refit``: the branches anew, from what they started
-    from and on all clips, after the policy. ``finetune``: the branches on. ``qat``: int8. ``scratch``: takes
-    the place of ``branches`` and ``refit`` where nothing is pretrained.
+    ``branches``: networks alone, in float. ``multibit``: all bit-widths of a network together. ``warmup``:
+    the branches and their fusion, all groups running at every step. ``joint``: the policy, with the branches
+    unless they are frozen. ``refit``: the branches anew, from what they started from and on all clips, after
+    the policy. ``finetune``: the branches on. ``qat``: int8. ``scratch``: takes the place of ``branches`` and
+    ``refit`` where nothing is pretrained.
 
     ``holdout``: the share of training clips that the branches do not see in their first stages, so that
     the policy learns from branch outputs as they will be on clips never seen; refitting or fine-tuning then
@@ -61,6 +67,8 @@ class Recipe:
     schedule, the dearest branch and then a skip of so many frames; 0: from indifference. ``dense_targets``:
     how much of its target is what the dearest branch says of every step, the rest being the label.
     ``calibrated``: each option's logits are scaled on the clips held out before any are averaged.
+
+    ``dropped_modalities``: how likely a clip is trained on without each of its groups, never without all.
     """
 
     branches: Stage
@@ -76,6 +84,8 @@ class Recipe:
     start_skip: int = 0
     dense_targets: float = 0.0
     calibrated: bool = False
+    warmup: Stage | None = None
+    dropped_modalities: float = 0.0
 
     def from_scratch(self) -> Recipe:
         """The same without what only makes sense for pretrained weights: nothing is frozen or probed."""
@@ -84,6 +94,7 @@ class Recipe:
             branches=self.scratch or self.branches.from_scratch(),
             multibit=self.multibit and self.multibit.from_scratch(),
             joint=self.joint and self.joint.from_scratch(),
+            warmup=self.warmup and self.warmup.from_scratch(),
             refit=None if self.scratch else self.refit and self.refit.from_scratch(),
             finetune=self.finetune and self.finetune.from_scratch(),
             qat=self.qat and self.qat.from_scratch(),

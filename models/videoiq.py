@@ -127,7 +127,7 @@ def build(preset: Preset, labels: tuple[str, ...]) -> AdaptiveModel:
     policy = RecurrentPolicy(BACKBONES[preset.policy](classes), preset.hidden, len(options), classes)
     sizes = (preset.size, preset.policy_size)
     views = {f"rgb{size}": View(name=f"rgb{size}", size=size) for size in sizes}
-    return AdaptiveModel(policy, {view: BACKBONES[preset.backbone](classes)}, space, views, cheap, labels)
+    return AdaptiveModel(policy, {view: BACKBONES[preset.backbone](classes)}, space, views, (cheap,), labels)
 
 
 def loss(rollout: Rollout, targets: Tensor, present: Tensor, costs: Tensor, preset: Preset) -> Tensor:
@@ -136,6 +136,7 @@ def loss(rollout: Rollout, targets: Tensor, present: Tensor, costs: Tensor, pres
     ``targets`` (B,) class indices or (B, C) probabilities, ``present`` (B, T), ``costs`` (A,) in any unit:
     the dearest counts as 1.
     """
+    assert rollout.head is not None, "VideoIQ's policy has a head"
     total = functional.cross_entropy(rollout.logits, targets) + functional.cross_entropy(
         rollout.head, targets
     )

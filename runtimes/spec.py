@@ -7,7 +7,7 @@ No torch, no numpy: a manifest can be read anywhere.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -25,20 +25,46 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class View(Spec):
-    """One rendition of the stream at a step.
+Modality = Literal["rgb", "rgbdiff", "flow", "audio"]
+"""What a view is made from: pictures, their differences, their optical flow, or sound."""
 
-    ``rgb``: the upright frame, its short side resized to ``size`` by swscale, the centre cropped to
-    ``size`` x ``size``; uint8 (1, size, size, 3). Graphs take it as it is and compute
-    ``(pixel - zero_point) * scale`` themselves.
+_CHANNELS = {"rgb": 3, "rgbdiff": 3, "flow": 2, "audio": 1}
+
+
+class View(Spec):
+    """One rendition of the stream at a step, as uint8 of ``shape``.
+
+    * ``rgb``: upright pictures, their short side resized to ``size`` by swscale, the centre cropped to
+      ``size`` x ``size``; ``frames`` of them, evenly spaced over the step's segment, the last one the step's.
+    * ``rgbdiff``: at each of ``frames`` pictures the ``stack`` differences of consecutive pictures that end
+      there, ``(later - earlier + 255) / 2``, their channels side by side.
+    * ``flow``: likewise ``stack`` optical flows of consecutive pictures, horizontal and vertical, at ``size``
+      px: 20 px and more either way are 0 and 255.
+    * ``audio``: the log-power spectrogram of the segment's sound, mono at ``sample_rate``: ``size`` bins
+      (rows, low frequencies first) of ``size`` windows.
+
+    Graphs take a view as it is and compute ``(value - zero_point) * scale`` themselves.
     """
 
     name: Name
-    modality: Literal["rgb"] = "rgb"
+    modality: Modality = "rgb"
     size: Annotated[int, Field(ge=8, le=1024)]
+    frames: Annotated[int, Field(ge=1, le=64)] = 1
+    stack: Annotated[int, Field(ge=1, le=16)] = 1
+    sample_rate: Annotated[int, Field(ge=4000, le=192_000)] = 24_000
     resize: Literal["area", "bilinear", "fast_bilinear"] = "area"
     zero_point: Annotated[int, Field(ge=0, le=255)] = 128
     scale: Annotated[float, Field(gt=0)] = 1 / 64
+
+    @property
+    def channels(self) -> int:
+        """Values of one pixel."""
+        return _CHANNELS[self.modality] * self.stack
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """What one step renders to: (frames, size, size, channels)."""
+        return (self.frames, self.size, self.size, self.channels)
 
 
 class Option(Spec):
@@ -65,10 +91,14 @@ class Option(Spec):
 
 
 class Group(Spec):
-    """Options of which exactly one is chosen at a step."""
+    """Options of which exactly one is chosen at a step.
+
+    ``optional``: the model has learnt to do without what the group's views are made of.
+    """
 
     name: Name
     options: Annotated[tuple[Option, ...], Field(min_length=1)]
+    optional: bool = False
 
     @model_validator(mode="after")
     def _unique_and_not_all_skips(self) -> Self:
@@ -91,17 +121,37 @@ class ActionSpace(Spec):
         return tuple(option for group in self.groups for option in group.options)
 
 
-class Policy(Spec):
-    """The graph that sees the cheap view and its own state, and scores every option.
+PRESENT = "present"
+"""The input by which a policy over several groups is told which of them there are."""
 
-    Inputs: ``frame`` (the view) and each state by name, zeros at the start of a stream. Outputs:
-    ``scores`` (1, number of options), ``logits`` (1, classes) if an option is the policy's own head,
+
+class Policy(Spec):
+    """The graph that sees the cheap views and its own state, and scores every option.
+
+    Inputs: its view as ``frame``, or several views by their names; each state by name, zeros at the start of
+    a stream; ``present`` float (1, groups) if there are several groups, 0 for one whose views are absent.
+    Outputs: ``scores`` (1, number of options), ``logits`` (1, classes) if an option is the policy's own head,
     and ``next_<state>`` for each state.
     """
 
     graph: Name
-    view: Name
+    views: Annotated[tuple[Name, ...], Field(min_length=1)]
     state: dict[Name, tuple[int, ...]]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _views_from_one(cls, data: Any) -> Any:
+        """Take bundles of before a policy could see several views: they name the one as ``view``."""
+        if isinstance(data, dict) and "view" in data and "views" not in data:
+            return {name: value for name, value in data.items() if name != "view"} | {
+                "views": (data["view"],)
+            }
+        return data
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The graph's input for each view."""
+        return {view: "frame" if len(self.views) == 1 else view for view in self.views}
 
 
 class Variant(Spec):
@@ -128,17 +178,28 @@ class Variant(Spec):
 
 
 class Fusion(Spec):
-    """How branch outputs become scores: softmax of the mean of the logits of the last ``window`` steps."""
+    """How branch outputs become scores: softmax of the mean of the logits of the last ``window`` steps.
+
+    A step's logits are the sum of those of the groups that ran, each times its group's entry in ``weights``
+    (1 without weights), divided by the sum of these weights if ``renormalised``.
+    """
 
     kind: Literal["mean_logits"] = "mean_logits"
     window: Annotated[int, Field(ge=1)] = 16
+    weights: dict[Name, Annotated[float, Field(gt=0)]] = {}
+    renormalised: bool = True
 
 
 class Steps(Spec):
-    """The policy's clock: ``rate_hz`` steps per second of source time; trained on clips of ``clip_steps``."""
+    """The policy's clock: ``rate_hz`` steps per second of source time; trained on clips of ``clip_steps``.
+
+    A step sees the ``segment_s`` seconds that end at it (0: its own frame alone). The first is due
+    ``segment_s`` after the first frame, or is the last frame of a clip shorter than that.
+    """
 
     rate_hz: Annotated[float, Field(gt=0, le=1000)]
     clip_steps: Annotated[int, Field(ge=1)]
+    segment_s: Annotated[float, Field(ge=0, le=60)] = 0.0
 
 
 class Tensor(Spec):
@@ -220,7 +281,7 @@ class Graph(Spec):
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
     macs: dict[Name, int] = {}
-    """Multiply-accumulates of one run, by view name."""
+    """Multiply-accumulates of one run, by view name; one on several views at once is under the first."""
     store: Name | None = None
     bits: Bits | None = None
 
@@ -232,7 +293,10 @@ class Graph(Spec):
 
 
 class GraphCost(Spec):
-    """What one run of a graph on one view costs on a device; ``energy_mj`` is None where not measured."""
+    """What one run of a graph on a view costs on a device; ``energy_mj`` is None where not measured.
+
+    Of a graph that takes several views at once, ``view`` is the first.
+    """
 
     graph: Name
     view: Name
@@ -264,8 +328,19 @@ class CostTable(Spec):
 
         Raises: KeyError if the table has no such row.
         """
-        run = {(row.graph, row.view): row.p50_ms for row in self.graphs}[graph, view]
-        return run + {row.view: row.p50_ms for row in self.views}[view]
+        return self.run_ms(graph, view) + self.view_ms(view)
+
+    def run_ms(self, graph: str, view: str) -> float:
+        """Median ms of one run of ``graph`` on ``view`` alone. Raises: KeyError."""
+        return {(row.graph, row.view): row.p50_ms for row in self.graphs}[graph, view]
+
+    def view_ms(self, view: str) -> float:
+        """Median ms of rendering ``view``. Raises: KeyError."""
+        return {row.view: row.p50_ms for row in self.views}[view]
+
+    def policy_ms(self, policy: Policy) -> float:
+        """Median ms of one run of a policy, its views rendered; its row names the first. Raises: KeyError."""
+        return self.run_ms(policy.graph, policy.views[0]) + sum(self.view_ms(view) for view in policy.views)
 
 
 class FileRecord(Spec):
@@ -304,7 +379,8 @@ class Manifest(Spec):
         if self.default_variant not in {variant.name for variant in self.variants}:
             raise ValueError(f"default variant {self.default_variant} is not among the variants")
         for variant in self.variants:
-            named = [(variant.policy.graph, variant.policy.view)] if variant.policy else []
+            policy = variant.policy
+            named = [(policy.graph, view) for view in policy.views] if policy else []
             named += [(o.graph, o.view) for o in variant.action_space.options if o.graph and o.view]
             for graph, view in named:
                 if graph not in graphs or view not in views:

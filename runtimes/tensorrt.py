@@ -39,10 +39,13 @@ def optimisation_profiles(manifest: Manifest, graph: Graph) -> str:
 
     A shape outside the profiles would rebuild the engine in the middle of a stream.
     """
-    if None not in graph.inputs["frame"].shape:
+    frame = graph.inputs.get("frame")
+    if frame is None or None not in frame.shape:
         return ""
     options = [option for variant in manifest.variants for option in variant.action_space.options]
     views = {option.view for option in options if option.graph == graph.name}
-    views |= {v.policy.view for v in manifest.variants if v.policy and v.policy.graph == graph.name}
+    for variant in manifest.variants:
+        if variant.policy is not None and variant.policy.graph == graph.name:
+            views.update(variant.policy.views)
     sizes = sorted(manifest.view(name).size for name in views if name)
     return ",".join(f"frame:1x{size}x{size}x3" for size in sizes)

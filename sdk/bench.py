@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,13 @@ from runtimes.bundle import Bundle
 from runtimes.device import device_name, process_memory_mb
 from runtimes.engine import Array, Engine, open_engine
 from runtimes.errors import AdaptiveVideoError
-from runtimes.spec import CostTable, Graph, GraphCost, Manifest, Option, Variant, View, ViewCost
+from runtimes.spec import PRESENT, CostTable, Graph, GraphCost, Manifest, Policy, Variant, View, ViewCost
 from sdk.media.frames import Frame
+from sdk.media.renderers import renderer
 from sdk.media.steps import decode_steps
-from sdk.media.views import ViewRenderer
+from sdk.media.wanted import Wanted
 from sdk.pipeline import Pipeline
-from sdk.scheduler import Chooser, FixedChoice, LearntChoice, option_costs
+from sdk.scheduler import Chooser, FixedChoice, LearntChoice, dearest_choice, option_costs
 from sdk.statistics import Statistics, StatisticsSnapshot
 from sdk.switching import SwitchCost, measure_switching
 
@@ -111,7 +112,7 @@ def bench(
     with open_engine(bundle, device, allow_fallback=allow_fallback, threads=threads) as engine:
         pipeline = Pipeline(manifest, chosen, engine, _free(chosen), top=1)
         opened = time.perf_counter()
-        frame = next(decode_steps(source, manifest.steps.rate_hz))
+        frame = next(decode_steps(source, Wanted.of(manifest.steps, manifest.views)))
         pipeline.advance(frame)
         answered = time.perf_counter()
         costs = measure_costs(engine, manifest, frame, runs)
@@ -133,14 +134,14 @@ def measure_costs(engine: Engine, manifest: Manifest, frame: Frame, runs: int = 
     calls: list[Callable[[], object]] = []
     memory: dict[str, float | None] = {}
     for graph, view in pairs:
-        inputs = _inputs(manifest.graph(graph), manifest.view(view))
+        inputs = _inputs(manifest.graph(graph), _taken_with(manifest, graph, view))
         before = process_memory_mb()
         runner = engine.graph(graph)
         calls.append(partial(runner, **inputs))
         for _ in range(_WARM_UP_RUNS):
             runner(**inputs)
         memory[graph] = _held_mb(engine, graph, before, memory.get(graph))
-    renderers = [ViewRenderer(view) for view in manifest.views]
+    renderers = [renderer(view) for view in manifest.views]
     calls += [partial(renderer.render, frame) for renderer in renderers]
     measured = [_p50_p95(spent) for spent in _timed_in_turns(calls, runs)]
     return CostTable(
@@ -170,7 +171,7 @@ def _branch_calls(engine: Engine, manifest: Manifest, variant: Variant) -> dict[
     return {
         option.name: partial(
             engine.graph(option.graph),
-            **_inputs(manifest.graph(option.graph), manifest.view(option.view)),
+            **_inputs(manifest.graph(option.graph), {"frame": manifest.view(option.view)}),
         )
         for option in variant.action_space.options
         if option.graph and option.view and not variant.is_head(option)
@@ -187,11 +188,11 @@ def _held_mb(engine: Engine, graph: str, before: float | None, known: float | No
 
 
 def _graphs_on_views(manifest: Manifest) -> list[tuple[str, str]]:
-    """Each graph with each view it is ever run on, once, in a fixed order."""
+    """Each graph with each view it is ever run on, once, in a fixed order; a policy with its first."""
     pairs: dict[tuple[str, str], None] = {}
     for variant in manifest.variants:
         if variant.policy is not None:
-            pairs[variant.policy.graph, variant.policy.view] = None
+            pairs[variant.policy.graph, variant.policy.views[0]] = None
         for option in variant.action_space.options:
             if option.graph and option.view and not variant.is_head(option):
                 pairs[option.graph, option.view] = None
@@ -202,17 +203,17 @@ def _measure_pipeline(
     engine: Engine, manifest: Manifest, variant: Variant, costs: CostTable, source: str
 ) -> PipelineReport:
     """Take each frame through both pipelines, in turns which goes first: load on the machine hits both."""
-    dense = _largest(variant, costs)
+    dense = dearest_choice(variant, option_costs(variant, costs))
     chooser: Chooser = FixedChoice(variant)
     if variant.policy is not None:
         chooser = LearntChoice(variant.action_space, option_costs(variant, costs), variant.price)
     pipelines = (
         Pipeline(manifest, variant, engine, chooser, top=1),
-        Pipeline(manifest, variant, engine, FixedChoice(variant, dense.name), top=1),
+        Pipeline(manifest, variant, engine, FixedChoice(variant, dense), top=1),
     )
     statistics = Statistics(), Statistics()
     totals: tuple[list[float], list[float]] = ([], [])
-    for number, frame in enumerate(decode_steps(source, manifest.steps.rate_hz)):
+    for number, frame in enumerate(decode_steps(source, Wanted.of(manifest.steps, manifest.views))):
         for which in (0, 1) if number % 2 else (1, 0):
             recognition = pipelines[which].advance(frame)
             statistics[which].add(recognition)
@@ -220,7 +221,7 @@ def _measure_pipeline(
     return PipelineReport(
         variant=variant.name,
         chosen=f"always {chooser.option}" if isinstance(chooser, FixedChoice) else "adaptive",
-        dense_option=dense.name,
+        dense_option=dense,
         adaptive=statistics[0].snapshot(),
         dense=statistics[1].snapshot(),
         adaptive_mean_ms=float(np.mean(totals[0])),
@@ -228,20 +229,22 @@ def _measure_pipeline(
     )
 
 
-def _largest(variant: Variant, costs: CostTable) -> Option:
-    """The branch that costs most."""
-    ranked = zip(option_costs(variant, costs), variant.action_space.options, strict=True)
-    return max(((cost, option) for cost, option in ranked if not option.skip), key=lambda pair: pair[0])[1]
+def _taken_with(manifest: Manifest, graph: str, view: str) -> dict[str, View]:
+    """The views that a graph takes at once where it takes ``view``, by the names of its inputs."""
+    policies: list[Policy] = [v.policy for v in manifest.variants if v.policy and v.policy.graph == graph]
+    names = policies[0].inputs if policies else {view: "frame"}
+    return {name: manifest.view(taken) for taken, name in names.items()}
 
 
-def _inputs(graph: Graph, view: View) -> dict[str, Array]:
-    """Noise for the frame, zeros for the states."""
+def _inputs(graph: Graph, views: Mapping[str, View]) -> dict[str, Array]:
+    """Noise for the ``views`` by input, zeros for the states; every group is there."""
     inputs: dict[str, Array] = {
-        name: np.zeros([1 if size is None else size for size in tensor.shape], tensor.dtype)
+        name: np.full([1 if size is None else size for size in tensor.shape], name == PRESENT, tensor.dtype)
         for name, tensor in graph.inputs.items()
     }
-    noise = np.random.default_rng(0).integers(0, 256, (1, view.size, view.size, 3), np.uint8)
-    return inputs | {"frame": noise}
+    for name, view in views.items():
+        inputs[name] = np.random.default_rng(0).integers(0, 256, view.shape, np.uint8)
+    return inputs
 
 
 def _timed_in_turns(calls: Sequence[Callable[[], object]], runs: int) -> list[list[float]]:

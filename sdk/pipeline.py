@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.engine import Array, Engine
-from runtimes.spec import Manifest, Option, Policy, Variant
+from runtimes.errors import AdaptiveVideoError
+from runtimes.spec import PRESENT, Group, Manifest, Option, Policy, Variant, View
+from sdk.errors import SourceError
 from sdk.media.frames import Frame
-from sdk.media.views import ViewRenderer
-from sdk.results import HELD, Latency, Recognition
-from sdk.scheduler import Chooser, Floats, Fusion, Scheduler
+from sdk.media.renderers import Renderer, renderer
+from sdk.results import ABSENT, FAILED, HELD, LATE, NOT_CHOSEN, NOTHING, RAN, Latency, Recognition
+from sdk.scheduler import Chooser, Floats, Fusion, Scheduler, StepFusion
+
+_FOR_GOOD = ("no audio track", "audio cannot be decoded", "no sound is decoded")
+"""How reasons for an absence begin that hold as long as the source lasts; others may pass."""
 
 
 class Pipeline:
@@ -24,6 +29,7 @@ class Pipeline:
 
     _scores: NDArray[np.float64] | None
     _best: tuple[tuple[str, float], ...]
+    _absent_views: Mapping[str, str]
 
     def __init__(
         self,
@@ -43,10 +49,23 @@ class Pipeline:
         self._variant = variant
         self._labels = manifest.labels
         self._top = min(top, len(manifest.labels))
-        self._renderers = {view.name: ViewRenderer(view) for view in manifest.views}
+        used = _views_of(variant)
+        self._renderers = {view.name: renderer(view) for view in manifest.views if view.name in used}
+        # Of pictures alone nothing can be absent: a picture is what makes a step.
+        several = len(variant.action_space.groups) > 1
+        self._may_lack = {
+            name: rendering.absent
+            for name, rendering in self._renderers.items()
+            if several or rendering.view.modality != "rgb"
+        }
+        self._groups = {o.name: group for group in variant.action_space.groups for o in group.options}
+        self._modalities = _Modalities(variant.action_space.groups)
+        inputs = manifest.graph(self._policy.graph).inputs if self._policy else {}
+        self._tells_presence = PRESENT in inputs
         self._zeros = _initial_state(manifest, self._policy)
         self._carried = {name: f"next_{name}" for name in self._zeros}
         self._scheduler = Scheduler(chooser)
+        self._step_fusion = StepFusion(manifest.fusion, variant.action_space)
         self._fusion = Fusion(manifest.fusion.window)
         self.offer(absent)
         self.reset()
@@ -81,56 +100,105 @@ class Pipeline:
         if frame.restarted:
             self._forget()
         if self._scheduler.idle():
-            choice, precision, logits = HELD, None, None
+            choice, precision, logits, modalities = HELD, None, None, self._modalities.held
         else:
+            self._look_for_views(step)
             options = self._decide(step)
             precision = "+".join(option.precision for option in options if option.precision) or None
-            choice = "+".join(option.name for option in options)
+            choice = "+".join(option.name for option in options) or NOTHING
             logits = self._run(options, step)
+            modalities = self._modalities.at(choice, options, self._absent_views, step.failures)
         scores = self._fusion.update(logits)
-        assert scores is not None, "the scheduler offers no skip before the first output"
-        if scores is not self._scores:
+        if scores is not None and scores is not self._scores:
             self._scores, self._best = scores, self._ranked(scores)
         top = self._best
         self._step += 1
         return Recognition(
             time_s=frame.time_s,
             step=self._step - 1,
-            label=top[0][0],
-            score=top[0][1],
+            label=top[0][0] if top else "",
+            score=top[0][1] if top else 0.0,
             top=top,
             choice=choice,
             precision=precision,
             latency_ms=step.latency(),
             dropped=dropped,
             restarted=frame.restarted,
+            modalities=modalities,
         )
 
     def _forget(self) -> None:
         self._state = self._zeros
         self._scores = None
+        self._best = ()
+        self._absent_views = {}
+        self._started = False
         self._scheduler.reset()
         self._fusion.reset()
+
+    def _look_for_views(self, step: _Step) -> None:
+        """Find which views this step lacks, and why.
+
+        Raises: AdaptiveVideoError if the stream begins without what the model cannot do without.
+        """
+        if not self._may_lack:
+            return
+        reasons = {name: absent(step.frame) for name, absent in self._may_lack.items()}
+        self._absent_views = {name: reason for name, reason in reasons.items() if reason is not None}
+        if not self._started:
+            self._started = True
+            for group in self._modalities.missing(self._absent_views) if self._absent_views else ():
+                why = self._modalities.reason(group, self._absent_views)
+                if not group.optional and why.startswith(_FOR_GOOD):
+                    reason = f"the source has none ({why})"
+                    mend = "give a source that has it, or a bundle trained to do without it"
+                    raise AdaptiveVideoError(f"modality {group.name}", reason, mend)
 
     def _decide(self, step: _Step) -> tuple[Option, ...]:
         """Run the policy, if the chooser wants it, and choose."""
         if not self._scheduler.chooser.runs_policy:
-            return self._scheduler.decide(None)
+            return self._scheduler.decide(None, self._absent_views)
         assert self._policy is not None, "only what has a policy runs it"
-        pixels = step.render(self._renderers[self._policy.view])
+        inputs = {name: self._policy_view(view, step) for view, name in self._policy.inputs.items()}
+        if self._tells_presence:
+            inputs[PRESENT] = self._modalities.presence(self._absent_views)
         began = time.perf_counter()
-        outputs = self._graphs[self._policy.graph](frame=pixels, **self._state)
+        outputs = self._graphs[self._policy.graph](**inputs, **self._state)
         step.policy_ms = (time.perf_counter() - began) * 1e3
         self._state = {name: outputs[after] for name, after in self._carried.items()}
         step.policy_outputs = outputs
-        return self._scheduler.decide(outputs["scores"][0])
+        return self._scheduler.decide(outputs["scores"][0], self._absent_views)
+
+    def _policy_view(self, view: str, step: _Step) -> Array:
+        """A view for the policy; zeros, which it is told to ignore, where it is absent or fails."""
+        rendering = self._renderers[view]
+        if view not in self._absent_views:
+            try:
+                return step.render(rendering)
+            except SourceError as error:
+                if len(self._modalities.groups) == 1:
+                    raise
+                self._absent_views = {**self._absent_views, **self._failed_with(rendering.view, error)}
+        return np.zeros(rendering.view.shape, np.uint8)
+
+    def _failed_with(self, view: View, error: SourceError) -> dict[str, str]:
+        """Every view that is made from what a view that failed is made from, sound or pictures, and why."""
+        heard = view.modality == "audio"
+        views = (rendering.view for rendering in self._renderers.values())
+        return {v.name: f"{FAILED}: {error.reason}" for v in views if (v.modality == "audio") == heard}
 
     def _run(self, options: tuple[Option, ...], step: _Step) -> Floats | None:
-        """Mean logits (classes,) of the chosen branches; None if all were skips."""
-        logits = [self._logits(option, step) for option in options if option.graph]
-        if not logits:
-            return None
-        return logits[0] if len(logits) == 1 else np.mean(logits, axis=0, dtype=np.float64)
+        """Fused logits (classes,) of the chosen branches; None if all were skips, or failed."""
+        answers = []
+        for option in options:
+            if option.graph:
+                try:
+                    answers.append((option, self._logits(option, step)))
+                except SourceError as error:
+                    if len(self._modalities.groups) == 1:
+                        raise
+                    step.failures[self._groups[option.name].name] = f"{FAILED}: {error.reason}"
+        return self._step_fusion.fuse(answers)
 
     def _logits(self, option: Option, step: _Step) -> Floats:
         if self._variant.is_head(option):
@@ -159,11 +227,76 @@ def _initial_state(manifest: Manifest, policy: Policy | None) -> dict[str, Array
     return {name: np.zeros(shape, inputs[name].dtype) for name, shape in policy.state.items()}
 
 
+def _views_of(variant: Variant) -> set[str]:
+    """Every view that a variant's graphs may take."""
+    views = {option.view for option in variant.action_space.options if option.view}
+    return views | set(variant.policy.views if variant.policy else ())
+
+
+class _Modalities:
+    """Which groups can be chosen at a step, and what became of each.
+
+    What most steps say is put together once: later it is only looked up.
+    """
+
+    def __init__(self, groups: tuple[Group, ...]) -> None:
+        self.groups = groups
+        self.held: Mapping[str, str] = {group.name: HELD for group in groups}
+        self._all_present = np.ones((1, len(groups)), np.float32)
+        self._said: dict[str, Mapping[str, str]] = {}
+
+    def missing(self, absent_views: Collection[str]) -> list[Group]:
+        """The groups whose views are all absent."""
+        return [
+            group
+            for group in self.groups
+            if all(option.view in absent_views for option in group.options if option.graph)
+        ]
+
+    def reason(self, group: Group, absent_views: Mapping[str, str]) -> str:
+        """Why the views of a group are absent."""
+        return next(absent_views[o.view] for o in group.options if o.view and o.view in absent_views)
+
+    def presence(self, absent_views: Collection[str]) -> NDArray[np.float32]:
+        """What a policy is told: (1, groups), 0 for those that are missing."""
+        if not absent_views:
+            return self._all_present
+        missing = self.missing(absent_views)
+        return np.array([[group not in missing for group in self.groups]], np.float32)
+
+    def at(
+        self,
+        choice: str,
+        options: tuple[Option, ...],
+        absent_views: Mapping[str, str],
+        failures: Mapping[str, str],
+    ) -> Mapping[str, str]:
+        """What became of each group, by its name; ``choice`` names the ``options``."""
+        if not absent_views and not failures:
+            # By name: to hash an option is to hash all that it says.
+            if choice not in self._said:
+                self._said[choice] = self._outcomes(options)
+            return self._said[choice]
+        missing = {group.name: self.reason(group, absent_views) for group in self.missing(absent_views)}
+        absent = {
+            name: reason if reason == LATE or reason.startswith(FAILED) else f"{ABSENT}: {reason}"
+            for name, reason in missing.items()
+        }
+        return {**self._outcomes(options), **absent, **failures}
+
+    def _outcomes(self, options: tuple[Option, ...]) -> dict[str, str]:
+        return {
+            group.name: RAN if any(o in options for o in group.options if o.graph) else NOT_CHOSEN
+            for group in self.groups
+        }
+
+
 class _Step:
     """What one step has rendered, run and spent so far."""
 
     def __init__(self, frame: Frame) -> None:
-        self._frame = frame
+        self.frame = frame
+        self.failures: dict[str, str] = {}
         self._queue_ms = frame.queue_ms
         self._began = time.perf_counter()
         self._pixels: dict[str, NDArray[np.uint8]] = {}
@@ -172,12 +305,12 @@ class _Step:
         self.branch_ms = 0.0
         self.policy_outputs: dict[str, Array] = {}
 
-    def render(self, renderer: ViewRenderer) -> NDArray[np.uint8]:
-        """The step's frame in one view, (1, size, size, 3); rendered once however many graphs want it."""
-        name = renderer.view.name
+    def render(self, rendering: Renderer) -> NDArray[np.uint8]:
+        """The step in one view, uint8 of its shape; rendered once however many graphs want it."""
+        name = rendering.view.name
         if name not in self._pixels:
             began = time.perf_counter()
-            self._pixels[name] = renderer.render(self._frame)
+            self._pixels[name] = rendering.render(self.frame)
             self._resize_ms += (time.perf_counter() - began) * 1e3
         return self._pixels[name]
 
@@ -186,10 +319,10 @@ class _Step:
         spent = (time.perf_counter() - self._began) * 1e3
         return Latency(
             queue=self._queue_ms,
-            decode=self._frame.decode_ms,
+            decode=self.frame.decode_ms,
             resize=self._resize_ms,
             policy=self.policy_ms,
             branch=self.branch_ms,
             post=spent - self._resize_ms - self.policy_ms - self.branch_ms,
-            total=self._frame.decode_ms + spent,
+            total=self.frame.decode_ms + spent,
         )

@@ -22,9 +22,10 @@ from runtimes.engine import Engine, GraphDeclaration, open_engine
 from runtimes.errors import AdaptiveVideoError, BundleError
 from sdk.background import BackgroundStream
 from sdk.media.frames import Frame
-from sdk.media.pushed import pictures_of
+from sdk.media.pushed import SOUND_RATE_HZ, PushedMedia
 from sdk.media.sources import Source, TimedImages, open_source
 from sdk.media.steps import StepPicker, decode_steps
+from sdk.media.wanted import Wanted
 from sdk.pipeline import Pipeline
 from sdk.results import ClipRecognition, Latency, Recognition
 from sdk.scheduler import Chooser, FixedChoice, LearntChoice, RandomChoice, option_costs
@@ -39,6 +40,8 @@ class StreamRecognizer:
     A context manager. All ways of use give the same answers for the same frames: ``stream`` (a generator),
     ``start`` and ``stop`` (callbacks from a thread), ``step`` (the app's own frames), ``recognize`` (a clip).
     """
+
+    _pushed: PushedMedia | None
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class StreamRecognizer:
         """
         self._bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle, partial)
         self._manifest = self._bundle.manifest
+        self._wanted = Wanted.of(self._manifest.steps, self._manifest.views)
         self.variant = self._bundle.variant(variant)
         if fixed is not None and random_seed is not None:
             raise AdaptiveVideoError("fixed and random_seed", "exclude each other", "give one of them")
@@ -128,7 +132,8 @@ class StreamRecognizer:
     def fixed(self, option: str) -> None:
         if not isinstance(self._chooser, FixedChoice):
             raise AdaptiveVideoError("fixed", "the choice here is made step by step", "open it with fixed")
-        self._pipeline.open(self._chooser.branch(option))
+        for branch in self._chooser.branches(option):
+            self._pipeline.open(branch)
         self._chooser.switch(option)
 
     def stream(
@@ -160,19 +165,32 @@ class StreamRecognizer:
         """
         with self._exclusively():
             self._begin()
-            frames = decode_steps(path, self.rate_hz)
+            frames = decode_steps(path, self._wanted)
             recognitions = tuple(self._counted(self._pipeline.advance(frame)) for frame in frames)
         return _clip(path, recognitions)
 
-    def step(self, frame: NDArray[np.uint8] | av.VideoFrame, time_s: float) -> Recognition | None:
+    def step(
+        self,
+        frame: NDArray[np.uint8] | NDArray[np.float32] | av.VideoFrame,
+        time_s: float,
+        *,
+        sound_rate_hz: int = SOUND_RATE_HZ,
+    ) -> Recognition | None:
         """Take one frame of the app's own: uint8 (H, W, 3) RGB or an ``av.VideoFrame``, and its time (s).
 
-        Give every frame of the stream; returns None for one that is not a step. ``reset`` begins anew.
+        Give every frame of the stream; returns None for one that is not a step. Where steps have segments,
+        the first result comes when a whole one has passed. Sound is given likewise, before the frames of its
+        time: mono float32 (n,) in [-1, 1] at ``sound_rate_hz``, which stays the same until ``reset`` begins
+        anew.
 
-        Raises: SourceError if it is no picture; EngineError; AdaptiveVideoError if a stream is running.
+        Raises: SourceError if it is neither; EngineError; AdaptiveVideoError if a stream is running.
         """
         with self._exclusively():
-            picked = self._picker.pick(next(pictures_of([(frame, time_s)])))
+            if self._pushed is None:
+                self._pushed = PushedMedia(self._wanted.sound_rate_hz, sound_rate_hz)
+            picked = None
+            for event in self._pushed.events(frame, time_s):
+                picked = self._picker.take(event)
             return None if picked is None else self._counted(self._pipeline.advance(picked))
 
     def start(
@@ -268,7 +286,8 @@ class StreamRecognizer:
         self.close()
 
     def _begin(self) -> None:
-        self._picker = StepPicker(self.rate_hz)
+        self._picker = StepPicker(self._wanted)
+        self._pushed = None
         self._statistics = Statistics()
         self._source = None
         self._pipeline.reset()
@@ -329,7 +348,7 @@ class StreamRecognizer:
         self, source: str | os.PathLike[str] | TimedImages, options: dict[str, Any]
     ) -> Iterator[Source]:
         self._begin()
-        with open_source(source, rate_hz=self.rate_hz, **options) as opened:
+        with open_source(source, self._wanted, **options) as opened:
             self._source = opened
             yield opened
 

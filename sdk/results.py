@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 HELD = "held"
 """The choice of a step that an earlier skip holds."""
+NOTHING = "nothing"
+"""The choice of a step at which nothing that could be chosen was there."""
+
+RAN = "ran"
+NOT_CHOSEN = "not chosen"
+ABSENT = "absent"
+FAILED = "failed"
+LATE = "late"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +42,10 @@ class Recognition:
     ``label`` and ``score`` are the fusion's over the stream so far, ``top`` its best classes. ``choice``
     names what was chosen to run (several groups joined by ``+``), a skip, or ``held``; ``precision`` is that
     of what ran, None for nothing. ``dropped`` counts source frames lost since the step before; ``restarted``
-    says that the source broke off and memory began anew.
+    says that the source broke off and memory began anew. ``modalities`` says of each group of options that it
+    ``ran``, or why not: ``not chosen``, ``held``, ``late``, ``absent: <reason>`` or ``failed: <reason>``.
+
+    A stream that has had no output yet, because nothing to run was there, has the label ``""`` and no score.
     """
 
     time_s: float
@@ -46,6 +58,7 @@ class Recognition:
     latency_ms: Latency
     dropped: int
     restarted: bool
+    modalities: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes import spec
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import ActionSpace, CostTable, Group, Option, Variant
 
@@ -21,7 +22,10 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The options chosen at a step, at most one per group, and how many steps after it are held."""
+    """The options chosen at a step, one of each group, and how many steps after it are held.
+
+    A group whose views are all absent gives its skip, or nothing if it has none.
+    """
 
     options: tuple[Option, ...]
     held: int
@@ -35,8 +39,12 @@ class Chooser(Protocol):
     options: tuple[Option, ...]
     """All that may be chosen, now or when their graphs have come."""
 
-    def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
-        """Choose by the policy's ``scores`` (n,), None where it was not run."""
+    def decide(self, scores: Floats | None, allow_skip: bool, absent_views: Collection[str] = ()) -> Decision:
+        """Choose by the policy's ``scores`` (n,), None where it was not run.
+
+        Without ``allow_skip`` at least one group runs a branch. Options on ``absent_views`` are not chosen;
+        if no group has another, nothing is run.
+        """
         ...
 
     def offer(self, absent: Collection[str]) -> None:
@@ -57,7 +65,8 @@ def choose(
     """The best option of each group: the largest ``score - price * cost``.
 
     scores: (n,) over all options, group after group; costs_ms: (n,) ms; price: score per ms. Ties go to the
-    cheaper option, then to the earlier. Without ``allow_skip`` no skip is on offer.
+    cheaper option, then to the earlier. Without ``allow_skip`` at least one group runs a branch: where all
+    would skip, the one whose best branch gives up least.
     """
     return _choose(scores, _cheapest_first(space, costs_ms), price, allow_skip)
 
@@ -66,38 +75,54 @@ Priced = tuple[int, float, Option]
 """An option with its place among the scores, and its cost (ms)."""
 
 
-def _cheapest_first(
-    space: ActionSpace, costs_ms: Floats, absent: Collection[str] = ()
-) -> list[tuple[list[Priced], list[Priced]]]:
-    """Each group's options by cost, then by place: all of them, and those that are no skip.
-
-    Those whose graph is ``absent`` are left out.
-    """
+def _cheapest_first(space: ActionSpace, costs_ms: Floats, absent: Collection[str] = ()) -> list[list[Priced]]:
+    """Each group's options by cost, then by place; those whose graph is ``absent`` are left out."""
     priced = list(zip(range(len(costs_ms)), costs_ms.tolist(), space.options, strict=True))
     orders, first = [], 0
     for group in space.groups:
         entries = priced[first : first + len(group.options)]
-        order = sorted((e for e in entries if e[2].graph not in absent), key=lambda entry: entry[1])
-        orders.append((order, [entry for entry in order if not entry[2].skip]))
+        orders.append(sorted((e for e in entries if e[2].graph not in absent), key=lambda entry: entry[1]))
         first += len(group.options)
     return orders
 
 
 def _choose(
-    scores: Floats, orders: list[tuple[list[Priced], list[Priced]]], price: float, allow_skip: bool
+    scores: Floats,
+    orders: list[list[Priced]],
+    price: float,
+    allow_skip: bool,
+    absent_views: Collection[str] = (),
 ) -> tuple[Option, ...]:
     # Plain floats: after a branch has run nothing is left in the processor's caches, and each numpy call
     # is slower than all of this.
     values = scores.tolist()
-    chosen = []
-    for order, branches in orders:
-        best, most = None, -math.inf
-        for place, cost, option in order if allow_skip else branches:
+    chosen: list[Option] = []
+    silent = True
+    least, instead = math.inf, None
+    for order in orders:
+        branch = skip = None
+        most = most_of_skips = -math.inf
+        skips_first = False  # what is cheaper, or comes first, wins a tie
+        for place, cost, option in order:
             value = values[place] - price * cost
-            if best is None or value > most:
-                best, most = option, value
-        assert best is not None, "a group has a branch"
-        chosen.append(best)
+            if option.skip:
+                if skip is None or value > most_of_skips:
+                    skip, most_of_skips, skips_first = option, value, branch is None or value > most
+            elif (branch is None or value > most) and option.view not in absent_views:
+                branch, most = option, value
+        if branch is None:
+            if skip is not None:
+                chosen.append(skip)
+            continue
+        if skip is None or most > most_of_skips or (most == most_of_skips and not skips_first):
+            chosen.append(branch)
+            silent = False
+            continue
+        chosen.append(skip)
+        if instead is None or most_of_skips - most < least:
+            least, instead = most_of_skips - most, (len(chosen) - 1, branch)
+    if silent and not allow_skip and instead is not None:
+        chosen[instead[0]] = instead[1]
     return tuple(chosen)
 
 
@@ -124,9 +149,20 @@ def _option_cost(option: Option, variant: Variant, table: CostTable) -> float:
     if option.graph is None or option.view is None or variant.is_head(option):
         return 0.0
     cost = table.graph_ms(option.graph, option.view)
-    if variant.policy is not None and option.view == variant.policy.view:
-        cost -= {row.view: row.p50_ms for row in table.views}[option.view]
+    if variant.policy is not None and option.view in variant.policy.views:
+        cost -= table.view_ms(option.view)
     return cost
+
+
+def dearest_choice(variant: Variant, costs: Floats) -> str:
+    """Each group's dearest branch at the ``costs`` (n,) of all options, by name, joined by ``+``."""
+    names, first = [], 0
+    for group in variant.action_space.groups:
+        own = costs[first : first + len(group.options)]
+        branches = [(float(c), o) for c, o in zip(own, group.options, strict=True) if not o.skip]
+        names.append(max(branches, key=lambda pair: pair[0])[1].name)
+        first += len(group.options)
+    return "+".join(names)
 
 
 class LearntChoice:
@@ -140,11 +176,11 @@ class LearntChoice:
         self.price = price
         self.offer(())
 
-    def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
+    def decide(self, scores: Floats | None, allow_skip: bool, absent_views: Collection[str] = ()) -> Decision:
         """The largest ``score - price * cost`` of each group."""
         if scores is None:
             raise ValueError("the learnt choice needs the policy's scores")
-        options = _choose(scores, self._orders, self.price, allow_skip)
+        options = _choose(scores, self._orders, self.price, allow_skip, absent_views)
         return Decision(options, _held(options))
 
     def offer(self, absent: Collection[str]) -> None:
@@ -157,14 +193,18 @@ class LearntChoice:
 
 
 class FixedChoice:
-    """The same option at every ``every``-th step; the policy runs only if the option is its own head.
+    """The same branches at every ``every``-th step; the policy runs only if one is its own head.
 
-    Another option may be named between two steps. Of a variant without a policy all options are kept open,
+    Branches of several groups are named together, joined by ``+``; groups of which none is named skip.
+    Others may be named between two steps. Of a variant without a policy all options are kept open,
     so that a switch waits for nothing; of others just those that were named.
     """
 
     def __init__(self, variant: Variant, option: str | None = None, every: int = 1) -> None:
-        """``option`` None is the first. Raises: AdaptiveVideoError as ``switch``, and for ``every`` < 1."""
+        """``option`` None is each group's first.
+
+        Raises: AdaptiveVideoError as ``switch``, and for ``every`` < 1.
+        """
         if every < 1:
             raise AdaptiveVideoError(f"every {every}", "is not a number of steps", "use 1 or more")
         self._variant = variant
@@ -173,35 +213,66 @@ class FixedChoice:
         self._named = option is not None
         self._absent: Collection[str] = ()
         self.options: tuple[Option, ...] = () if variant.policy else tuple(self._branches.values())
-        self.switch(option or next(iter(self._branches)))
+        self.switch(option or self._first())
+
+    def _first(self) -> str:
+        """The first branch of each group whose graph is there."""
+        groups = [
+            [entry.name for entry in group.options if not entry.skip and entry.graph not in self._absent]
+            for group in self._variant.action_space.groups
+        ]
+        return "+".join(names[0] for names in groups if names)
 
     @property
     def option(self) -> str:
-        """The option in use."""
-        return self._decision.options[0].name
+        """What is in use, by name."""
+        return "+".join(entry.name for entry in self._branches_in_use)
 
-    def branch(self, option: str) -> Option:
-        """The branch of this name. Raises: AdaptiveVideoError if there is none, or its graph is not there."""
-        if option not in self._branches:
-            reason = f"is no branch of variant {self._variant.name}"
-            raise AdaptiveVideoError(f"option {option}", reason, f"use one of {', '.join(self._branches)}")
-        graph = self._branches[option].graph
-        if graph in self._absent:
-            mend = "fetch the bundle's missing files, or fix another option"
-            raise AdaptiveVideoError(f"option {option}", f"its graph {graph} is not there", mend)
-        return self._branches[option]
+    def branches(self, option: str) -> tuple[Option, ...]:
+        """The branches of these names, in the order of their groups.
+
+        Raises: AdaptiveVideoError if there is no such branch, its graph is not there, or its group has two.
+        """
+        names = option.split("+")
+        for name in names:
+            if name not in self._branches:
+                reason = f"is no branch of variant {self._variant.name}"
+                mend = f"use one of {', '.join(self._branches)}"
+                if len(self._variant.action_space.groups) > 1:
+                    mend = f"{mend}, or several joined by +"
+                raise AdaptiveVideoError(f"option {name}", reason, mend)
+            graph = self._branches[name].graph
+            if graph in self._absent:
+                mend = "fetch the bundle's missing files, or fix another option"
+                raise AdaptiveVideoError(f"option {name}", f"its graph {graph} is not there", mend)
+        of_groups = [
+            [entry for entry in group.options if entry.name in names and not entry.skip]
+            for group in self._variant.action_space.groups
+        ]
+        if len(names) != len(set(names)) or any(len(entries) > 1 for entries in of_groups):
+            reason = "names two of one group, of which one runs at a step"
+            raise AdaptiveVideoError(f"option {option}", reason, "name one of each group at most")
+        return tuple(entry for entries in of_groups for entry in entries)
 
     def switch(self, option: str) -> None:
-        """Use another option from the next step on. Raises: AdaptiveVideoError if it is no branch."""
-        chosen = self.branch(option)
-        if chosen not in self.options:
-            self.options = (*self.options, chosen)
-        self.runs_policy = self._variant.is_head(chosen)
-        self._decision = Decision((chosen,), held=self._every - 1)
+        """Use others from the next step on. Raises: AdaptiveVideoError as ``branches``."""
+        chosen = self.branches(option)
+        self.options = (*self.options, *(entry for entry in chosen if entry not in self.options))
+        self.runs_policy = any(self._variant.is_head(entry) for entry in chosen)
+        self._branches_in_use = chosen
+        self._decision = self._decided(())
 
-    def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
-        """Always the same."""
-        return self._decision
+    def decide(self, scores: Floats | None, allow_skip: bool, absent_views: Collection[str] = ()) -> Decision:
+        """Always the same, but for what is absent."""
+        return self._decided(absent_views) if absent_views else self._decision
+
+    def _decided(self, absent_views: Collection[str]) -> Decision:
+        running = [entry for entry in self._branches_in_use if entry.view not in absent_views]
+        options = (
+            next((o for o in group.options if o in running), _skip_of(group))
+            for group in self._variant.action_space.groups
+        )
+        return Decision(tuple(option for option in options if option), held=self._every - 1)
 
     def offer(self, absent: Collection[str]) -> None:
         """Do without what is ``absent``: an option that nobody named gives way to the next.
@@ -211,9 +282,9 @@ class FixedChoice:
         self._absent = absent
         if not self._named:
             _require_branches(self._variant.action_space, absent)
-            there = [name for name, entry in self._branches.items() if entry.graph not in absent]
-            self.switch(self.option if self.option in there else there[0])
-        self.branch(self.option)
+            kept = all(entry.graph not in absent for entry in self._branches_in_use)
+            self.switch(self.option if kept else self._first())
+        self.branches(self.option)
 
     def reset(self) -> None:
         """Nothing is remembered from one stream to the next."""
@@ -234,10 +305,25 @@ class RandomChoice:
         self.offer(())
         self.reset()
 
-    def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
-        """One option of each group, drawn."""
-        options = tuple(self._draw(group, allow_skip) for group in self._space.groups)
-        return Decision(options, _held(options))
+    def decide(self, scores: Floats | None, allow_skip: bool, absent_views: Collection[str] = ()) -> Decision:
+        """One option of each group, drawn; where all skip and may not, a branch of one that is drawn too."""
+        groups = self._space.groups
+        there = [i for i, group in enumerate(groups) if self._branches_of(group, absent_views)]
+        alone = len(there) == 1 and not allow_skip
+        options: list[Option | None] = []
+        for group in groups:
+            branches = self._branches_of(group, absent_views)
+            skips = [option for option in group.options if option.skip]
+            if not branches:
+                options.append(_skip_of(group))
+            else:
+                drawn = branches if alone else [o for o in group.options if o in branches or o in skips]
+                options.append(self._one_of(drawn))
+        if there and not allow_skip and all(option is None or option.skip for option in options):
+            forced = there[int(self._random.integers(len(there)))]
+            options[forced] = self._one_of(self._branches_of(groups[forced], absent_views))
+        chosen = tuple(option for option in options if option)
+        return Decision(chosen, _held(chosen))
 
     def offer(self, absent: Collection[str]) -> None:
         """Draw among all options but those whose graph is ``absent``."""
@@ -248,25 +334,34 @@ class RandomChoice:
         """Draw the same sequence again."""
         self._random = np.random.default_rng(self._seed)
 
-    def _draw(self, group: Group, allow_skip: bool) -> Option:
-        offered = [
+    def _branches_of(self, group: Group, absent_views: Collection[str]) -> list[Option]:
+        return [
             option
             for option in group.options
-            if option.graph not in self._absent and (allow_skip or not option.skip)
+            if option.graph and option.graph not in self._absent and option.view not in absent_views
         ]
+
+    def _one_of(self, offered: Sequence[Option]) -> Option:
         return offered[int(self._random.integers(len(offered)))]
+
+
+def _skip_of(group: Group) -> Option | None:
+    """A group's shortest skip."""
+    return min((o for o in group.options if o.skip), key=lambda option: option.skip, default=None)
 
 
 def _held(options: Sequence[Option]) -> int:
     """Steps held after a choice; while any group has a branch to run, the skips of the others hold none."""
-    return min(option.skip for option in options) - 1 if all(option.skip for option in options) else 0
+    if not options or not all(option.skip for option in options):
+        return 0
+    return min(option.skip for option in options) - 1
 
 
 class Scheduler:
     """One stream's decisions: choosing skip k gives no output, and holds the k - 1 steps after it.
 
-    In a held step neither policy nor branch is run, and the policy's state stays as it is. Skips are not on
-    offer until the stream has its first output, so there is an answer from the first frame on.
+    In a held step neither policy nor branch is run, and the policy's state stays as it is. Until the stream
+    has its first output at least one group runs a branch, so there is an answer from the first frame on.
     """
 
     _held: int
@@ -283,9 +378,9 @@ class Scheduler:
         self._held -= 1
         return True
 
-    def decide(self, scores: Floats | None) -> tuple[Option, ...]:
+    def decide(self, scores: Floats | None, absent_views: Collection[str] = ()) -> tuple[Option, ...]:
         """The options of a step that is not held; ``scores`` (n,) or None if the policy was not run."""
-        decision = self.chooser.decide(scores, self._answered)
+        decision = self.chooser.decide(scores, self._answered, absent_views)
         self._held = decision.held
         self._answered = self._answered or any(not option.skip for option in decision.options)
         return decision.options
@@ -295,6 +390,29 @@ class Scheduler:
         self._held = 0
         self._answered = False
         self.chooser.reset()
+
+
+class StepFusion:
+    """One step's logits from those of the groups that ran: weighted, see ``runtimes.spec.Fusion``."""
+
+    def __init__(self, fusion: spec.Fusion, space: ActionSpace) -> None:
+        # By option: what was chosen is a tuple of these.
+        self._weights = {
+            option.name: fusion.weights.get(group.name, 1.0)
+            for group in space.groups
+            for option in group.options
+        }
+        self._renormalised = fusion.renormalised
+
+    def fuse(self, answers: Sequence[tuple[Option, Floats]]) -> Floats | None:
+        """Logits (classes,) of ``answers`` (option, logits); None if there are none."""
+        if not answers:
+            return None
+        if len(answers) == 1 and self._renormalised:
+            return answers[0][1]  # its weight cancels
+        weights = [self._weights[option.name] for option, _ in answers]
+        total = sum(w * logits.astype(np.float64) for w, (_, logits) in zip(weights, answers, strict=True))
+        return np.asarray(total / sum(weights) if self._renormalised else total)
 
 
 class Fusion:

@@ -14,11 +14,31 @@ from compiler.data.cache import ClipCache
 from runtimes.spec import View
 
 
+def mirrored(frames: Tensor, view: View) -> Tensor:
+    """Steps (..., S, S, C) of a view left to right; sound has no sides, and flow points the other way."""
+    if view.modality == "audio":
+        return frames
+    frames = frames.flip(-2)
+    if view.modality == "flow":
+        frames[..., 0::2] = 255 - frames[..., 0::2]
+    return frames
+
+
+def availability(cache: ClipCache, clip: int, groups: Sequence[Sequence[str]]) -> Tensor:
+    """At which steps of a clip each group has a view that is there: bool (T, groups).
+
+    ``groups``: the views of each.
+    """
+    there = [~np.all([cache.absent(clip, view) for view in views], axis=0) for views in groups]
+    return torch.from_numpy(np.stack(there, axis=1))
+
+
 class DrawnFrames(Dataset[tuple[Tensor, int]]):
     """Per clip, one frame from each of ``count`` equal segments (TSN sampling, arXiv 1608.00859).
 
-    Items: uint8 (count, S, S, 3) in order of time, and the label. Training draws at random, evaluation
-    takes each segment's middle. ``count`` 0 takes every step and repeats the last of a clip that is short.
+    Items: uint8 (count, S, S, 3), of segments (count, F, S, S, C), in order of time, and the label. Training
+    draws at random, evaluation takes each segment's middle. ``count`` 0 takes every step and repeats the last
+    of a clip that is short.
     No item has more frames than the longest clip: an image is drawn once.
     """
 
@@ -37,52 +57,127 @@ class DrawnFrames(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, item: int) -> tuple[Tensor, int]:
         clip = self.clips[item]
         frames = self.cache.frames(clip, self.view.name)
-        chosen = np.ascontiguousarray(frames[self._positions(len(frames))])
+        chosen = torch.from_numpy(np.ascontiguousarray(frames[self._positions(len(frames))]))
         if self.train and self.flip and torch.rand(()) < 0.5:
-            chosen = np.ascontiguousarray(chosen[:, :, ::-1])
-        return torch.from_numpy(chosen), self.cache.target(clip)
+            chosen = mirrored(chosen, self.view)
+        return chosen, self.cache.target(clip)
 
-    def _positions(self, steps: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        if self.every_step:
-            return np.minimum(np.arange(self.count), steps - 1)
-        within = torch.rand(self.count).numpy() if self.train else np.full(self.count, 0.5)
-        return np.minimum((np.arange(self.count) + within) * steps / self.count, steps - 1).astype(np.int64)
+    def _positions(self, steps: int) -> Positions:
+        return drawn_positions(self.count, steps, self.every_step, self.train)
+
+
+Positions = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+def drawn_positions(count: int, steps: int, every_step: bool, train: bool) -> Positions:
+    """Which ``count`` of a clip's ``steps`` are drawn."""
+    if every_step:
+        return np.minimum(np.arange(count), steps - 1)
+    within = torch.rand(count).numpy() if train else np.full(count, 0.5)
+    return np.minimum((np.arange(count) + within) * steps / count, steps - 1).astype(np.int64)
+
+
+class ViewsBatch(TypedDict):
+    """Drawn steps at several views: ``views`` (B, K, ...), ``available`` (B, K, groups), ``label`` (B,)."""
+
+    views: tuple[Tensor, ...]
+    available: Tensor
+    label: Tensor
+
+
+class DrawnViews(Dataset[ViewsBatch]):
+    """As ``DrawnFrames`` at several views of the same steps, with what is there of each group."""
+
+    def __init__(
+        self,
+        cache: ClipCache,
+        clips: Sequence[int],
+        views: Sequence[View],
+        groups: Sequence[Sequence[str]],
+        count: int,
+        *,
+        train: bool,
+        flip: bool,
+    ) -> None:
+        self.cache, self.clips, self.views, self.groups = cache, list(clips), tuple(views), groups
+        longest = max((cache.steps(clip) for clip in clips), default=1)
+        self.count = min(count or longest, longest)
+        self.every_step = count == 0
+        self.train, self.flip = train, flip
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, item: int) -> ViewsBatch:
+        clip = self.clips[item]
+        positions = drawn_positions(self.count, self.cache.steps(clip), self.every_step, self.train)
+        flipped = self.train and self.flip and bool(torch.rand(()) < 0.5)
+        views = []
+        for view in self.views:
+            frames = torch.from_numpy(np.ascontiguousarray(self.cache.frames(clip, view.name)[positions]))
+            views.append(mirrored(frames, view) if flipped else frames)
+        available = availability(self.cache, clip, self.groups)[torch.from_numpy(positions)]
+        target = torch.tensor(self.cache.target(clip))
+        return {"views": tuple(views), "available": available, "label": target}
 
 
 class ClipBatch(TypedDict):
-    """Clips step by step: ``views`` by name uint8 (B, T, S, S, 3), ``present`` (B, T), ``label`` (B,)."""
+    """Clips step by step: ``views`` by name uint8 (B, T, S, S, 3) or (B, T, F, S, S, C), ``present`` (B, T).
+
+    ``label`` (B,). ``available`` bool (B, T, groups): which groups' views are there, where any may not be.
+    """
 
     views: dict[str, Tensor]
     present: Tensor
     label: Tensor
+    available: NotRequired[Tensor]
 
 
 class ClipSteps(Dataset[ClipBatch]):
-    """Whole clips at some views, padded with zeros to the cache's number of steps; one item is unbatched."""
+    """Whole clips at some views, padded with zeros to the cache's number of steps; one item is unbatched.
 
-    def __init__(self, cache: ClipCache, clips: Sequence[int], views: Sequence[str], *, flip: bool) -> None:
-        self.cache, self.clips, self.views, self.flip = cache, list(clips), tuple(views), flip
+    ``groups``: the views of each group, to tell which are there; none where all always are.
+    """
+
+    def __init__(
+        self,
+        cache: ClipCache,
+        clips: Sequence[int],
+        views: Mapping[str, View],
+        *,
+        flip: bool,
+        groups: Sequence[Sequence[str]] = (),
+    ) -> None:
+        self.cache, self.clips, self.views, self.flip = cache, list(clips), dict(views), flip
+        self.groups = groups
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, item: int) -> ClipBatch:
         clip = self.clips[item]
-        mirrored = self.flip and bool(torch.rand(()) < 0.5)
-        views = {name: self._padded(self.cache.frames(clip, name), mirrored) for name in self.views}
+        flipped = self.flip and bool(torch.rand(()) < 0.5)
+        views = {}
+        for name, view in self.views.items():
+            frames = torch.from_numpy(np.array(self.cache.frames(clip, name)))
+            views[name] = self._padded(mirrored(frames, view) if flipped else frames)
         present = torch.arange(self.cache.clip_steps) < self.cache.steps(clip)
-        return {"views": views, "present": present, "label": torch.tensor(self.cache.target(clip))}
+        target = torch.tensor(self.cache.target(clip))
+        batch: ClipBatch = {"views": views, "present": present, "label": target}
+        if self.groups:
+            batch["available"] = self._padded(availability(self.cache, clip, self.groups))
+        return batch
 
-    def _padded(self, frames: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], mirrored: bool) -> Tensor:
-        padded = torch.zeros((self.cache.clip_steps, *frames.shape[1:]), dtype=torch.uint8)
-        padded[: len(frames)] = torch.from_numpy(np.array(frames[:, :, ::-1] if mirrored else frames))
+    def _padded(self, steps: Tensor) -> Tensor:
+        padded = torch.zeros((self.cache.clip_steps, *steps.shape[1:]), dtype=steps.dtype)
+        padded[: len(steps)] = steps
         return padded
 
 
 class OutputBatch(TypedDict):
     """What frozen networks say of clips: ``features`` (B, T, F), and by name ``branches`` (B, T, C).
 
-    ``target``: class probabilities (B, C) to aim at instead of the label.
+    ``target``: class probabilities (B, C) to aim at instead of the label. ``available`` as in ``ClipBatch``.
     """
 
     features: Tensor
@@ -90,6 +185,7 @@ class OutputBatch(TypedDict):
     present: Tensor
     label: Tensor
     target: NotRequired[Tensor]
+    available: NotRequired[Tensor]
 
 
 class ClipOutputs(Dataset[OutputBatch]):
@@ -112,4 +208,6 @@ class ClipOutputs(Dataset[OutputBatch]):
         }
         if "target" in source:
             outputs["target"] = source["target"][item]
+        if "available" in source:
+            outputs["available"] = source["available"][item]
         return outputs

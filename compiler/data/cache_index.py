@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, Self
 
@@ -12,13 +13,16 @@ import av
 from pydantic import BaseModel, ConfigDict
 
 from compiler.data.clips import Clip, ClipSet
-from runtimes.spec import View
+from runtimes.spec import Steps, View
 
-_FORMAT = 1
+_FORMAT = 3
 
 
 class CachedClip(BaseModel):
-    """One clip: where its steps start in the pixel files, and when each of them is."""
+    """One clip: where its steps start in the pixel files, and when each of them is.
+
+    ``absent``: by view, the numbers of the steps that lack what it is made from, e.g. sound.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,9 +32,12 @@ class CachedClip(BaseModel):
     split: Literal["train", "val"]
     start: int
     times: tuple[float, ...]
+    absent: dict[str, tuple[int, ...]] = {}
 
     @classmethod
-    def of(cls, clip: Clip, start: int, times: tuple[float, ...]) -> Self:
+    def of(
+        cls, clip: Clip, start: int, times: tuple[float, ...], absent: Mapping[str, tuple[int, ...]]
+    ) -> Self:
         """The entry of ``clip``."""
         return cls(
             path=str(clip.path),
@@ -39,6 +46,7 @@ class CachedClip(BaseModel):
             split=clip.split,
             start=start,
             times=times,
+            absent={view: steps for view, steps in absent.items() if steps},
         )
 
     @property
@@ -60,6 +68,7 @@ class CacheIndex(BaseModel):
     views: tuple[View, ...]
     rate_hz: float
     clip_steps: int
+    segment_s: float
     fingerprint: str
     cut_clips: int
     clips: tuple[CachedClip, ...]
@@ -71,18 +80,32 @@ class CacheIndex(BaseModel):
         return sum(clip.steps for clip in self.clips)
 
 
-def cache_key(clips: ClipSet, views: Sequence[View], rate_hz: float, clip_steps: int) -> str:
+def cache_key(clips: ClipSet, views: Sequence[View], steps: Steps) -> str:
     """A name for the cache of these clips and views: it changes with all that could change a pixel."""
     described = {
         "format": _FORMAT,
         "av": [av.__version__, {name: list(version) for name, version in av.library_versions.items()}],
         "views": [view.model_dump() for view in views],
-        "rate_hz": rate_hz,
-        "clip_steps": clip_steps,
+        "computed_by": _libraries(views),
+        "steps": steps.model_dump(),
         "clips": [[*_file_state(clip.path), clip.label, clip.group, clip.split] for clip in clips.clips],
         "rejected": [[str(path), reason] for path, reason in clips.rejected],
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _libraries(views: Sequence[View]) -> list[str]:
+    """Versions of what computes more than FFmpeg does: a new one may round otherwise."""
+    modalities = {view.modality for view in views}
+    libraries = {"audio": "numpy", "flow": "opencv-python-headless"}
+    return [_version(name) for modality, name in libraries.items() if modality in modalities]
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return package
 
 
 def _file_state(path: Path) -> tuple[str, int, int]:

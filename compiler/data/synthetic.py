@@ -4,7 +4,8 @@
 * fine classes: a disc of one mean grey, filled with coarse noise and a texture of 2.5 px period whose
   direction is the class: resizing to 112 px and below leaves a tenth of it under the noise, so that small
   networks tell only from larger views;
-* audible classes: background only, and the sound is the class.
+* audible classes: background only, and the sound is the class;
+* of the visible classes half sound as well, a tone while the object is seen, and half are silent.
 
 Of every visible clip about half is empty background, in which nothing is worth computing.
 """
@@ -24,7 +25,7 @@ import numpy as np
 from compiler.data.encoding import write_clip
 from compiler.data.publishing import published
 from compiler.data.scenes import RATE_HZ, draw_frames, draw_timeline
-from compiler.data.sounds import SAMPLE_RATE_HZ, make_sound
+from compiler.data.sounds import SAMPLE_RATE_HZ, TONES_HZ, make_sound
 from runtimes.cache import cache_folder
 
 COARSE_CLASSES = ("disc", "square", "cross", "triangle")
@@ -32,6 +33,8 @@ FINE_CLASSES = ("horizontal", "vertical", "rising", "falling")
 VISIBLE_CLASSES = COARSE_CLASSES + FINE_CLASSES
 AUDIBLE_CLASSES = ("chirp", "clicks")
 CLASSES = VISIBLE_CLASSES + AUDIBLE_CLASSES
+SILENT_CLASSES = tuple(label for label in VISIBLE_CLASSES if label not in TONES_HZ)
+"""Visible classes whose sound is noise alone: only pictures tell them, as only sound tells the audible."""
 
 _FORMAT = 3
 _MARKER = "synthetic.json"

@@ -21,9 +21,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from models.backbones.blocks import Backbone
-from models.policy import RecurrentPolicy, State
+from models.policy import StepPolicy
 from models.quantization import ActivationFormat
-from runtimes.spec import View
+from runtimes.spec import PRESENT, View
 
 OPSET = 17
 FRAME = "frame"
@@ -33,38 +33,64 @@ _PIXELS = "pixels"
 class _PolicyGraph(nn.Module):
     """The policy with its state as explicit inputs and outputs."""
 
-    def __init__(self, policy: RecurrentPolicy) -> None:
+    def __init__(self, policy: StepPolicy) -> None:
         super().__init__()
         self.policy = policy
 
-    def forward(self, pixels: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        output = self.policy.advance(self.policy.embed(pixels), State(h, c))
-        return output.scores, output.logits, output.state.h, output.state.c
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Pixels by view, the presence of the groups if there are several, and the state."""
+        policy = self.policy
+        first = policy.num_views + (policy.num_groups > 1)
+        features = policy.embed(*inputs[: policy.num_views])
+        present = inputs[policy.num_views] if policy.num_groups > 1 else None
+        state = policy.initial_state(1)._make(inputs[first:])
+        output = policy.advance(policy.join(features, present), state)
+        answers = (output.scores,) if output.logits is None else (output.scores, output.logits)
+        return (*answers, *output.state)
 
 
 def export_branch(
     backbone: Backbone, name: str, views: Sequence[View], activations: ActivationFormat | None
 ) -> onnx.ModelProto:
-    """The graph of one branch: ``frame`` uint8 (1, S, S, 3) to ``logits`` float (1, C).
+    """The graph of one branch: ``frame`` uint8 of the view's shape to ``logits`` float (1, C).
 
     Height and width are fixed if there is one view, and may change if there are several.
     ``activations`` is None for a float network, else how its frozen quantisers are to be read; a frozen
     network's biases are rounded in place to the integers that the graph stores.
     """
-    example = torch.zeros(1, 3, views[0].size, views[0].size)
-    model = _export(backbone, (example,), [_PIXELS], ["logits"])
-    return _finish(model, backbone, name, views, activations)
+    model = _export(backbone, (_example(views[0]),), [_PIXELS], ["logits"])
+    _take_frames(model, FRAME, views, activations)
+    return _finish(model, backbone, name, activations)
 
 
 def export_policy(
-    policy: RecurrentPolicy, name: str, view: View, activations: ActivationFormat | None
+    policy: StepPolicy, name: str, views: Mapping[str, View], activations: ActivationFormat | None
 ) -> onnx.ModelProto:
-    """The policy graph: ``frame``, ``h``, ``c`` to ``scores``, ``logits``, ``next_h``, ``next_c``."""
+    """The policy graph: its views by input, ``present`` if it has several groups, and its state by name.
+
+    To ``scores``, ``logits`` if it has a head, and ``next_<state>``: see ``runtimes.spec.Policy``.
+    """
     state = policy.initial_state(1)
-    example = (torch.zeros(1, 3, view.size, view.size), *state)
+    several = policy.num_groups > 1
+    example = [_example(view) for view in views.values()]
+    example += [torch.ones(1, policy.num_groups)] if several else []
+    inputs = [_pixels_of(entry, views) for entry in views] + [PRESENT] * several
+    outputs = ["scores"] + ["logits"] * policy.has_head + [f"next_{part}" for part in state._fields]
     wrapper = _PolicyGraph(policy)
-    model = _export(wrapper, example, [_PIXELS, "h", "c"], ["scores", "logits", "next_h", "next_c"])
-    return _finish(model, wrapper, name, [view], activations)
+    model = _export(wrapper, (*example, *state), [*inputs, *state._fields], outputs)
+    for entry, view in views.items():
+        _take_frames(model, entry, [view], activations, _pixels_of(entry, views))
+    return _finish(model, wrapper, name, activations)
+
+
+def _pixels_of(entry: str, views: Mapping[str, View]) -> str:
+    """What the float pixels that come from an input are called."""
+    return _PIXELS if len(views) == 1 else f"{entry}_{_PIXELS}"
+
+
+def _example(view: View) -> Tensor:
+    """What a network sees of one step at a view, all zeros."""
+    return torch.zeros(view.frames, view.channels, view.size, view.size)
 
 
 def save(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
@@ -110,16 +136,14 @@ def _finish(
     model: onnx.ModelProto,
     module: nn.Module,
     name: str,
-    views: Sequence[View],
     activations: ActivationFormat | None,
 ) -> onnx.ModelProto:
-    _take_frames(model, views, activations)
     if activations is not None:
         _lift_constants(model)
         _store_weight_codes(model, module)
         _store_bias_codes(model, module)
         _requantise_max_pools(model)
-        _flatten_integers(model)
+        _reshape_integers(model)
     model.graph.name = name  # engine caches of accelerators go by it: it must be unique
     model.producer_name, model.producer_version = "adaptive-video", ""
     drop_unused(model)
@@ -134,48 +158,57 @@ def _constant(model: onnx.ModelProto, name: str, value: NDArray[np.generic] | np
     return name
 
 
-def _take_frames(model: onnx.ModelProto, views: Sequence[View], activations: ActivationFormat | None) -> None:
-    """Replace the float input by uint8 NHWC frames.
+def _take_frames(
+    model: onnx.ModelProto,
+    entry: str,
+    views: Sequence[View],
+    activations: ActivationFormat | None,
+    pixels: str = _PIXELS,
+) -> None:
+    """Replace the float input ``pixels`` by uint8 NHWC frames called ``entry``.
 
     With uint8 activations (or none) one DequantizeLinear is both the normalisation and the first layer's
     quantised input. TensorRT takes no uint8 there: it gets arithmetic and a signed Q/DQ, equally exact.
     """
     view = views[0]
     side = view.size if len(views) == 1 else None
-    shape = [1, side or "height", side or "width", 3]
-    entry = helper.make_tensor_value_info(FRAME, TensorProto.UINT8, shape)
-    position = [value.name for value in model.graph.input].index(_PIXELS)
+    shape = [view.frames, side or "height", side or "width", view.channels]
+    frames = helper.make_tensor_value_info(entry, TensorProto.UINT8, shape)
+    position = [value.name for value in model.graph.input].index(pixels)
     del model.graph.input[position]
-    model.graph.input.insert(position, entry)
-    scale = _constant(model, "pixel_scale", np.float32(view.scale))
+    model.graph.input.insert(position, frames)
+    scale = _constant(model, pixels.replace(_PIXELS, "pixel_scale"), np.float32(view.scale))
     if activations == "int8":
-        nodes = _signed_pixels(model, view, scale)
+        nodes = _signed_pixels(model, entry, view, scale, pixels)
     else:
-        zero = _constant(model, "pixel_zero", np.uint8(view.zero_point))
+        zero = _constant(model, pixels.replace(_PIXELS, "pixel_zero"), np.uint8(view.zero_point))
         nodes = [
-            helper.make_node("Transpose", [FRAME], ["frame_nchw"], perm=[0, 3, 1, 2]),
-            helper.make_node("DequantizeLinear", ["frame_nchw", scale, zero], [_PIXELS]),
+            helper.make_node("Transpose", [entry], [f"{entry}_nchw"], perm=[0, 3, 1, 2]),
+            helper.make_node("DequantizeLinear", [f"{entry}_nchw", scale, zero], [pixels]),
         ]
     model.graph.node.extend(nodes)
 
 
-def _signed_pixels(model: onnx.ModelProto, view: View, scale: str) -> list[onnx.NodeProto]:
-    zero = _constant(model, "pixel_zero", np.float32(view.zero_point))
-    signed_zero = _constant(model, "pixel_signed_zero", np.int8(0))
+def _signed_pixels(
+    model: onnx.ModelProto, entry: str, view: View, scale: str, pixels: str
+) -> list[onnx.NodeProto]:
+    zero = _constant(model, pixels.replace(_PIXELS, "pixel_zero"), np.float32(view.zero_point))
+    signed_zero = _constant(model, pixels.replace(_PIXELS, "pixel_signed_zero"), np.int8(0))
     return [
-        helper.make_node("Cast", [FRAME], ["frame_float"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["frame_float"], ["frame_nchw"], perm=[0, 3, 1, 2]),
-        helper.make_node("Sub", ["frame_nchw", zero], ["frame_centred"]),
-        helper.make_node("Mul", ["frame_centred", scale], ["frame_scaled"]),
-        helper.make_node("QuantizeLinear", ["frame_scaled", scale, signed_zero], ["frame_codes"]),
-        helper.make_node("DequantizeLinear", ["frame_codes", scale, signed_zero], [_PIXELS]),
+        helper.make_node("Cast", [entry], [f"{entry}_float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", [f"{entry}_float"], [f"{entry}_nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Sub", [f"{entry}_nchw", zero], [f"{entry}_centred"]),
+        helper.make_node("Mul", [f"{entry}_centred", scale], [f"{entry}_scaled"]),
+        helper.make_node("QuantizeLinear", [f"{entry}_scaled", scale, signed_zero], [f"{entry}_codes"]),
+        helper.make_node("DequantizeLinear", [f"{entry}_codes", scale, signed_zero], [pixels]),
     ]
 
 
 def _lift_constants(model: onnx.ModelProto) -> None:
     """Turn Constant nodes, and Casts of them, into initialisers: scales and zero points become readable.
 
-    Identity nodes, by which the exporter shares equal parameters, become copies again.
+    Identity nodes, by which the exporter shares equal parameters, become copies again; shapes that it puts
+    together from constants become one.
     """
     parameters = {tensor.name: tensor for tensor in model.graph.initializer}
     values: dict[str, NDArray[np.generic]] = {}
@@ -187,6 +220,10 @@ def _lift_constants(model: onnx.ModelProto) -> None:
         elif node.op_type == "Cast" and node.input[0] in values:
             dtype = helper.tensor_dtype_to_np_dtype(node.attribute[0].i)
             value = values[node.input[0]].astype(dtype)
+        elif node.op_type == "Unsqueeze" and set(node.input) <= set(values):
+            value = np.expand_dims(values[node.input[0]], tuple(values[node.input[1]].tolist()))
+        elif node.op_type == "Concat" and set(node.input) <= set(values):
+            value = np.concatenate([values[name] for name in node.input], node.attribute[0].i)
         else:
             continue
         values[node.output[0]] = value
@@ -256,7 +293,10 @@ def _requantise_max_pools(model: onnx.ModelProto) -> None:
     for node in list(model.graph.node):
         if node.op_type != "MaxPool":
             continue
-        _, scale, zero = producers[node.input[0]].input
+        before = producers[node.input[0]]
+        while before.op_type == "Reshape":
+            before = producers[before.input[0]]
+        _, scale, zero = before.input
         output = node.output[0]
         pooled, codes = f"{output}_pooled", f"{output}_codes"
         node.output[0] = pooled
@@ -264,15 +304,15 @@ def _requantise_max_pools(model: onnx.ModelProto) -> None:
         model.graph.node.append(helper.make_node("DequantizeLinear", [codes, scale, zero], [output]))
 
 
-def _flatten_integers(model: onnx.ModelProto) -> None:
-    """Move each Flatten between Q and DQ, so that both its neighbours touch their quantiser."""
+def _reshape_integers(model: onnx.ModelProto) -> None:
+    """Move each Flatten and Reshape between Q and DQ, so that both its neighbours touch their quantiser."""
     producers = {output: node for node in model.graph.node for output in node.output}
-    for flatten in [node for node in model.graph.node if node.op_type == "Flatten"]:
-        dequantise = producers[flatten.input[0]]
+    for reshape in [node for node in model.graph.node if node.op_type in ("Flatten", "Reshape")]:
+        dequantise = producers[reshape.input[0]]
         if dequantise.op_type != "DequantizeLinear":
             continue
-        codes, output = dequantise.input[0], flatten.output[0]
-        flatten.input[0], flatten.output[0] = codes, f"{output}_codes"
+        codes, output = dequantise.input[0], reshape.output[0]
+        reshape.input[0], reshape.output[0] = codes, f"{output}_codes"
         dequantise.input[0], dequantise.output[0] = f"{output}_codes", output
 
 

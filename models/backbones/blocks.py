@@ -8,13 +8,18 @@ from torch import Tensor, nn
 
 
 class Backbone(nn.Module, ABC):
-    """A classifier of images (N, 3, H, W) in two halves: features, then class logits."""
+    """A classifier of images (N, C, H, W) in two halves: features, then class logits.
+
+    One of segments takes ``frames`` images to a segment, (N * frames, C, H, W) in order of time, and pools
+    them to one row each.
+    """
 
     num_features: int
+    frames: int
 
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:
-        """Pooled features (N, F) of images (N, 3, H, W)."""
+        """Pooled features (N, F) of images (N * frames, C, H, W)."""
 
     @abstractmethod
     def classify(self, features: Tensor) -> Tensor:
@@ -25,8 +30,40 @@ class Backbone(nn.Module, ABC):
         """Drop the parameters behind ``classify``, for a network that only embeds."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class logits (N, C) of images (N, 3, H, W)."""
+        """Class logits (N, C) of images (N * frames, C, H, W)."""
         return self.classify(self.embed(x))
+
+
+class TemporalMaxPool(nn.Module):
+    """Halves the frames of every segment: around every second frame the largest of three, two at the ends.
+
+    (N * frames, C, H, W) to (N * ceil(frames / 2), C, H, W). A segment lies as one image of ``frames`` rows:
+    runtimes then pool it in integers as they do any image.
+    """
+
+    def __init__(self, frames: int) -> None:
+        super().__init__()
+        self.frames = frames
+        self.pool = nn.MaxPool2d((3, 1), (2, 1), padding=(1, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels, height, width = x.shape[1:]
+        rows = x.reshape(-1, 1, self.frames, channels * height * width)
+        return self.pool(rows).reshape(-1, channels, height, width)
+
+
+def temporal_pools(frames: int, count: int) -> nn.ModuleList:
+    """``count`` pools in a row that take a segment's frames to one; those with one left pass it on.
+
+    Raises: ValueError if there are too many frames for that.
+    """
+    pools: list[nn.Module] = []
+    for _ in range(count):
+        pools.append(TemporalMaxPool(frames) if frames > 1 else nn.Identity())
+        frames = (frames + 1) // 2
+    if frames > 1:
+        raise ValueError(f"{count} temporal pools leave {frames} frames of a segment, not 1")
+    return nn.ModuleList(pools)
 
 
 class Add(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.backbones.blocks import Add, Backbone
+from models.backbones.blocks import Add, Backbone, temporal_pools
 
 # expansion, channels, repeats, stride: table 2 of the paper.
 _STAGES = (
@@ -16,6 +16,10 @@ _STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
+
+
+_POOLED_AFTER = (6, 13)
+"""Features behind which AdaMML (2105.05165) pools over time: before 64 and before 160 channels."""
 
 
 class ConvBNReLU6(nn.Sequential):
@@ -51,11 +55,14 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(Backbone):
-    """A MobileNetV2 classifier of images (N, 3, H, W) of any H and W."""
+    """A MobileNetV2 classifier of images (N, C, H, W) of any H and W."""
 
-    def __init__(self, num_classes: int, *, dropout: float = 0.2) -> None:
+    def __init__(
+        self, num_classes: int, *, dropout: float = 0.2, in_channels: int = 3, frames: int = 1
+    ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [ConvBNReLU6(3, 32, 3, 2)]
+        self.frames = frames
+        layers: list[nn.Module] = [ConvBNReLU6(in_channels, 32, 3, 2)]
         channels = 32
         for expansion, cout, repeats, stride in _STAGES:
             for i in range(repeats):
@@ -66,10 +73,15 @@ class MobileNetV2(Backbone):
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.num_features, num_classes))
+        self.temporal_pools = temporal_pools(frames, len(_POOLED_AFTER))
 
     def embed(self, x: Tensor) -> Tensor:
-        """Pooled features (N, 1280) of images (N, 3, H, W)."""
-        return self.avgpool(self.features(x)).flatten(1)
+        """Pooled features (N, 1280) of images (N * frames, C, H, W)."""
+        for i, layer in enumerate(self.features):
+            x = layer(x)
+            if i in _POOLED_AFTER:
+                x = self.temporal_pools[_POOLED_AFTER.index(i)](x)
+        return self.avgpool(x).flatten(1)
 
     def classify(self, features: Tensor) -> Tensor:
         """Class logits (N, C) of pooled features (N, 1280)."""

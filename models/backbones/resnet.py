@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from models.backbones.blocks import Add, Backbone
+from models.backbones.blocks import Add, Backbone, temporal_pools
 
 
 def _conv3x3(cin: int, cout: int, stride: int = 1) -> nn.Conv2d:
@@ -74,9 +74,10 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(Backbone):
-    """A ResNet classifier of images (N, 3, H, W) of any H and W.
+    """A ResNet classifier of images (N, C, H, W) of any H and W.
 
-    ``width`` is the stem's channel count (64 in the paper), doubled at each of the four stages.
+    ``width`` is the stem's channel count (64 in the paper), doubled at each of the four stages. Segments of
+    several ``frames`` are pooled over time after each of the first three stages (AdaMML's, 2105.05165).
     """
 
     def __init__(
@@ -87,9 +88,12 @@ class ResNet(Backbone):
         *,
         width: int = 64,
         dropout: float = 0.5,
+        in_channels: int = 3,
+        frames: int = 1,
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, width, 7, 2, padding=3, bias=False)
+        self.frames = frames
+        self.conv1 = nn.Conv2d(in_channels, width, 7, 2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
@@ -105,6 +109,7 @@ class ResNet(Backbone):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels, num_classes)
         self.num_features = channels
+        self.temporal_pools = temporal_pools(frames, 3)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -113,10 +118,11 @@ class ResNet(Backbone):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def embed(self, x: Tensor) -> Tensor:
-        """Pooled features (N, F) of images (N, 3, H, W)."""
+        """Pooled features (N, F) of images (N * frames, C, H, W)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for stage in range(1, 5):
-            x = self.get_submodule(f"layer{stage}")(x)
+        for stage in range(1, 4):
+            x = self.temporal_pools[stage - 1](self.get_submodule(f"layer{stage}")(x))
+        x = self.get_submodule("layer4")(x)
         return self.avgpool(x).flatten(1)
 
     def classify(self, features: Tensor) -> Tensor:
@@ -128,21 +134,24 @@ class ResNet(Backbone):
         del self.fc
 
 
-def resnet18(num_classes: int) -> ResNet:
+def resnet18(num_classes: int, *, in_channels: int = 3, frames: int = 1) -> ResNet:
     """ResNet-18: 1.8 GMACs at 224 px."""
-    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes)
+    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, in_channels=in_channels, frames=frames)
 
 
-def resnet34(num_classes: int) -> ResNet:
+def resnet34(num_classes: int, *, in_channels: int = 3, frames: int = 1) -> ResNet:
     """ResNet-34: 3.7 GMACs at 224 px."""
-    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes)
+    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, in_channels=in_channels, frames=frames)
 
 
-def resnet50(num_classes: int) -> ResNet:
+def resnet50(num_classes: int, *, in_channels: int = 3, frames: int = 1) -> ResNet:
     """ResNet-50: 4.1 GMACs at 224 px."""
-    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes)
+    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, in_channels=in_channels, frames=frames)
 
 
-def resnet_small(num_classes: int, width: int) -> ResNet:
+def resnet_small(num_classes: int, width: int, *, in_channels: int = 3, frames: int = 1) -> ResNet:
     """ResNet-10 of a narrow stem: trains on a CPU in minutes."""
-    return ResNet(BasicBlock, (1, 1, 1, 1), num_classes, width=width, dropout=0.1)
+    layers = (1, 1, 1, 1)
+    return ResNet(
+        BasicBlock, layers, num_classes, width=width, dropout=0.1, in_channels=in_channels, frames=frames
+    )

@@ -27,11 +27,15 @@ class WeightsError(AdaptiveVideoError):
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What ``load_weights`` did: names taken, names of the file that did not fit, names left as they were."""
+    """What ``load_weights`` did: names taken, names of the file that did not fit, names left as they were.
+
+    ``adapted``: how the stem was made to take other channels than the file's; None if it was not.
+    """
 
     loaded: tuple[str, ...]
     unfit: tuple[str, ...]
     missing: tuple[str, ...]
+    adapted: str | None = None
 
 
 def load_weights(network: Backbone, path: Path, view: View) -> LoadReport:
@@ -39,7 +43,9 @@ def load_weights(network: Backbone, path: Path, view: View) -> LoadReport:
 
     The file's own pixel normalisation (ImageNet mean and standard deviation for state dicts, [-1, 1]
     for the ``.npz``) is folded into the stem, because graphs see ``(pixel - zero_point) * scale``.
-    The classifier is left as it is where its class count differs.
+    The classifier is left as it is where its class count differs. A stem of other channels than the file's
+    takes the mean of the file's over its inputs for each, scaled to the same sum (as AdaMML does, which
+    leaves the scale).
 
     Raises: WeightsError if the file cannot be read or no convolution of it fits.
     """
@@ -48,6 +54,10 @@ def load_weights(network: Backbone, path: Path, view: View) -> LoadReport:
     else:
         state, mean, std = _state_dict(path), _IMAGENET_MEAN, _IMAGENET_STD
     own = network.state_dict()
+    state, adapted = _with_stem_of(network, state)
+    if adapted is not None:
+        channels = own[f"{conv_bn_names(network)[0][0]}.weight"].shape[1]
+        mean, std = mean.mean().expand(channels), std.mean().expand(channels)
     fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     loaded_weights = [k for k in fitting if k.endswith("weight")]
     if len(loaded_weights) < sum(k.endswith("weight") for k in own) / 2:
@@ -62,7 +72,22 @@ def load_weights(network: Backbone, path: Path, view: View) -> LoadReport:
         tuple(fitting),
         tuple(k for k in state if k not in fitting),
         tuple(k for k in own if k not in fitting and not k.endswith("num_batches_tracked")),
+        adapted,
     )
+
+
+def _with_stem_of(network: Backbone, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str | None]:
+    """The state with a stem of the network's channels, and what was done to it, None if nothing."""
+    name = f"{conv_bn_names(network)[0][0]}.weight"
+    wanted, given = network.get_parameter(name).shape, state.get(name)
+    if given is None or given.dim() != 4 or given.shape[1] == wanted[1] or given.shape[0] != wanted[0]:
+        return state, None
+    channels, before = wanted[1], given.shape[1]
+    if given.shape[2:] != wanted[2:]:
+        return state, None
+    repeated = given.mean(dim=1, keepdim=True).repeat(1, channels, 1, 1) * (before / channels)
+    said = f"{name} of {before} channels made {channels}: their mean, scaled by {before}/{channels}"
+    return {**state, name: repeated}, said
 
 
 def _sample(state: dict[str, Tensor]) -> str:

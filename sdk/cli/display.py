@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from sdk.results import Recognition
+from sdk.results import HELD, NOT_CHOSEN, RAN, Recognition
 from sdk.statistics import StatisticsSnapshot
 
 _REDRAWS_HZ = 4
@@ -50,9 +50,19 @@ def print_json(result: Any) -> None:
 def _print_line(recognition: Recognition) -> None:
     print(
         f"{recognition.time_s:9.2f} s  {recognition.label:<24} {recognition.score:5.2f}  "
-        f"{recognition.choice:<16} {recognition.latency_ms.total:7.2f} ms",
+        f"{recognition.choice:<16} {recognition.latency_ms.total:7.2f} ms{_lacking(recognition)}",
         flush=True,
     )
+
+
+def _lacking(recognition: Recognition) -> str:
+    """The modalities that could not be had, and why."""
+    lacking = [
+        f"{name} {said}"
+        for name, said in recognition.modalities.items()
+        if said not in (RAN, NOT_CHOSEN, HELD)
+    ]
+    return f"  ({', '.join(lacking)})" if lacking else ""
 
 
 @contextmanager
@@ -76,7 +86,7 @@ def _answer(recognition: Recognition) -> Table:
         f"{recognition.time_s:.2f} s",
         recognition.label,
         f"{recognition.score:.2f}",
-        recognition.choice,
+        recognition.choice + _lacking(recognition),
         f"{recognition.latency_ms.total:.2f}",
     )
     return table

@@ -11,7 +11,9 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from sdk.errors import SourceError, SourceErrorCode, redact
 
-KNOWN_SCHEMES = "a path, file://, camera:0, v4l2:///dev/video0, rtsp://, http(s)://, test://"
+KNOWN_SCHEMES = (
+    "a path, file://, camera:0, camera:0+mic:default, v4l2:///dev/video0, rtsp://, http(s)://, test://"
+)
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]+):")
 _RTSP_OPTIONS = {
@@ -21,6 +23,9 @@ _RTSP_OPTIONS = {
     "max_delay": "500000",
     "reorder_queue_size": "0",
 }
+
+_TONE = "sine=frequency=220:beep_factor=4:sample_rate=24000"
+"""A test pattern's sound: a tone, and the first 40 ms of each second a beep of 880 Hz over it."""
 
 
 class Kind(Enum):
@@ -34,16 +39,27 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A source as FFmpeg opens it. ``live``: frames come at their own pace; None: known once it is open."""
+    """A source as FFmpeg opens it. ``live``: frames come at their own pace; None: known once it is open.
+
+    ``sound_graph``: of a test pattern, the filter graph that makes its sound. ``microphone``: the ALSA
+    device that is heard beside a camera.
+    """
 
     kind: Kind
     url: str
     format: str | None = None
     options: dict[str, str] = field(default_factory=dict)
     live: bool | None = False
+    sound_graph: str | None = None
+    microphone: str | None = None
 
     def __str__(self) -> str:
         return redact(self.url.removeprefix("file:"))
+
+    @property
+    def url_with_sound(self) -> str:
+        """The url to open where sound is wanted too."""
+        return f"{self.url}[out0];{self.sound_graph}[out1]" if self.sound_graph else self.url
 
 
 def parse_address(source: str | os.PathLike[str]) -> Address:
@@ -84,9 +100,12 @@ def _file(path: Path) -> Address:
 
 def _camera(text: str) -> Address:
     parts = urlsplit(text)
-    device = f"/dev/video{parts.path}" if parts.scheme == "camera" else parts.path
+    path, plus, microphone = parts.path.partition("+mic:")
+    device = f"/dev/video{path}" if parts.scheme == "camera" else path
     if not re.fullmatch(r"/dev/[\w./-]+", device):
         raise _malformed(text, "not a camera", "camera:0 or v4l2:///dev/video0?size=1280x720&rate=30")
+    if plus and not re.fullmatch(r"[\w:,.=-]+", microphone):
+        raise _malformed(text, "not a microphone", "camera:0+mic:default, or +mic:hw:1,0 as arecord -l lists")
     if not Path(device).exists():
         raise SourceError(
             text,
@@ -97,19 +116,23 @@ def _camera(text: str) -> Address:
     fields = _fields(parts, {"size": r"\d+x\d+", "rate": r"\d+(\.\d+)?"})
     names = {"size": "video_size", "rate": "framerate"}
     options = {names[key]: value for key, value in fields.items()}
-    return Address(Kind.CAMERA, device, "v4l2", options, live=True)
+    if microphone:  # ALSA's times are of the wall clock: so must be the camera's
+        options["ts"] = "abs"
+    return Address(Kind.CAMERA, device, "v4l2", options, live=True, microphone=microphone or None)
 
 
 def _test_pattern(text: str) -> Address:
     number = r"\d+(\.\d+)?"
     allowed = {"size": r"[1-9]\d{0,3}x[1-9]\d{0,3}", "rate": number, "duration": number}
-    allowed |= {"pattern": r"[a-z0-9]+", "live": "[01]"}
+    allowed |= {"pattern": r"[a-z0-9]+", "live": "[01]", "sound": "[01]"}
     fields = _fields(urlsplit(text), allowed)
+    sounds = fields.pop("sound", "1") == "1"
     live = fields.pop("live", "1") == "1"
     pattern = fields.pop("pattern", "testsrc2")
     settings = {"size": "320x240", "rate": "30"} | fields
     graph = ":".join(f"{key}={value}" for key, value in settings.items())
-    return Address(Kind.TEST, f"{pattern}={graph}", "lavfi", live=live)
+    tone = _TONE + (f":duration={fields['duration']}" if "duration" in fields else "")
+    return Address(Kind.TEST, f"{pattern}={graph}", "lavfi", live=live, sound_graph=tone if sounds else None)
 
 
 def _fields(parts: SplitResult, allowed: dict[str, str]) -> dict[str, str]:

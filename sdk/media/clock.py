@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from enum import Enum
 
-_EARLY_S = 1.25e-3
+EARLY_S = 1.25e-3
 """Containers round times to a millisecond: start and frame may each be half of one off."""
 _JITTER_S = 0.2
 
@@ -24,48 +24,66 @@ class Tick(Enum):
 
 
 class StepClock:
-    """Chooses the frames that are steps: the first at or after each due time ``start + k / rate_hz``.
+    """Chooses the frames that are steps: the first at or after each due time.
 
-    The first frame is a step and sets ``start``. If a frame passes several due times at once (a source
+    Due times are ``start + delay_s + k / rate_hz``, where ``start`` is the time of the first frame of a
+    stretch; without a delay that frame is a step. If a frame passes several due times at once (a source
     slower than ``rate_hz``), it is one step, and the next due time is the first after it. A frame earlier
     than its due time by about a millisecond is on time: container times are rounded.
 
-    The clock restarts, and says so by ``STEP_AFTER_GAP``, at a frame that comes more than ``gap_s`` after
-    the last one, or more than 0.2 s before the latest; smaller disorder is jitter, and no step.
+    A new stretch begins at a frame that comes more than ``gap_s`` after the last one, or more than 0.2 s
+    before the latest; its first step says so by ``STEP_AFTER_GAP``. Smaller disorder is jitter, and no step.
 
-    Raises: ValueError if ``rate_hz`` or ``gap_s`` is not a positive number.
+    Raises: ValueError if ``rate_hz`` or ``gap_s`` is not a positive number, or ``delay_s`` is negative.
     """
 
-    def __init__(self, rate_hz: float, gap_s: float = 2.0) -> None:
+    def __init__(self, rate_hz: float, gap_s: float = 2.0, delay_s: float = 0.0) -> None:
         if not (math.isfinite(rate_hz) and rate_hz > 0):
             raise ValueError(f"rate_hz {rate_hz}: must be positive")
         if not gap_s > 0:
             raise ValueError(f"gap_s {gap_s}: must be positive")
+        if not 0 <= delay_s < math.inf:
+            raise ValueError(f"delay_s {delay_s}: must be 0 or more")
         self.rate_hz = rate_hz
         self.gap_s = gap_s
-        self._early_s = min(_EARLY_S, 0.25 / rate_hz)
-        self._start_s: float | None = None
+        self.delay_s = delay_s
+        self._early_s = min(EARLY_S, 0.25 / rate_hz)
+        self._first_due_s: float | None = None
         self._latest_s = -math.inf
         self._next_k = 0
         self._after_gap = False
+        self._began = False
+
+    @property
+    def first_due_s(self) -> float:
+        """The first due time of the stretch; 0 before its first frame."""
+        return self._first_due_s or 0.0
+
+    @property
+    def began(self) -> bool:
+        """True if the latest frame is the first of a stretch."""
+        return self._began
 
     def restart(self) -> None:
-        """Forget the grid: the next frame is a step after a gap (the source was reconnected)."""
-        self._after_gap = self._start_s is not None or self._after_gap
-        self._start_s = None
+        """Forget the grid: the next frame begins a stretch after a gap (the source was reconnected)."""
+        self._after_gap = self._first_due_s is not None or self._after_gap
+        self._first_due_s = None
 
     def tick(self, time_s: float) -> Tick:
         """Say what the frame at ``time_s`` (seconds of source time) is. Call once per frame, in order."""
-        if self._start_s is not None and self._is_gap(time_s):
+        if self._first_due_s is not None and self._is_gap(time_s):
             self.restart()
-        if self._start_s is None:
-            return self._begin(time_s)
+        self._began = self._first_due_s is None
+        if self._first_due_s is None:
+            self._first_due_s, self._latest_s = time_s + self.delay_s, time_s
+            self._next_k = 0
         self._latest_s = max(self._latest_s, time_s)
-        due_s = self._start_s + self._next_k / self.rate_hz
+        due_s = self._first_due_s + self._next_k / self.rate_hz
         if time_s < due_s - self._early_s:
             return Tick.NO
-        self._next_k = self._first_due_after(time_s - self._start_s)
-        return Tick.STEP
+        tick = Tick.STEP_AFTER_GAP if self._after_gap else Tick.STEP
+        self._next_k, self._after_gap = self._first_due_after(time_s - self._first_due_s), False
+        return tick
 
     def due(self, time_s: float) -> bool:
         """True if the frame at ``time_s`` is a step; advances the clock as ``tick`` does."""
@@ -73,12 +91,6 @@ class StepClock:
 
     def _is_gap(self, time_s: float) -> bool:
         return time_s > self._latest_s + self.gap_s or time_s < self._latest_s - _JITTER_S
-
-    def _begin(self, time_s: float) -> Tick:
-        tick = Tick.STEP_AFTER_GAP if self._after_gap else Tick.STEP
-        self._start_s, self._latest_s = time_s, time_s
-        self._next_k, self._after_gap = 1, False
-        return tick
 
     def _first_due_after(self, elapsed_s: float) -> int:
         return max(self._next_k, math.floor((elapsed_s + self._early_s) * self.rate_hz)) + 1

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 
 import av
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,40 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class SoundChunk:
+    """Sound as it comes: mono float32 ``samples`` (n,) in [-1, 1], the first at ``time_s``."""
+
+    samples: NDArray[np.float32]
+    time_s: float
+    decode_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NoSound:
+    """Why no sound comes until the next chunk. ``at_once``: not even what was heard just now counts."""
+
+    reason: str
+    at_once: bool = False
+
+
+Event = Picture | SoundChunk | NoSound
+"""What a decoder gives, one after another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """The sound of one segment: mono float32 ``samples`` (n,) in [-1, 1] at ``rate_hz``.
+
+    The last sample ends at the step's time. ``absent``: why there is none, e.g. ``no audio track``; there
+    are no ``samples`` then. None: it is there.
+    """
+
+    samples: NDArray[np.float32]
+    rate_hz: int
+    absent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One frame that is a step; its picture is still as the decoder left it (mostly YUV).
 
@@ -26,6 +62,9 @@ class Frame:
     picture upright (0, 90, 180, 270). ``decode_ms``: decoding, frames between the step before and this one
     included. ``arrived_s``: ``time.monotonic()`` when it was decoded. ``index``: frames decoded before it.
     ``restarted``: the stream was interrupted before this frame, so what came before says nothing about it.
+    ``segment_s``: length of the segment that ends here, in seconds; 0: this picture is all there is.
+    ``earlier``: pictures before this one that its segment needs, oldest first. ``sound``: its
+    sound; None where no view is made of sound.
     """
 
     time_s: float
@@ -35,6 +74,9 @@ class Frame:
     arrived_s: float
     index: int
     restarted: bool = False
+    segment_s: float = 0.0
+    earlier: tuple[Picture, ...] = ()
+    sound: Sound | None = None
 
     @property
     def queue_ms(self) -> float:

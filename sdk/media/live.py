@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sdk.errors import SourceError, SourceErrorCode
 from sdk.media.addresses import Address, Kind
 from sdk.media.decoder import Decoder, DecoderOptions
-from sdk.media.frames import Picture
+from sdk.media.frames import Event, Picture
 
 _HOPELESS = (SourceErrorCode.AUTH_FAILED, SourceErrorCode.CODEC_UNSUPPORTED)
 
@@ -35,22 +35,25 @@ class Reconnect:
         return longest * random.uniform(0.5, 1.0)
 
 
-def paced(pictures: Iterator[Picture], stop: threading.Event) -> Iterator[Picture]:
-    """``pictures`` in real time, for a source that makes them faster than that."""
+def paced(events: Iterator[Event], stop: threading.Event) -> Iterator[Event]:
+    """``events``, the pictures in real time, for a source that makes them faster than that."""
     start: float | None = None
-    for picture in pictures:
-        start = time.monotonic() - picture.time_s if start is None else start
-        if stop.wait(max(0.0, start + picture.time_s - time.monotonic())):
+    for event in events:
+        if not isinstance(event, Picture):
+            yield event
+            continue
+        start = time.monotonic() - event.time_s if start is None else start
+        if stop.wait(max(0.0, start + event.time_s - time.monotonic())):
             return
-        yield Picture(picture.image, picture.time_s, picture.decode_ms)
+        yield Picture(event.image, event.time_s, event.decode_ms)
 
 
 class LiveStream:
-    """The pictures of a network stream or camera, over as many connections as it takes.
+    """The pictures and the sound of a network stream or camera, over as many connections as it takes.
 
     Iterating raises SourceError at once if the first connection fails: that is a wrong address more often
     than a passing fault. Later losses are mended; when ``reconnect.limit`` attempts in a row bring no
-    frame, SourceError LOST. ``on_reconnect`` is called before the first picture of a new connection.
+    frame, SourceError LOST. ``on_reconnect`` is called before the first event of a new connection.
     """
 
     def __init__(
@@ -70,18 +73,20 @@ class LiveStream:
         self._on_reconnect = on_reconnect
         self.live = address.live is not False
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[Event]:
         failures = 0
         seen_any = False
         while not self._stop.is_set():
             loss = SourceError(self._address, "the stream ended", "check the sender", SourceErrorCode.LOST)
             fresh = True
             try:
-                for picture in self._connection():
+                for event in self._connection():
                     if fresh and seen_any:
                         self._on_reconnect()
-                    fresh, seen_any, failures = False, True, 0
-                    yield picture
+                    fresh = False
+                    if isinstance(event, Picture):
+                        seen_any, failures = True, 0
+                    yield event
                 if not self.live:
                     return
             except SourceError as error:
@@ -93,7 +98,7 @@ class LiveStream:
             self._stop.wait(self._reconnect.wait_s(failures))
             failures += 1
 
-    def _connection(self) -> Iterator[Picture]:
+    def _connection(self) -> Iterator[Event]:
         with Decoder(self._address, self._options, self._on_corrupt) as decoder:
             self.live = decoder.live
             yield from decoder

@@ -5,23 +5,21 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from types import TracebackType
 from typing import Self
-
-import av
-import numpy as np
-from numpy.typing import NDArray
 
 from sdk.media.addresses import Address, Kind, parse_address
 from sdk.media.decoder import Decoder, DecoderOptions
 from sdk.media.frame_queue import Drop, FrameQueue
-from sdk.media.frames import Frame, Picture
+from sdk.media.frames import Event, Frame
 from sdk.media.live import LiveStream, Reconnect, paced, reconnects
-from sdk.media.pushed import pictures_of
+from sdk.media.pushed import SOUND_RATE_HZ, PushedMedia, TimedPushed, pushed_events
 from sdk.media.steps import StepPicker
+from sdk.media.wanted import Wanted
 
-TimedImages = Iterable[tuple["NDArray[np.uint8] | av.VideoFrame", float]]
+TimedImages = TimedPushed
 
 _CLOSE_MARGIN_S = 1.0
 
@@ -65,11 +63,11 @@ class Source(ABC):
 
 
 class PushedSource(Source):
-    """Frames from an iterable of (image, time), taken in the consumer's own thread: nothing is lost."""
+    """Frames from an iterable, taken in the consumer's own thread: nothing is lost."""
 
-    def __init__(self, images: TimedImages, picker: StepPicker) -> None:
+    def __init__(self, pairs: TimedPushed, picker: StepPicker, media: PushedMedia) -> None:
         super().__init__()
-        self._frames = picker.frames(pictures_of(images))
+        self._frames = picker.frames(pushed_events(pairs, media))
         self._closed = False
 
     def __iter__(self) -> Iterator[Frame]:
@@ -152,12 +150,10 @@ class DecodedSource(Source):
 
     def _read_to_the_end(self) -> None:
         with Decoder(self.address, self._options, self._count_corrupt) as decoder:
-            pictures = iter(decoder)
+            events = iter(decoder)
             if self.address.kind is Kind.TEST and decoder.live:
-                pictures = paced(pictures, self._stop)
-            for picture in pictures:
-                if not self._pass_on(picture, live=decoder.live):
-                    return
+                events = paced(events, self._stop)
+            self._pass_on(events, decoder)
 
     def _read_stream(self) -> None:
         stream = LiveStream(
@@ -168,16 +164,14 @@ class DecodedSource(Source):
             on_corrupt=self._count_corrupt,
             on_reconnect=self._picker.restart,
         )
-        for picture in stream:
-            if not self._pass_on(picture, live=stream.live):
-                return
+        self._pass_on(iter(stream), stream)
 
-    def _pass_on(self, picture: Picture, *, live: bool) -> bool:
-        """Queue the picture if it is a step. False: the source was closed."""
-        if self._stop.is_set():
-            return False
-        frame = self._picker.pick(picture)
-        return frame is None or self._queue.put(frame, live=live)
+    def _pass_on(self, events: Iterator[Event], of: Decoder | LiveStream) -> None:
+        """Queue the steps among ``events``, until they end or the source is closed."""
+        until_closed = takewhile(lambda _: not self._stop.is_set(), events)
+        for frame in self._picker.frames(until_closed):
+            if not self._queue.put(frame, live=of.live):
+                return
 
     def _count_corrupt(self) -> None:
         self._queue.count(Drop.CORRUPT)
@@ -185,8 +179,9 @@ class DecodedSource(Source):
 
 def open_source(
     source: str | os.PathLike[str] | TimedImages,
+    wanted: Wanted | None = None,
     *,
-    rate_hz: float,
+    rate_hz: float | None = None,
     gap_s: float = 2.0,
     queue_size: int = 4,
     max_staleness_s: float = 0.5,
@@ -194,34 +189,52 @@ def open_source(
     open_timeout_s: float = 10.0,
     read_timeout_s: float = 5.0,
     reconnect: Reconnect | None = None,
+    sound_rate_hz: int = SOUND_RATE_HZ,
 ) -> Source:
-    """Open a source of ``rate_hz`` steps per second of its own time.
+    """Open a source of steps: what is ``wanted``, or just ``rate_hz`` pictures per second of its own time.
 
     ``source`` is one of
 
     * a path or ``file://`` address of anything FFmpeg reads;
-    * ``camera:0`` or ``v4l2:///dev/video0?size=1280x720&rate=30``;
+    * ``camera:0`` or ``v4l2:///dev/video0?size=1280x720&rate=30``; ``camera:0+mic:default`` hears an ALSA
+      device too;
     * ``rtsp://`` or ``http(s)://``; an http stream without a stated duration is live;
     * ``test://?size=320x240&rate=30&duration=5&pattern=testsrc2``: endless without ``duration``, in real
-      time unless ``live=0``;
-    * an iterable of (image, time in seconds); image: uint8 (H, W, 3) RGB, or an ``av.VideoFrame``.
+      time unless ``live=0``, with a tone and a beep each second unless ``sound=0``;
+    * an iterable of (image, time in seconds); image: uint8 (H, W, 3) RGB, or an ``av.VideoFrame``. Among
+      them may be sound, each before the pictures of its time: mono float32 (n,) in [-1, 1] of
+      ``sound_rate_hz``, with the time of its first sample.
+
+    If sound is wanted, a picture waits for the sound of its time: in a file as far as the container has it
+    within two seconds of video, live for 0.3 s at most. Where there is none, ``Frame.sound`` says why. Of
+    several audio tracks the one that FFmpeg takes for the best is heard, as the mean of its channels.
+
+    If segments are wanted, the first frame comes when a whole one has passed; of a source that ends before
+    that, its last picture is the only frame.
 
     Files and iterables lose nothing. Live sources keep the newest ``queue_size`` frames and skip those
     older than ``max_staleness_s`` when there is a newer one; every drop is counted by cause. A gap of more
-    than ``gap_s``, time that runs backwards, and a reconnection mark the next frame as ``restarted``.
+    than ``gap_s``, time that runs backwards, and a reconnection mark the next frame as ``restarted``, and
+    are followed by a whole segment first, too.
     Times are the source's own pts. Nothing is opened before the source is entered or iterated.
 
     Raises: SourceError for an unknown scheme, a malformed address, or a missing file; ValueError for a
-    rate that is not positive or a queue without room. Whatever else goes wrong is raised as SourceError
-    while iterating.
+    rate that is not positive, for both or neither of ``wanted`` and ``rate_hz``, or a queue without room.
+    Whatever else goes wrong is raised as SourceError while iterating.
     """
-    picker = StepPicker(rate_hz, gap_s)
+    if wanted is None:
+        if rate_hz is None:
+            raise ValueError("open_source: give wanted or rate_hz")
+        wanted = Wanted(rate_hz)
+    elif rate_hz is not None:
+        raise ValueError("open_source: wanted has a rate_hz of its own")
+    picker = StepPicker(wanted, gap_s)
     if not isinstance(source, str | os.PathLike):
-        return PushedSource(source, picker)
+        return PushedSource(source, picker, PushedMedia(wanted.sound_rate_hz, sound_rate_hz))
     return DecodedSource(
         parse_address(source),
         picker,
         FrameQueue(queue_size, max_staleness_s),
-        DecoderOptions(threads, open_timeout_s, read_timeout_s),
+        DecoderOptions(threads, open_timeout_s, read_timeout_s, wanted.sound_rate_hz),
         reconnect or Reconnect(),
     )

@@ -6,23 +6,50 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 
+from sdk.errors import SourceError
 from sdk.media.addresses import parse_address
 from sdk.media.clock import StepClock, Tick
 from sdk.media.decoder import Decoder, DecoderOptions
-from sdk.media.frames import Frame, Picture, upright_rotation
+from sdk.media.frames import Event, Frame, Picture, upright_rotation
+from sdk.media.segments import PictureMemory, SoundMemory
+from sdk.media.wanted import Wanted
 
 
 class StepPicker:
-    """Passes the pictures that are steps, as frames, and withholds the others."""
+    """Passes the pictures that are steps, as frames with their segments, and withholds the others.
 
-    def __init__(self, rate_hz: float, gap_s: float = 2.0) -> None:
-        self._clock = StepClock(rate_hz, gap_s)
+    A stretch's first step is due when a whole segment has passed. If the events end before, its last picture
+    is its only step (``finish``). Pictures and sound of before a gap, or before an interruption of the
+    source, are forgotten: a stretch that one of them ends before its first step has none.
+    """
+
+    def __init__(self, wanted: Wanted | float, gap_s: float = 2.0) -> None:
+        self._wanted = wanted if isinstance(wanted, Wanted) else Wanted(wanted)
+        self._clock = StepClock(self._wanted.rate_hz, gap_s, self._wanted.segment_s)
         self._index = 0
         self._decode_ms = 0.0
+        several = self._wanted.frames or self._wanted.consecutive
+        self._pictures = PictureMemory(self._wanted) if several else None
+        rate_hz = self._wanted.sound_rate_hz
+        self._sound = SoundMemory(rate_hz, self._wanted.segment_s) if rate_hz is not None else None
+        self._stretches = 0
+        self._unanswered: tuple[Picture, int] | None = None
 
     def restart(self) -> None:
-        """The source was interrupted: the next picture is a step, marked as restarted."""
+        """The source was interrupted: the next picture begins a stretch, whose first step is restarted."""
         self._clock.restart()
+        self._unanswered = None
+        if self._sound is not None:
+            self._sound.clear()
+
+    def take(self, event: Event) -> Frame | None:
+        """The frame, if ``event`` is a picture that is a step. Sound is remembered for the steps to come."""
+        if isinstance(event, Picture):
+            return self.pick(event)
+        if self._sound is not None:
+            self._sound.add(event)
+            self._decode_ms += getattr(event, "decode_ms", 0.0)
+        return None
 
     def pick(self, picture: Picture) -> Frame | None:
         """The frame, if ``picture`` is a step."""
@@ -30,9 +57,55 @@ class StepPicker:
         self._index += 1
         self._decode_ms += picture.decode_ms
         tick = self._clock.tick(picture.time_s)
-        if not tick.is_step:
+        if self._clock.began:
+            self._begin(picture, index)
+        if self._pictures is not None:
+            self._pictures.add(picture, self._clock.first_due_s)
+        if tick.is_step:
+            self._unanswered = None
+            return self._frame(picture, index, restarted=tick is Tick.STEP_AFTER_GAP)
+        if self._unanswered is not None and picture.time_s > self._unanswered[0].time_s:
+            self._unanswered = picture, index
+        return None
+
+    def finish(self) -> Frame | None:
+        """The events ended: the last picture of a stretch that has no step yet is its step."""
+        if self._unanswered is None:
             return None
+        (picture, index), self._unanswered = self._unanswered, None
+        return self._frame(picture, index, restarted=self._stretches > 1, off_grid=True)
+
+    def frames(self, events: Iterator[Event]) -> Iterator[Frame]:
+        """The frames among ``events``, lazily, with that of ``finish``, even if it is a fault that ends them.
+
+        Raises: SourceError, as ``events`` does.
+        """
+        fault: SourceError | None = None
+        try:
+            for event in events:
+                frame = self.take(event)
+                if frame is not None:
+                    yield frame
+        except SourceError as error:
+            fault = error
+        last = self.finish()
+        if last is not None:
+            yield last
+        if fault is not None:
+            raise fault
+
+    def _begin(self, picture: Picture, index: int) -> None:
+        """Begin a stretch with ``picture``: nothing of before it is in its segments."""
+        if self._pictures is not None:
+            self._pictures.clear()
+        if self._sound is not None:
+            self._sound.begin(picture.time_s, after_gap=self._stretches > 0)
+        self._stretches += 1
+        self._unanswered = picture, index
+
+    def _frame(self, picture: Picture, index: int, *, restarted: bool, off_grid: bool = False) -> Frame:
         decode_ms, self._decode_ms = self._decode_ms, 0.0
+        earlier = () if self._pictures is None else self._pictures.before(picture.time_s, off_grid=off_grid)
         return Frame(
             time_s=picture.time_s,
             image=picture.image,
@@ -40,20 +113,16 @@ class StepPicker:
             decode_ms=decode_ms,
             arrived_s=picture.arrived_s,
             index=index,
-            restarted=tick is Tick.STEP_AFTER_GAP,
+            restarted=restarted,
+            segment_s=self._wanted.segment_s,
+            earlier=earlier,
+            sound=None if self._sound is None else self._sound.segment(picture.time_s),
         )
-
-    def frames(self, pictures: Iterator[Picture]) -> Iterator[Frame]:
-        """The frames among ``pictures``, lazily."""
-        for picture in pictures:
-            frame = self.pick(picture)
-            if frame is not None:
-                yield frame
 
 
 def decode_steps(
     path: str | os.PathLike[str],
-    rate_hz: float,
+    wanted: Wanted | float,
     limit: int | None = None,
     *,
     threads: int = 1,
@@ -61,10 +130,18 @@ def decode_steps(
 ) -> Iterator[Frame]:
     """The first ``limit`` steps (None: all) of a video file, decoded in the caller's thread.
 
-    The frames are those that ``open_source(path, rate_hz=rate_hz)`` gives. ``on_corrupt`` is called for
-    every damaged packet that was skipped.
+    ``wanted``: what each step is to bring, or only how many there are per second. The frames are those
+    that ``open_source`` gives for the same. ``on_corrupt`` is called for every damaged packet that was
+    skipped.
 
     Raises: SourceError.
     """
-    with Decoder(parse_address(path), DecoderOptions(threads=threads), on_corrupt) as decoder:
-        yield from islice(StepPicker(rate_hz).frames(iter(decoder)), limit)
+    picker = StepPicker(wanted)
+    options = DecoderOptions(threads=threads, sound_rate_hz=sound_rate_hz(wanted))
+    with Decoder(parse_address(path), options, on_corrupt) as decoder:
+        yield from islice(picker.frames(iter(decoder)), limit)
+
+
+def sound_rate_hz(wanted: Wanted | float) -> int | None:
+    """Samples per second of the sound to decode, None for none."""
+    return wanted.sound_rate_hz if isinstance(wanted, Wanted) else None

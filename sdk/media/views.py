@@ -1,6 +1,8 @@
-"""Renders the views of a frame: one swscale pass straight from the decoded picture to the view's size."""
+"""Renders pictures: one swscale pass straight from the decoded picture to the view's size."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import av
 import numpy as np
@@ -8,7 +10,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from runtimes.spec import View
-from sdk.media.frames import Frame
+from sdk.media.frames import Frame, upright_rotation
+from sdk.media.segments import evenly_spaced
 
 _INTERPOLATION = {
     "area": Interpolation.AREA,
@@ -18,23 +21,25 @@ _INTERPOLATION = {
 _LONGEST_ASPECT = 8
 
 
-class ViewRenderer:
-    """Renders one view; keeps its scaler between frames, so use one per view, from one thread at a time."""
+class PictureScaler:
+    """Brings pictures to one view's size; keeps its scaler between them."""
 
     def __init__(self, view: View) -> None:
-        self.view = view
+        self._size = view.size
         self._interpolation = _INTERPOLATION[view.resize]
         self._scaler = VideoReformatter()
 
-    def render(self, frame: Frame) -> NDArray[np.uint8]:
-        """Upright RGB of ``frame``: short side resized to ``view.size``, centre cropped.
+    def square(self, image: av.VideoFrame, rotation: int | None = None) -> NDArray[np.uint8]:
+        """Upright RGB of ``image``, uint8 (size, size, 3): short side resized, centre cropped.
 
-        Returns: uint8 (1, size, size, 3), C-contiguous, the caller's own. The matrix and range that the
-        source declares are honoured; one that declares none is read as swscale does: BT.601, limited.
+        ``rotation``: degrees clockwise that bring it upright; None: those it declares. The matrix and range
+        that the source declares are honoured; one that declares none is read as swscale does: BT.601,
+        limited. The pixels may be those of a buffer: copy what is kept.
         """
-        image = _without_far_ends(frame.image)
+        rotation = upright_rotation(image) if rotation is None else rotation
+        image = _without_far_ends(image)
         short = min(image.width, image.height)
-        size = self.view.size
+        size = self._size
         small = self._scaler.reformat(
             image,
             width=max(size, round(image.width * size / short)),
@@ -44,9 +49,54 @@ class ViewRenderer:
             threads=1,
         )
         square = _centre(_rgb(small), size, size)
-        if frame.rotation:
-            square = np.rot90(square, -frame.rotation // 90)
-        return np.array(square[None], order="C", dtype=np.uint8)
+        if rotation:
+            square = np.rot90(square, -rotation // 90)
+        return square  # type: ignore[return-value]
+
+
+class ViewRenderer:
+    """Renders one rgb view; keeps its scaler between frames: one per view, from one thread at a time.
+
+    Raises: ValueError for a view of another modality; ``sdk.media.renderer`` makes the renderer of any.
+    """
+
+    def __init__(self, view: View) -> None:
+        if view.modality != "rgb":
+            raise ValueError(f"view {view.name} is {view.modality}, not rgb")
+        self.view = view
+        self._scaler = PictureScaler(view)
+
+    def absent(self, frame: Frame) -> str | None:
+        """None: pictures are always there."""
+        return None
+
+    def render(self, frame: Frame) -> NDArray[np.uint8]:
+        """Upright RGB, the short side resized to ``view.size``, centre cropped: the step's own picture, or
+        ``view.frames`` pictures evenly spaced over the segment that ends with it.
+
+        Returns: uint8 (frames, size, size, 3), C-contiguous, the caller's own.
+        """
+        if self.view.frames == 1:
+            return np.array(self._scaler.square(frame.image, frame.rotation)[None], order="C", dtype=np.uint8)
+        images, times = segment_pictures(frame)
+        rendered = np.empty(self.view.shape, np.uint8)
+        before = -1
+        for row, place in enumerate(spaced_pictures(self.view, times, frame.segment_s)):
+            rendered[row] = rendered[row - 1] if place == before else self._scaler.square(images[place])
+            before = place
+        return rendered
+
+
+def segment_pictures(frame: Frame) -> tuple[list[av.VideoFrame], NDArray[np.float64]]:
+    """The pictures kept of the segment, oldest first, the step's own last; and their times in seconds."""
+    images = [picture.image for picture in frame.earlier]
+    times = [picture.time_s for picture in frame.earlier]
+    return [*images, frame.image], np.array([*times, frame.time_s])
+
+
+def spaced_pictures(view: View, times: NDArray[np.float64], segment_s: float) -> Sequence[int]:
+    """Places in ``times`` of the view's evenly spaced pictures."""
+    return evenly_spaced(times, view.frames, segment_s)
 
 
 def _rgb(image: av.VideoFrame) -> NDArray[np.generic]:

@@ -42,7 +42,7 @@ def test_decay_keeps_the_weights_small() -> None:
 def test_embedded_are_the_networks_own_features() -> None:
     model = small_model()
     for name, network in model.backbones().items():
-        view = model.policy_view if name == POLICY else BRANCHES[0]
+        view = model.policy_views[0] if name == POLICY else BRANCHES[0]
         pictures = random_pixels(model, view, count=4)
         got = embedded(network, pictures.split(2))
         with torch.no_grad():

@@ -13,6 +13,7 @@ from compiler.cli import main
 from tests.compiler.data.clip_files import write_data_set
 
 GOOD = ("--model", "arnet", "--target", "cpu", "--accelerator", "cpu")
+ADAMML = ("--model", "adamml", "--target", "cpu", "--dry-run")
 
 
 def adaptive_compile(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -96,6 +97,10 @@ def test_dry_run_counts_the_data(
         ((*GOOD, "--precisions", "fp32, int4"), "use fp32,int8, or --model videoiq or coquant"),
         ((*GOOD, "--keep-all-precisions"), "give --precisions, or leave out what is about them"),
         ((*GOOD, "--precisions", "fp32,int8", "--costs", "none.json"), "none.json: no such file"),
+        ((*GOOD, "--modalities", "rgb"), "modalities rgb: arnet sees pictures alone"),
+        ((*ADAMML, "--modalities", "rgb,smell"), "give some of rgb, rgbdiff, flow, audio, each once"),
+        ((*ADAMML, "--modalities", "rgb,rgb"), "modalities rgb,rgb: name one twice"),
+        ((*ADAMML, "--modalities", ""), "modalities none: "),
     ],
 )
 def test_mistakes_are_one_line(

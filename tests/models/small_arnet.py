@@ -62,6 +62,9 @@ class ScriptedPolicy(nn.Module):
     def initial_state(self, batch: int) -> State:
         return State(torch.zeros(batch, 1), torch.zeros(batch, 1))
 
+    def join(self, features: Tensor, present: Tensor | None) -> Tensor:
+        return features
+
     def advance(self, features: Tensor, state: State) -> PolicyOutput:
         after = State(state.h + 1, state.c - 1)
         return PolicyOutput(features[:, : self.options], features[:, self.options :] + state.h, after)
@@ -71,7 +74,7 @@ def scripted_model() -> AdaptiveModel:
     """AR-Net's action space and rollout under a policy whose scores the test writes."""
     space, views = small_model().space, small_model().views
     policy = ScriptedPolicy(len(space.options))
-    return AdaptiveModel(policy, {}, space, views, "rgb32", LABELS)  # type: ignore[arg-type]
+    return AdaptiveModel(policy, {}, space, views, ("rgb32",), LABELS)  # type: ignore[arg-type]
 
 
 class Script(NamedTuple):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.backbones.blocks import Backbone
+from models.backbones.blocks import Backbone, TemporalMaxPool
 from models.macs import count_macs
 from models.registry import BACKBONES
 from tests.models.small_arnet import SMALLEST
@@ -115,3 +115,39 @@ def test_frames_of_one_batch_do_not_affect_each_other() -> None:
     with torch.no_grad():
         alone = torch.cat([network(image[None]) for image in images])
         torch.testing.assert_close(network(images), alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet10", "mobilenetv2"])
+@pytest.mark.parametrize("frames", [1, 2, 3, 4])
+def test_segments_give_one_row_each(name: str, frames: int) -> None:
+    """Whatever else is in the batch; and the order of the frames counts only through the pools."""
+    torch.manual_seed(0)
+    network = BACKBONES[name](5, in_channels=2, frames=frames).eval()
+    images = torch.randn(3, frames, 2, 40, 40)
+    with torch.no_grad():
+        together = network(images.flatten(0, 1))
+        alone = torch.cat([network(segment) for segment in images])
+    assert together.shape == (3, 5)
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("frames", range(2, 9))
+def test_temporal_pool_is_the_largest_of_neighbours(frames: int) -> None:
+    x = torch.randn(2, frames, 3, 4, 5)
+    pooled = TemporalMaxPool(frames)(x.flatten(0, 1)).unflatten(0, (2, -1))
+    assert pooled.shape[1] == (frames + 1) // 2
+    for i in range(pooled.shape[1]):
+        assert torch.equal(pooled[:, i], x[:, max(0, 2 * i - 1) : 2 * i + 2].amax(dim=1))
+
+
+@pytest.mark.parametrize(("name", "most"), [("resnet10", 8), ("mobilenetv2", 4)])
+def test_too_many_frames_for_the_pools(name: str, most: int) -> None:
+    BACKBONES[name](5, frames=most)
+    with pytest.raises(ValueError, match="frames of a segment, not 1"):
+        BACKBONES[name](5, frames=most + 1)
+
+
+def test_segments_have_torchvisions_names() -> None:
+    for name in ("resnet50", "mobilenetv2"):
+        single, several = BACKBONES[name](5), BACKBONES[name](5, frames=4)
+        assert set(single.state_dict()) == set(several.state_dict())

@@ -56,7 +56,7 @@ def test_temperature_of_the_released_recipe() -> None:
 def test_arnets_loss_by_hand() -> None:
     preset = small_preset()
     choices, logits = one_hot(0, 3, options=7), torch.tensor([[1.0, 0.0, 0.0]])
-    rollout = Rollout(choices, torch.zeros_like(choices), logits, logits, None)
+    rollout = Rollout(choices, torch.zeros_like(choices), logits, logits, None, choices, None)
     present = torch.ones(1, 2, dtype=torch.bool)
     accuracy = math.log(math.e + 2) - 1
     efficiency = (4.12 + 0) / 2  # the dearest option counts the paper's GMACs, the head nothing

@@ -219,3 +219,26 @@ def test_real_weights_recognise_photographs(real_data: Callable[[str], Path]) ->
                 logits = network(pixels(torch.from_numpy(image)[None], VIEW))
             right.append(int(logits.argmax()) == number + 1)  # class 0 is background
     assert np.mean(right) > 0.6  # of a thousand classes
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2"])
+@pytest.mark.parametrize("channels", [1, 10, 15])
+def test_a_stem_of_other_channels(tmp_path: Path, name: str, channels: int) -> None:
+    """A grey picture in every channel is to it what it is to the original."""
+    original, network = trained(name), BACKBONES[name](5, in_channels=channels).eval()
+    report = load_weights(network, saved(original, tmp_path), VIEW)
+    stem = conv_bn_names(network)[0][0]
+    assert report.adapted is not None and f"{stem}.weight of 3 channels made {channels}" in report.adapted
+    assert set(report.loaded) == set(original.state_dict()) and not report.missing
+    grey = torch.randint(0, 256, (2, 64, 64, 1), dtype=torch.uint8)
+    normalised = (grey.permute(0, 3, 1, 2).float() / 255 - MEAN.mean()) / STD.mean()
+    with torch.no_grad():
+        stems = [unpadded_stem(n).get_submodule(stem).weight.sum(1) for n in (network, original)]  # type: ignore[operator]
+        got = network(pixels(grey.expand(2, 64, 64, channels), VIEW))
+        wanted = original(normalised.expand(2, 3, 64, 64))
+    assert stems[0].shape == stems[1].shape
+    torch.testing.assert_close(got, wanted, atol=1e-3, rtol=1e-3)
+
+
+def test_the_same_channels_are_not_adapted(tmp_path: Path) -> None:
+    assert load_weights(BACKBONES["resnet18"](5), saved(trained("resnet18"), tmp_path), VIEW).adapted is None

@@ -85,7 +85,7 @@ def _variant(precision: str) -> Variant:
     )
     head = Option(name="head", graph="policy", view="rgb84", precision="fp32")
     group = Group(name="step", options=(*branches, head, Option(name="skip4", skip=4)))
-    policy = Policy(graph="policy", view="rgb84", state={"h": STATE, "c": STATE})
+    policy = Policy(graph="policy", views=("rgb84",), state={"h": STATE, "c": STATE})
     return Variant(name=precision, policy=policy, action_space=ActionSpace(groups=(group,)))
 
 

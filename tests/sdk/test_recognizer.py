@@ -84,7 +84,7 @@ class Script:
         self._decisions = decisions
         self.reset()
 
-    def decide(self, scores: Floats | None, allow_skip: bool) -> Decision:
+    def decide(self, scores: Floats | None, allow_skip: bool, absent_views: Collection[str] = ()) -> Decision:
         return next(self._left)
 
     def offer(self, absent: Collection[str]) -> None:
@@ -203,6 +203,13 @@ def test_step_takes_only_the_clocks_frames(bundle: Bundle) -> None:
     with StreamRecognizer(bundle, "cpu") as recognizer:
         taken = [recognizer.step(flat(BRIGHT), index / 30) is not None for index in range(7)]
     assert taken == [True, False, False, True, False, False, True]
+
+
+def test_sound_is_passed_over_where_no_view_is_made_of_it(bundle: Bundle) -> None:
+    with StreamRecognizer(bundle, "cpu") as recognizer:
+        assert recognizer.step(np.zeros(2400, np.float32), 0.0) is None
+        assert recognizer.step(flat(BRIGHT), 0.0) is not None
+        assert recognizer.stats().steps == 1
 
 
 def test_step_refuses_what_is_no_picture(bundle: Bundle) -> None:

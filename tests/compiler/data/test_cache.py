@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compiler.data import ClipCache, ClipSet, choose_rate_hz, find_clips
+from compiler.data import Clip, ClipCache, ClipSet, choose_rate_hz, find_clips
+from compiler.data.rendering import render_clip
 from compiler.errors import DataError
-from runtimes.spec import View
-from sdk.media import ViewRenderer, open_source
+from runtimes.errors import AdaptiveVideoError
+from runtimes.spec import Steps, View
+from sdk.media import ViewRenderer, Wanted, open_source, renderer
 from tests.compiler.data.clip_files import write_data_set
+from tests.sdk.media.sounding import noise, write_film
 from tests.sdk.media.videos import write_video
 
 VIEWS = (View(name="small", size=16), View(name="large", size=48, resize="bilinear"))
@@ -162,3 +165,74 @@ def test_rate_leaves_the_longest_tenth_aside(tmp_path: Path) -> None:
 
 def test_rate_of_real_clips(real_data: Callable[[str], Path]) -> None:
     assert choose_rate_hz(find_clips(real_data("ucf101_six")), 16) == 4.0
+
+
+SEGMENT_S = 0.64
+MODALITIES = (
+    View(name="now", size=16),
+    View(name="several", size=24, frames=4),
+    View(name="difference", size=16, modality="rgbdiff", frames=2, stack=2),
+    View(name="flow", size=16, modality="flow", frames=2, stack=2),
+    View(name="audio", size=64, modality="audio"),
+)
+
+
+def test_every_modality_is_what_streaming_renders(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="optical flow needs opencv-python-headless")
+    for split in ("train", "val"):
+        for label, pieces in (("heard", [(0.0, noise(1))]), ("mute", None)):
+            (tmp_path / "set" / split / label).mkdir(parents=True)
+            for number in range(2):
+                path = tmp_path / "set" / split / label / f"{number}.mp4"
+                write_film(path, 2, pieces, flashes=range(number, 50, 3), codec="aac")
+    clips = find_clips(tmp_path / "set")
+    cache = build(clips, tmp_path, views=MODALITIES, segment_s=SEGMENT_S)
+    wanted = Wanted.of(Steps(rate_hz=4.0, clip_steps=12, segment_s=SEGMENT_S), MODALITIES)
+    assert (cache.segment_s, cache.views) == (SEGMENT_S, MODALITIES)
+    for number, clip in enumerate(cache.clips):
+        with open_source(clip.path, wanted) as source:
+            frames = list(source)
+        for view in MODALITIES:
+            shape = (16, 16, 3) if view.name == "now" else view.shape
+            made = renderer(view)
+            seen = np.stack([made.render(frame).reshape(shape) for frame in frames])
+            assert np.array_equal(cache.frames(number, view.name), seen)
+            missing = [made.absent(frame) is not None for frame in frames]
+            assert cache.absent(number, view.name).tolist() == missing
+            assert any(missing) == (view.name == "audio")
+        silent = cache.absent(number, "audio")
+        assert silent.all() == (clip.label == "mute")
+        assert not cache.frames(number, "audio")[silent].any()
+        assert not cache.absent(number, "rgb").any()
+    with pytest.raises(KeyError):
+        cache.absent(0, "smell")
+    assert build(clips, tmp_path, views=MODALITIES, segment_s=0.5).folder != cache.folder
+
+
+def test_a_clip_shorter_than_a_segment_has_one_step(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "short.mp4", 0.4, [(0.0, noise(0.4))], flashes=range(0, 10, 3), codec="aac")
+    views = [MODALITIES[1], MODALITIES[4]]
+    steps = Steps(rate_hz=4.0, clip_steps=12, segment_s=SEGMENT_S)
+    rendered = render_clip(Clip(path, "heard", "one", "train"), views, steps)
+    with open_source(path, Wanted.of(steps, views)) as source:
+        (frame,) = source
+    assert rendered.times == (frame.time_s,) == (0.36,)
+    assert rendered.absent == ((), ())
+    for view, pixels in zip(views, rendered.pixels, strict=True):
+        assert np.array_equal(pixels[0], renderer(view).render(frame).reshape(view.shape))
+        assert pixels.any()
+
+
+def test_a_view_that_needs_a_segment(clips: ClipSet, tmp_path: Path) -> None:
+    with pytest.raises(AdaptiveVideoError, match="needs a segment"):
+        build(clips, tmp_path, views=MODALITIES[1:2])
+
+
+def test_speech_of_real_clips(real_data: Callable[[str], Path]) -> None:
+    path = sorted(real_data("grid_digits").rglob("*.mp4"))[0]
+    views = [MODALITIES[1], View(name="audio", size=256, modality="audio")]
+    clip = Clip(path, "digit", "one", "train")
+    rendered = render_clip(clip, views, Steps(rate_hz=0.78125, clip_steps=3, segment_s=1.28))
+    assert rendered.absent == ((), ())
+    assert [pixels.shape for pixels in rendered.pixels] == [(2, 4, 24, 24, 3), (2, 1, 256, 256, 1)]
+    assert rendered.pixels[1][1].std() > 20

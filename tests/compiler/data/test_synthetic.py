@@ -16,6 +16,7 @@ from compiler.data.synthetic import (
     AUDIBLE_CLASSES,
     CLASSES,
     FINE_CLASSES,
+    SILENT_CLASSES,
     VISIBLE_CLASSES,
     default_root,
     make_clips,
@@ -78,6 +79,7 @@ def test_complete_data_set_is_left_alone_and_an_incomplete_one_never_appears(
 
 
 def test_default_root_follows_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("ADAPTIVE_VIDEO_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_root() == tmp_path / "adaptive-video" / "synthetic"
 
@@ -113,6 +115,23 @@ def test_audible_classes_show_nothing_and_sound_apart() -> None:
     rng = np.random.default_rng(0)
     loud = {label: make_sound(rng, label, visible, 8).std() for label in ("square", *AUDIBLE_CLASSES)}
     assert loud["square"] < 0.02 < min(loud[label] for label in AUDIBLE_CLASSES)
+
+
+def test_some_classes_are_told_only_by_sound_and_some_only_by_pictures() -> None:
+    """From the same random numbers, audible classes show the same and silent classes sound the same."""
+    assert set(SILENT_CLASSES) == set(VISIBLE_CLASSES) - set(TONES_HZ)
+    assert set(SILENT_CLASSES).isdisjoint(AUDIBLE_CLASSES)
+    empty = draw_timeline(np.random.default_rng(0), empty=True)
+    shown = {
+        label: np.stack([f.copy() for f in draw_frames(np.random.default_rng(1), label, empty)])
+        for label in AUDIBLE_CLASSES
+    }
+    assert np.array_equal(*shown.values())
+    visible = np.arange(32) < 16
+    sounds = [make_sound(np.random.default_rng(1), label, visible, 8) for label in SILENT_CLASSES]
+    assert all(np.array_equal(sounds[0], sound) for sound in sounds)
+    heard = [make_sound(np.random.default_rng(1), label, visible, 8) for label in AUDIBLE_CLASSES]
+    assert not np.array_equal(*heard)
 
 
 def test_tones_sound_only_while_the_object_is_seen() -> None:

@@ -105,7 +105,7 @@ def integer(name: str, activations: ActivationFormat) -> nn.Module:
 
 def export(network: nn.Module, activations: ActivationFormat | None, name: str = "net") -> onnx.ModelProto:
     if isinstance(network, RecurrentPolicy):
-        return export_policy(network, name, VIEW, activations)
+        return export_policy(network, name, {FRAME: VIEW}, activations)
     assert isinstance(network, Backbone)
     return export_branch(network, name, [VIEW], activations)
 

@@ -86,3 +86,43 @@ def test_any_times_start_with_a_step_and_restart_after_every_gap(rate: float, ti
     for index in range(1, len(times)):
         if times[index] - max(times[:index]) > 2:
             assert ticks[index] is Tick.STEP_AFTER_GAP
+
+
+def test_the_first_step_comes_after_the_delay() -> None:
+    clock = StepClock(2, delay_s=1.28)
+    assert [k / 25 for k in steps(clock, [k / 25 for k in range(75)])] == [1.28, 1.8, 2.28, 2.8]
+    assert clock.first_due_s == 1.28
+
+
+def test_every_stretch_has_the_delay_and_its_first_step_the_mark() -> None:
+    clock = StepClock(10, gap_s=2, delay_s=0.2)
+    times = [0.0, 0.1, 5.0, 5.1, 5.2, 5.3, 1.0, 1.1, 1.2]
+    ticks = [clock.tick(time_s) for time_s in times]
+    assert [times[index] for index, tick in enumerate(ticks) if tick.is_step] == [5.2, 5.3, 1.2]
+    assert [tick for tick in ticks if tick.is_step] == [Tick.STEP_AFTER_GAP, Tick.STEP, Tick.STEP_AFTER_GAP]
+    clock.restart()
+    assert [clock.tick(1.2 + k / 10) for k in range(3)] == [Tick.NO, Tick.NO, Tick.STEP_AFTER_GAP]
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="delay_s"):
+            StepClock(1, delay_s=wrong)
+
+
+@given(rates, st.floats(0, 5), st.floats(-1e4, 1e4), st.lists(st.floats(0, 1.9), min_size=1, max_size=60))
+def test_a_delayed_clock_starts_after_its_delay_and_is_never_early(
+    rate: float, delay_s: float, start: float, gaps: list[float]
+) -> None:
+    times = [start + sum(gaps[: k + 1]) for k in range(len(gaps))]
+    clock = StepClock(rate, delay_s=delay_s)
+    chosen, began = [], []
+    for index, time_s in enumerate(times):
+        if clock.due(time_s):
+            chosen.append(index)
+        began.append(clock.began)
+    assert began == [True] + [False] * (len(times) - 1)
+    assert steps(StepClock(rate, delay_s=delay_s), times[: len(times) // 2]) == [
+        index for index in chosen if index < len(times) // 2
+    ]
+    for ordinal, index in enumerate(chosen):
+        assert times[index] - times[0] >= delay_s + ordinal / rate - 2e-3
+    on_time = [index for index, time_s in enumerate(times) if time_s - times[0] >= delay_s]
+    assert not on_time or (chosen and chosen[0] <= on_time[0])

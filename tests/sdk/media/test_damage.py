@@ -7,11 +7,13 @@ import struct
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from runtimes.spec import View
 from sdk.errors import SourceError
-from sdk.media import ViewRenderer, decode_steps, open_source
+from sdk.media import ViewRenderer, Wanted, decode_steps, open_source
+from tests.sdk.media.sounding import noise, write_film
 from tests.sdk.media.videos import write_video
 
 
@@ -47,6 +49,40 @@ def test_damaged_files_end_well(tmp_path: Path, container: str, damage) -> None:
         except SourceError as error:
             assert damaged.name in str(error)
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("damage", [_truncate, _scatter, _overwrite])
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("mp4", "aac"), ("mkv", "libopus"), ("ts", "aac"), ("flv", "aac"), ("mov", "pcm_s16le")],
+)
+def test_damaged_sound_ends_no_stream(tmp_path: Path, container: str, codec: str, damage) -> None:  # type: ignore[no-untyped-def]
+    rate_hz = 48_000 if codec == "libopus" else 44_100
+    film = tmp_path / f"whole.{container}"
+    write_film(film, 2, [(0, noise(2, rate_hz))], codec=codec, sound_rate=rate_hz)
+    whole = film.read_bytes()
+    wanted = Wanted(8, 0.5, sound_rate_hz=24_000)
+    damaged = tmp_path / f"damaged.{container}"
+    for seed in range(12):
+        content = bytearray(whole)
+        damage(content, random.Random(seed))
+        damaged.write_bytes(content)
+        with_sound, without = (_ending(damaged, what) for what in (wanted, Wanted(8, 0.5)))
+        assert with_sound == without, seed
+
+
+def _ending(path: Path, wanted: Wanted) -> tuple[list[float], str]:
+    """Times of the steps, and the error that came after them."""
+    times: list[float] = []
+    began = time.monotonic()
+    try:
+        for frame in decode_steps(path, wanted):
+            assert frame.sound is None or np.isfinite(frame.sound.samples).all()
+            times.append(frame.time_s)
+    except SourceError as error:
+        return times, str(error)
+    assert time.monotonic() - began < 5
+    return times, ""
 
 
 def test_a_stream_that_begins_late_is_passed_over(tmp_path: Path) -> None:
