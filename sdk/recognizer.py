@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +27,7 @@ from sdk.media.sources import Source, TimedImages, open_source
 from sdk.media.steps import StepPicker, decode_steps
 from sdk.media.wanted import Wanted
 from sdk.pipeline import Pipeline
+from sdk.power import EnergyWindow, Meter
 from sdk.results import ClipRecognition, Latency, Recognition
 from sdk.scheduler import Chooser, FixedChoice, LearntChoice, RandomChoice, option_costs
 from sdk.statistics import Statistics, StatisticsSnapshot
@@ -57,6 +58,7 @@ class StreamRecognizer:
         threads: int | None = None,
         allow_fallback: bool = False,
         partial: bool = False,
+        meter: Meter | None = None,
     ) -> None:
         """Open the bundle, and the graphs that may be chosen.
 
@@ -65,7 +67,7 @@ class StreamRecognizer:
         ``every``-th step and no other (a variant without a policy starts with its first). random_seed:
         choose at random. top: how many labels each result lists. threads: of a branch. partial: run without
         what a missing low plane would bring, until ``refresh`` finds it (a bundle given opened is as partial
-        as it was opened).
+        as it was opened). meter: what measures the energy of each step (``sdk.power``); the caller closes it.
 
         Raises: BundleError, EngineError, or AdaptiveVideoError for arguments that do not fit the bundle.
         """
@@ -82,6 +84,7 @@ class StreamRecognizer:
         self._chooser = self._make_chooser(price, fixed, every, random_seed)
         absent = self._absent(self._bundle)
         self._pipeline = Pipeline(self._manifest, self.variant, self._engine, self._chooser, top, absent)
+        self._energy = EnergyWindow(meter) if meter is not None else None
         self._in_use = threading.Lock()
         self._background: BackgroundStream | None = None
         self._source: Source | None = None
@@ -289,6 +292,8 @@ class StreamRecognizer:
         self._picker = StepPicker(self._wanted)
         self._pushed = None
         self._statistics = Statistics()
+        if self._energy is not None:
+            self._energy.begin()
         self._source = None
         self._pipeline.reset()
 
@@ -353,6 +358,9 @@ class StreamRecognizer:
             yield opened
 
     def _counted(self, recognition: Recognition) -> Recognition:
+        if self._energy is not None:
+            energy_mj = self._energy.step_mj(recognition.latency_ms.total)
+            recognition = replace(recognition, energy_mj=energy_mj, energy_source=self._energy.source)
         self._statistics.add(recognition)
         return recognition
 
@@ -376,4 +384,11 @@ def _clip(path: str | os.PathLike[str], recognitions: tuple[Recognition, ...]) -
         choices=dict(Counter(entry.choice for entry in recognitions).most_common()),
         latency_ms=Latency(**spent),
         recognitions=recognitions,
+        energy_mj=_sum(recognitions),
     )
+
+
+def _sum(recognitions: tuple[Recognition, ...]) -> float | None:
+    """The energy (mJ) of some steps; None if that of any is not known."""
+    known = [entry.energy_mj for entry in recognitions if entry.energy_mj is not None]
+    return sum(known) if len(known) == len(recognitions) else None

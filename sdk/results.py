@@ -45,6 +45,9 @@ class Recognition:
     says that the source broke off and memory began anew. ``modalities`` says of each group of options that it
     ``ran``, or why not: ``not chosen``, ``held``, ``late``, ``absent: <reason>`` or ``failed: <reason>``.
 
+    ``energy_mj`` is what the whole device used since the step before (of the first: since the stream began),
+    by the meter that ``energy_source`` names; None where that is not known, or no meter was given.
+
     A stream that has had no output yet, because nothing to run was there, has the label ``""`` and no score.
     """
 
@@ -59,6 +62,8 @@ class Recognition:
     dropped: int
     restarted: bool
     modalities: Mapping[str, str] = field(default_factory=dict)
+    energy_mj: float | None = None
+    energy_source: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
@@ -69,7 +74,8 @@ class Recognition:
 class ClipRecognition:
     """The answer to a whole clip: the fusion's at its last step, and how it came about.
 
-    ``choices`` counts the steps by choice; ``latency_ms`` is the sum over the steps.
+    ``choices`` counts the steps by choice; ``latency_ms`` is the sum over the steps, and ``energy_mj`` too:
+    None if that of any step is not known.
     """
 
     path: str
@@ -80,6 +86,7 @@ class ClipRecognition:
     choices: dict[str, int]
     latency_ms: Latency
     recognitions: tuple[Recognition, ...]
+    energy_mj: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""

@@ -72,7 +72,8 @@ class StatisticsSnapshot:
 
     ``fps``: steps per second of wall clock over the last steps, None before the second; ``latency_ms``: by
     stage, counting the steps in which the stage ran; ``drops``: frames lost by cause; ``choices``: steps by
-    choice; ``graphs``: what each graph really runs on, and its runs since it was opened.
+    choice; ``graphs``: what each graph really runs on, and its runs since it was opened. ``energy_mj``: of
+    the ``energy_steps`` steps of which it is known, by ``energy_source``; None without any.
     """
 
     steps: int
@@ -81,6 +82,9 @@ class StatisticsSnapshot:
     drops: dict[str, int]
     choices: dict[str, int]
     graphs: tuple[GraphDeclaration, ...]
+    energy_mj: float | None = None
+    energy_steps: int = 0
+    energy_source: str | None = None
 
     @property
     def graph_runs(self) -> dict[str, int]:
@@ -103,6 +107,8 @@ class Statistics:
         # Steps over a span, not a mean of gaps: cameras deliver in bursts.
         self._finished: deque[float] = deque(maxlen=_RATE_WINDOW)
         self._steps = 0
+        self._energy_mj, self._energy_steps = 0.0, 0
+        self._energy_source: str | None = None
 
     def add(self, recognition: Recognition) -> None:
         """Count one step's result."""
@@ -113,6 +119,10 @@ class Statistics:
             self._choices[recognition.choice] += 1
             self._finished.append(time.monotonic())
             self._steps += 1
+            if recognition.energy_mj is not None:
+                self._energy_mj += recognition.energy_mj
+                self._energy_steps += 1
+            self._energy_source = recognition.energy_source
 
     def snapshot(
         self, drops: Mapping[str, int] | None = None, graphs: Iterable[GraphDeclaration] = ()
@@ -128,6 +138,9 @@ class Statistics:
                 drops=dict(drops or {}),
                 choices=dict(self._choices.most_common()),
                 graphs=tuple(graphs),
+                energy_mj=self._energy_mj if self._energy_steps else None,
+                energy_steps=self._energy_steps,
+                energy_source=self._energy_source,
             )
 
     def _count(self) -> None:

@@ -95,8 +95,17 @@ def _answer(recognition: Recognition) -> Table:
 def _summary(statistics: StatisticsSnapshot) -> Group:
     rate = "" if statistics.fps is None else f", {statistics.fps:.1f} steps/s"
     drops = ", ".join(f"{cause} {count}" for cause, count in statistics.drops.items() if count) or "none"
-    headline = f"{statistics.steps} steps{rate}; drops: {drops}"
+    headline = f"{statistics.steps} steps{rate}; drops: {drops}{_energy(statistics)}"
     return Group(headline, _choices(statistics), _stages(statistics), _graphs(statistics))
+
+
+def _energy(statistics: StatisticsSnapshot) -> str:
+    if statistics.energy_source is None:
+        return ""
+    if statistics.energy_mj is None:
+        return f"; energy not known ({statistics.energy_source})"
+    each = statistics.energy_mj / statistics.energy_steps
+    return f"; {statistics.energy_mj / 1e3:.2f} J, {each:.1f} mJ a step ({statistics.energy_source})"
 
 
 def _choices(statistics: StatisticsSnapshot) -> Table:

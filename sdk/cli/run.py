@@ -12,6 +12,7 @@ import typer
 from sdk.annotate import AnnotatedVideo
 from sdk.cli.command import Version, run_command
 from sdk.cli.display import display, print_missing, print_summary
+from sdk.power import open_meter
 from sdk.recognizer import StreamRecognizer
 
 
@@ -30,22 +31,32 @@ def run(
     partial: Annotated[bool, typer.Option(help="Run without what a missing low plane brings.")] = False,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout, nothing else.")] = False,
+    meter: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure energy: auto, a meter of adaptive-inspect --power, or modelled:IDLE_W,BUSY_W."
+        ),
+    ] = None,
     save_video: Annotated[Path | None, typer.Option(help="Write the annotated steps to this mp4.")] = None,
     version: Version = False,
 ) -> None:
     """Recognise SOURCE with BUNDLE, running at each step only what is worth its cost."""
-    recognizer = StreamRecognizer(
-        bundle,
-        device,
-        variant=variant,
-        price=price,
-        fixed=fixed,
-        every=every,
-        threads=threads,
-        allow_fallback=allow_fallback,
-        partial=partial,
-    )
-    with recognizer:
+    with ExitStack() as devices:
+        opened = devices.enter_context(open_meter(meter)) if meter is not None else None
+        recognizer = devices.enter_context(
+            StreamRecognizer(
+                bundle,
+                device,
+                variant=variant,
+                price=price,
+                fixed=fixed,
+                every=every,
+                threads=threads,
+                allow_fallback=allow_fallback,
+                partial=partial,
+                meter=opened,
+            )
+        )
         if recognizer.missing:
             print_missing(recognizer.missing, recognizer.options)
         with ExitStack() as stack:

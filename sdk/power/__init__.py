@@ -1,8 +1,19 @@
 """Meters: how much energy the device has used, and where that number comes from."""
 
 from sdk.power.app import AppMeter
-from sdk.power.discovery import Offer, discover, find_meter
+from sdk.power.discovery import Offer, discover, find_meter, open_meter
 from sdk.power.meter import Meter, MeterError
 from sdk.power.modelled import ModelledMeter
+from sdk.power.window import EnergyWindow
 
-__all__ = ["AppMeter", "Meter", "MeterError", "ModelledMeter", "Offer", "discover", "find_meter"]
+__all__ = [
+    "AppMeter",
+    "EnergyWindow",
+    "Meter",
+    "MeterError",
+    "ModelledMeter",
+    "Offer",
+    "discover",
+    "find_meter",
+    "open_meter",
+]

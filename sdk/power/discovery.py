@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sdk.power.jetson import jetson_meter
 from sdk.power.meter import Kind, Meter, MeterError
+from sdk.power.modelled import ModelledMeter
 from sdk.power.nvml import nvml_meter
 from sdk.power.rapl import rapl_meter
 from sdk.power.zeus import zeus_meter
@@ -49,6 +50,21 @@ def _offer(name: str, kind: Kind, open_meter: Open, root: Path) -> Offer:
         return Offer(name, kind, None, "not on this machine")
     with meter:
         return Offer(name, kind, meter.source)
+
+
+def open_meter(text: str) -> Meter:
+    """The meter that ``text`` names: one of ``find_meter``'s, or ``modelled:IDLE_W,BUSY_W``.
+
+    Raises: MeterError.
+    """
+    if not text.startswith("modelled"):
+        return find_meter(text)
+    try:
+        idle_w, busy_w = (float(part) for part in text.removeprefix("modelled:").split(","))
+        return ModelledMeter(idle_w, busy_w)
+    except ValueError:
+        mend = "give two powers in W, 0 or more, e.g. modelled:2,5"
+        raise MeterError(f"meter {text}", "is not modelled:IDLE_W,BUSY_W", mend) from None
 
 
 def find_meter(name: str = "auto", root: Path = Path("/")) -> Meter:

@@ -1,4 +1,4 @@
-"""Where nothing can be measured: the cost table's energy of what was run, and an idle power over time."""
+"""Where nothing can be measured: a power while idle, and more while there is work."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from sdk.power.meter import Clock, Meter
 
 
 class ModelledMeter(Meter):
-    """Joules by a model: ``idle_w`` all the time, and ``busy_w`` more for every second of work.
+    """Joules by a model: ``idle_w`` all the time, and ``busy_w`` more while the recogniser works.
 
-    The recogniser tells it what it has run (``add``). A model, not a measurement: it says so.
+    The recogniser tells it how long it worked. A model, not a measurement: its source says so.
     """
 
     kind = "modelled"
@@ -26,8 +26,8 @@ class ModelledMeter(Meter):
         self._clock, self._lock = clock, threading.Lock()
         self._began_s, self._worked_j = clock(), 0.0
 
-    def add(self, milliseconds: float) -> None:
-        """Account for so much work."""
+    def worked(self, milliseconds: float) -> None:
+        """Count so much work."""
         with self._lock:
             self._worked_j += self.busy_w * milliseconds * 1e-3
 

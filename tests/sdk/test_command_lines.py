@@ -56,6 +56,14 @@ def test_run_prints_json_lines_only(bundle: Bundle, tmp_path: Path) -> None:
     assert "10 steps" in done.stderr
 
 
+def test_run_measures_energy(bundle: Bundle) -> None:
+    done = call("run", bundle.folder, SOURCE, "--json", "--meter", "modelled:2,5")
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert all(result["energy_mj"] > 0 for result in results)
+    assert "mJ a step (modelled: 2 W idle, 5 W more while busy)" in " ".join(done.stderr.split())
+
+
 def test_run_saves_an_annotated_video(bundle: Bundle, tmp_path: Path) -> None:
     done = call("run", bundle.folder, SOURCE, "--save-video", tmp_path / "out.mp4", "--max-steps", 5)
     assert done.returncode == 0, done.stderr
@@ -98,6 +106,8 @@ def test_interrupt_ends_with_the_summary(bundle: Bundle) -> None:
         (("{bundle}", SOURCE, "--fixed", "rgb999"), "use one of"),
         (("{bundle}", SOURCE, "--price", "-1"), "not a price"),
         (("{bundle}", SOURCE, "--device", "npu"), "is unknown"),
+        (("{bundle}", SOURCE, "--meter", "wall"), "use auto or one of jetson, nvml, rapl, zeus"),
+        (("{bundle}", SOURCE, "--meter", "modelled:2"), "give two powers in W"),
         (("{bundle}", SOURCE, "--save-video", "/no/such/folder/out.mp4"), "cannot be written"),
         (("{bundle}", SOURCE, "--colour"), "--colour"),
         (("{bundle}",), "argument 'source'"),
@@ -142,6 +152,13 @@ def test_inspect_shows_what_is_in_it(bundle: Bundle) -> None:
     assert done.returncode == 0, done.stderr
     for words in ("net-int8", "skip4", "rgb224", "bench board", "all 4 files"):
         assert words in done.stdout
+
+
+def test_inspect_shows_the_meters() -> None:
+    done = call("inspect", "--power")
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in ("jetson", "nvml", "rapl", "zeus"))
+    assert_mistake(call("inspect"), "give a bundle, or --power")
 
 
 def test_inspect_finds_damage(copy: Path) -> None:

@@ -144,7 +144,7 @@ def test_the_model_is_idle_and_work() -> None:
     device = Device()
     meter = ModelledMeter(idle_w=2.0, busy_w=5.0, clock=device.clock)
     device.now_s = 10.0
-    meter.add(400.0)
+    meter.worked(400.0)
     assert meter.read() == pytest.approx(2.0 * 10 + 5.0 * 0.4)
     assert meter.kind == "modelled" and "modelled" in meter.source
 
