@@ -14,10 +14,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from compiler.data.clips import find_clips
-from compiler.pipeline import Request, check_modalities, check_precisions, check_request, compile_bundle
+from compiler.pipeline import (
+    Request,
+    build_model,
+    check_modalities,
+    check_precisions,
+    check_request,
+    compile_bundle,
+)
 from compiler.targets import TARGETS, find_target
 from compiler.train import Hardware
 from models.definitions import MODELS
+from runtimes.bundle import check_destination
 from runtimes.errors import AdaptiveVideoError
 from sdk.cli.command import Version, run_command
 
@@ -159,15 +167,20 @@ def compile_model(
 def _describe(request: Request, console: StageConsole) -> int:
     """What a compile would do; user data is listed and checked, nothing is decoded."""
     console.stage(f"would compile {request.model} {request.preset} for {request.target.name}")
+    labels: tuple[str, ...] = ("one", "other")
     if request.data is None:
         console.note("data: the built-in clips")
     else:
         clips = find_clips(request.data)
+        labels = clips.labels
         console.note(f"data: {len(clips.clips)} clips of {len(clips.labels)} classes in {request.data}")
     if request.init is not None and not request.init.is_file():
         raise AdaptiveVideoError(request.init, "no such file", "check the path given to --init")
+    _, model = build_model(request, labels, console)
+    check_destination(request.out)
     names = request.wanted_precisions
     console.note(f"precisions: {', '.join(names or request.target.precisions)}")
+    console.note(f"sees: {', '.join(sorted({view.modality for view in model.views.values()}))}")
     console.note(f"bundle: {request.out}")
     return 0
 

@@ -179,14 +179,26 @@ def evenly_spaced(count: int, steps: int) -> list[int]:
     return [int((i + 0.5) * steps / count) for i in range(count)]
 
 
+def frame_counts(longest: int) -> tuple[int, ...]:
+    """The counts to try on clips of ``longest`` steps at most: the last of them takes every step."""
+    fewer = tuple(count for count in FRAME_COUNTS if count < longest)
+    return (*fewer, *FRAME_COUNTS[len(fewer) : len(fewer) + 1])
+
+
+def static_count(outcome: Outcome) -> int:
+    """On how many steps a static choice runs, as its name says."""
+    return int(outcome.name.rpartition(" x ")[2])
+
+
 def static_outcomes(evaluator: Evaluator, table: CostTable) -> list[Outcome]:
     """Every fixed choice: each branch, the policy's head, and each set of branches of several groups.
 
-    Each on 1, 2, 4, 8 and 16 evenly spaced steps.
+    Each on 1, 2, 4, 8 and 16 evenly spaced steps, as far as there are so many.
     """
     outcomes = []
+    longest = max(evaluator.cache.steps(clip) for clip in evaluator.clips)
     for options in branch_sets(evaluator.variant):
-        for count in FRAME_COUNTS:
+        for count in frame_counts(longest):
             name = f"{'+'.join(option.name for option in options)} x {count}"
             outcomes.append(_static(evaluator, name, options, count, table))
     return outcomes

@@ -40,7 +40,7 @@ from models.adaptive import BranchModel
 from models.backbones.weights import WeightsError, load_weights
 from models.definitions import MODELS
 from models.nested import STORED
-from runtimes.bundle import Bundle, write_bundle
+from runtimes.bundle import Bundle, check_destination, write_bundle
 from runtimes.cache import cache_folder
 from runtimes.device import device_name
 from runtimes.engine import open_engine
@@ -118,6 +118,7 @@ def compile_bundle(request: Request, console: Console) -> Bundle:
 
     Raises: DataError, CompileError, WeightsError, BundleError; KeyboardInterrupt leaves what is finished.
     """
+    check_destination(request.out)
     console.stage("data")
     clips = find_training_clips(request, console)
     preset, model = build_model(request, clips.labels, console)

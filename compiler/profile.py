@@ -11,13 +11,13 @@ from pydantic import JsonValue
 
 from compiler.data.cache import ClipCache
 from compiler.evaluate import (
-    FRAME_COUNTS,
     Evaluator,
     Outcome,
     Step,
     best_static_within,
     learnt_outcome,
     random_outcome,
+    static_count,
     static_front,
     static_outcomes,
 )
@@ -190,20 +190,22 @@ def verdict(profile: Profile, variant: str) -> str:
         return f"Adaptive {variant} has no static rival as cheap: {at} ({share}, {dense.accuracy:.1%})."
     difference, error = paired_difference(adaptive, static)
     if abs(difference) < 2 * error or (difference == 0 and error == 0):
-        word = "is level with"
+        word = "is no better than"
     else:
         word = "beats" if difference > 0 else "LOSES to"
     rival = f"{static.accuracy:.1%} of {static.name} ({static.mean_ms:.2f} ms)"
     margin = f"difference {difference:+.1%} ± {2 * error:.1%} on {clips} clips"
     return (
-        f"Adaptive {variant} {word} the static front at equal measured cost: "
+        f"Adaptive {variant} {word} the static front at no more measured cost: "
         f"{at} against {rival}, {margin}; {share} ({dense.accuracy:.1%})."
     )
 
 
 def _menu(profile: Profile, variant: str) -> str:
     """What the app may choose among: every option on every frame."""
-    dense = [o for o in profile.of(variant, "static") if o.name.endswith(f" x {FRAME_COUNTS[-1]}")]
+    static = profile.of(variant, "static")
+    every_frame = max(static_count(outcome) for outcome in static)
+    dense = [outcome for outcome in static if static_count(outcome) == every_frame]
     entries = (f"{o.name}: {o.accuracy:.1%} at {o.mean_ms:.2f} ms a clip" for o in dense)
     return f"The app chooses; {'; '.join(entries)}."
 

@@ -69,7 +69,9 @@ class Bundle:
             if file not in missing:
                 _verify(folder, file, record, location)
         if missing and not partial:
-            mend = "fetch it, or open with partial=True (adaptive-run --partial) to do without 8-bit graphs"
+            mend = "fetch it"
+            if any(graph.bits in (4, 2) for graph in manifest.graphs):
+                mend += ", or open with partial=True (adaptive-run --partial) to do without 8-bit graphs"
             raise BundleError(location / min(missing), "is missing", mend)
         return cls(location, folder, manifest, missing)
 
@@ -155,6 +157,15 @@ class Bundle:
         return next(iter((*fitting, *here, *self.manifest.cost_tables)), None)
 
 
+def check_destination(target: Path) -> None:
+    """Raises: BundleError if something is at ``target`` that is no bundle, or it cannot be written there."""
+    if target.exists() and not (target / MANIFEST).is_file():
+        raise BundleError(target, "exists and is not a bundle", "move it away, or name another destination")
+    parent = next(folder for folder in target.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise BundleError(target, f"{parent} is no folder that can be written to", "name another destination")
+
+
 def write_bundle(destination: str | Path, folder: str | Path, fields: Mapping[str, object]) -> Bundle:
     """Write ``folder``'s files and a manifest of ``fields`` (all but ``files``) as a bundle.
 
@@ -163,8 +174,7 @@ def write_bundle(destination: str | Path, folder: str | Path, fields: Mapping[st
     Raises: BundleError if ``destination`` exists and is no bundle, or the fields do not make a manifest.
     """
     target, source = Path(destination), Path(folder)
-    if target.exists() and not (target / MANIFEST).is_file():
-        raise BundleError(target, "exists and is not a bundle", "move it away, or name another destination")
+    check_destination(target)
     records = {
         path.relative_to(source).as_posix(): _record(path)
         for path in sorted(source.rglob("*"))

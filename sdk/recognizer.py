@@ -310,6 +310,10 @@ class StreamRecognizer:
             return FixedChoice(self.variant, fixed, every)
         if random_seed is not None:
             return RandomChoice(self.variant.action_space, random_seed)
+        if every != 1:
+            raise AdaptiveVideoError(
+                f"every {every}", "is for a fixed option", "give fixed too, or leave it out"
+            )
         chosen = self._checked_price(self._compiled_price() if price is None else price)
         return LearntChoice(self.variant.action_space, self._costs(), chosen)
 
@@ -322,7 +326,7 @@ class StreamRecognizer:
         return price * float(max(option_costs(self.variant, compiled)) / max(self._costs()))
 
     def _checked_price(self, price: float) -> float:
-        if not 0 <= price < float("inf"):
+        if not isinstance(price, int | float) or not 0 <= price < float("inf"):
             raise AdaptiveVideoError(f"price {price}", "is not a price", "use 0 or more")
         if price and self._cost_table is None:
             reason = "has no cost table, so no price can be put on its options"

@@ -213,7 +213,7 @@ class FixedChoice:
         self._named = option is not None
         self._absent: Collection[str] = ()
         self.options: tuple[Option, ...] = () if variant.policy else tuple(self._branches.values())
-        self.switch(option or self._first())
+        self.switch(self._first() if option is None else option)
 
     def _first(self) -> str:
         """The first branch of each group whose graph is there."""
@@ -233,7 +233,7 @@ class FixedChoice:
 
         Raises: AdaptiveVideoError if there is no such branch, its graph is not there, or its group has two.
         """
-        names = option.split("+")
+        names = str(option).split("+")
         for name in names:
             if name not in self._branches:
                 reason = f"is no branch of variant {self._variant.name}"

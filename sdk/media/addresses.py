@@ -130,6 +130,9 @@ def _test_pattern(text: str) -> Address:
     live = fields.pop("live", "1") == "1"
     pattern = fields.pop("pattern", "testsrc2")
     settings = {"size": "320x240", "rate": "30"} | fields
+    for name in ("rate", "duration"):
+        if name in fields and not float(fields[name]) > 0:
+            raise _malformed(text, f"{name}={fields[name]} is not above 0", f"give a {name} above 0")
     graph = ":".join(f"{key}={value}" for key, value in settings.items())
     tone = _TONE + (f":duration={fields['duration']}" if "duration" in fields else "")
     return Address(Kind.TEST, f"{pattern}={graph}", "lavfi", live=live, sound_graph=tone if sounds else None)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from compiler.data.cache import ClipCache
 from compiler.evaluate import (
-    FRAME_COUNTS,
     Evaluator,
     Outcome,
     best_static_within,
     evenly_spaced,
+    frame_counts,
     learnt_outcome,
     random_outcome,
     static_front,
@@ -78,14 +78,21 @@ def test_static_outcomes_on_written_logits(evaluator: Evaluator, table: CostTabl
         rows[steps // 2] = 1.5 * wrong
         evaluator._branch_logits["arnet-rgb48-fp32", clip] = rows
     outcomes = {outcome.name: outcome for outcome in static_outcomes(evaluator, table)}
-    assert len(outcomes) == 4 * len(FRAME_COUNTS)
+    counts = frame_counts(max(cache.steps(clip) for clip in evaluator.clips))
+    assert len(outcomes) == 4 * len(counts)
     assert {name: outcomes[f"rgb64 x {name}"].accuracy for name in (1, 2, 4, 8)} == {1: 1, 2: 0, 4: 0, 8: 0}
     assert {name: outcomes[f"rgb48 x {name}"].accuracy for name in (1, 2, 4, 8)} == {1: 0, 2: 1, 4: 1, 8: 1}
     for view, ms in MS.items():
-        for count in FRAME_COUNTS:
+        for count in counts:
             run = [min(count, cache.steps(clip)) for clip in evaluator.clips]
             assert outcomes[f"{view} x {count}"].ms.tolist() == [n * (ms + RESIZE_MS) for n in run]
     assert {(o.kind, o.variant) for o in outcomes.values()} == {("static", "fp32")}
+
+
+def test_counts_end_where_every_step_is_taken() -> None:
+    assert frame_counts(1) == (1,)
+    assert frame_counts(5) == frame_counts(8) == (1, 2, 4, 8)
+    assert frame_counts(16) == frame_counts(40) == (1, 2, 4, 8, 16)
 
 
 def test_head_answers_each_frame_on_its_own(evaluator: Evaluator) -> None:
