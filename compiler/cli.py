@@ -85,7 +85,7 @@ def compile_model(
         Path | None, typer.Option(help="Weights to start from: a state dict, or an .npz.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The bundle; default MODEL-PRESET-TARGET.bundle.")] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, batches and built-in clips.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, batches and built-in clips.")] = 0,
     rate_hz: Annotated[
         float | None,
         typer.Option(min=0.001, max=1000, help="Steps a second; default: such that most clips fit."),

@@ -27,6 +27,7 @@ from compiler.data.rate import choose_rate_hz
 from compiler.errors import CompileError, DataError
 from compiler.offers import Precisions, multibit_of
 from compiler.plan import PRECISIONS, Contents
+from compiler.precisions import check_clips
 from compiler.price import load_price, per_ms
 from compiler.profile import measure, profile
 from compiler.report import verdicts, write_report
@@ -124,6 +125,7 @@ def compile_bundle(request: Request, console: Console) -> Bundle:
     preset, model = build_model(request, clips.labels, console)
     cache = _cached(request, clips, model, preset, console)
     training = _training(request, preset, model, cache, console)
+    check_clips(cache.split("train"))
     console.stage("train and quantise")
     trained = _train(request, preset, training, console)
     for line in trained.lines:

@@ -53,7 +53,7 @@ def integer_networks(
 
     Raises: CompileError for too few clips.
     """
-    _check_clips(clips)
+    check_clips(clips)
     suffix = f"-{after}" if after else ""
     return {
         part: _integer_network(training, part, activations, clips, f"{activations}-{part}{suffix}")
@@ -125,7 +125,7 @@ def multibit_network(
     model, stage = training.model.eval(), training.recipe.multibit
     assert stage is not None, "a model of several bit-widths has a stage for them"
     widths = multibit.widths
-    _check_clips(clips)
+    check_clips(clips)
     training.announce(f"bits {', '.join(map(str, widths))}: {part}")
     view = model.view_of(part)
     branch = model.backbones()[part]
@@ -170,7 +170,8 @@ def codes_of(network: Backbone) -> StoredCodes:
     return StoredCodes(codes, frozenset(nested.whole_layers(network)))
 
 
-def _check_clips(clips: Sequence[int]) -> None:
+def check_clips(clips: Sequence[int]) -> None:
+    """Raises: CompileError if these are too few to calibrate on."""
     if len(clips) < _FEWEST_CLIPS:
         raise CompileError("calibration", f"has {len(clips)} training clips", f"give {_FEWEST_CLIPS} or more")
 

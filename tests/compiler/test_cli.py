@@ -84,6 +84,7 @@ def test_dry_run_counts_the_data(
         ((*GOOD, "--preset", "huge"), "preset huge: is unknown to arnet; use one of tiny, mobile, paper"),
         (("--target", "cpu"), "--model"),
         ((*GOOD, "--seed", "x"), "--seed"),
+        ((*GOOD, "--seed", "-1"), "--seed"),
         ((*GOOD, "--colour"), "--colour"),
         ((*GOOD, "--dry-run", "--init", "none.pt"), "none.pt: no such file"),
         ((*GOOD, "--dry-run", "--init", __file__), "test_cli.py: "),
