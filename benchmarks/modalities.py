@@ -41,6 +41,7 @@ class Way:
     name: str
     recognizer: StreamRecognizer
     ms: list[float] = field(default_factory=list)
+    compute_ms: list[float] = field(default_factory=list)
     processor_ms: list[float] = field(default_factory=list)
     right: list[bool] = field(default_factory=list)
     macs: list[float] = field(default_factory=list)
@@ -69,7 +70,7 @@ def main() -> None:
                 _recognize(way, clip, bundle.manifest)
     rows = [_row(way, ways[0], muted_clips) for way in ways]
     for row in rows:
-        share = shown(row["of all together"])
+        share = f"{shown(row['of all together'])}, compute {shown(row['of all together, decoding apart'])}"
         accuracies = f"{row['accuracy']:.3f} (muted: {row['accuracy of the muted']})"
         print(f"{row['way']:24} {accuracies}  {shown(row['ms'])} ms  {share}  {row['used']}")
     muted = f"-{arguments.mute:g}-muted" if arguments.mute else ""
@@ -106,6 +107,7 @@ def _recognize(way: Way, clip: Clip, manifest: Manifest) -> None:
     result = way.recognizer.recognize(clip.path)
     way.processor_ms.append((time.thread_time() - began) * 1e3)
     way.ms.append(result.latency_ms.total)
+    way.compute_ms.append(result.latency_ms.total - result.latency_ms.decode)
     way.right.append(result.label == clip.label)
     way.macs.append(_macs(result, way, manifest))
     for recognition in result.recognitions:
@@ -129,12 +131,14 @@ def _macs(result: ClipRecognition, way: Way, manifest: Manifest) -> float:
 
 
 def _row(way: Way, all_together: Way, muted: list[bool]) -> dict[str, Any]:
+    compute = np.array(way.compute_ms) / np.array(all_together.compute_ms)
     return {
         "way": way.name,
         "accuracy": round(float(np.mean(way.right)), 4),
         "accuracy of the muted": round(float(np.array(way.right)[muted].mean()), 4) if any(muted) else None,
         "ms": spread(way.ms),
         "of all together": spread(np.array(way.ms) / np.array(all_together.ms)),
+        "of all together, decoding apart": spread(compute),
         "processor ms": spread(way.processor_ms),
         "mmacs": round(float(np.mean(way.macs)), 1),
         "used": {name: round(count / way.steps, 3) for name, count in sorted(way.ran.items())},

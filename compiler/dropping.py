@@ -74,8 +74,12 @@ def drop_worse(measured: Sequence[Precise]) -> tuple[list[Precise], list[str]]:
 def _line(one: Precise, better: Precise) -> str:
     return (
         f"dropped {one.branch} in {one.precision}: {_facts(one)} on the clips that decide, "
-        f"where {better.precision} has {_facts(better)}"
+        f"where {better.precision} has {_facts(better)}{_caveat(one, better)}"
     )
+
+
+def _caveat(one: Precise, better: Precise) -> str:
+    return f" (no more than the error of {one.clips} clips)" if one.accuracy > better.accuracy else ""
 
 
 def _facts(one: Precise) -> str:

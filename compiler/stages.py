@@ -302,22 +302,27 @@ def warm_up(training: Training, costs: Tensor) -> None:
     stage = training.recipe.warmup
     if stage is None:
         return
-    model = training.adaptive
     training.announce("warm-up")
-    task = RolloutTask(
+    task = _branches_task(training, costs, stage, dense=True)
+    clips, watched = training.cache.split("train"), _watched(training.cache)
+    train_clips = training.clip_steps(clips, train=True)
+    fit(training.run, "warmup", task, train_clips, training.clip_steps(watched, train=False))
+    training.model.requires_grad_(True)
+
+
+def _branches_task(training: Training, costs: Tensor, stage: Stage, **how: bool) -> RolloutTask:
+    """The branches and their fusion, rolled out; ``how`` the options are chosen: ``dense`` or ``decided``."""
+    model, recipe = training.adaptive, training.recipe
+    return RolloutTask(
         model,
         training.rollout_loss,
         costs,
         stage,
         [*model.branches.values(), *_fusion(model)],
-        dense=True,
-        dropped=training.recipe.dropped_modalities,
-        augmentation=training.recipe.augmentation,
+        dropped=recipe.dropped_modalities,
+        augmentation=recipe.augmentation,
+        **how,
     )
-    clips, watched = training.cache.split("train"), _watched(training.cache)
-    train_clips = training.clip_steps(clips, train=True)
-    fit(training.run, "warmup", task, train_clips, training.clip_steps(watched, train=False))
-    model.requires_grad_(True)
 
 
 def _policy_lessons(training: Training, clips: Sequence[int], costs: Tensor, name: str) -> list[OutputBatch]:
@@ -374,16 +379,7 @@ def finetune_branches(training: Training, costs: Tensor) -> None:
     if stage is None:
         return
     training.announce("branch fine-tune")
-    task = RolloutTask(
-        model,
-        training.rollout_loss,
-        costs,
-        stage,
-        [*model.branches.values(), *_fusion(model)],
-        decided=True,
-        dropped=training.recipe.dropped_modalities,
-        augmentation=training.recipe.augmentation,
-    )
+    task = _branches_task(training, costs, stage, decided=True)
     for branch in model.branches.values():
         for layer in first_layers(branch, stage.frozen_layers):
             layer.requires_grad_(False)

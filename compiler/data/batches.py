@@ -33,48 +33,59 @@ def availability(cache: ClipCache, clip: int, groups: Sequence[Sequence[str]]) -
     return torch.from_numpy(np.stack(there, axis=1))
 
 
-class DrawnFrames(Dataset[tuple[Tensor, int]]):
-    """Per clip, one frame from each of ``count`` equal segments (TSN sampling, arXiv 1608.00859).
+Positions = np.ndarray[tuple[int], np.dtype[np.int64]]
 
-    Items: uint8 (count, S, S, 3), of segments (count, F, S, S, C), in order of time, and the label. Training
-    draws at random, evaluation takes each segment's middle. ``count`` 0 takes every step and repeats the last
-    of a clip that is short.
-    No item has more frames than the longest clip: an image is drawn once.
+
+class _Drawing:
+    """Which steps of a clip are drawn: one from each of ``count`` equal segments (TSN, arXiv 1608.00859).
+
+    Training draws at random, evaluation takes each segment's middle. ``count`` 0 takes every step and repeats
+    the last of a clip that is short. No item has more steps than the longest clip: an image is drawn once.
     """
 
     def __init__(
-        self, cache: ClipCache, clips: Sequence[int], view: View, count: int, *, train: bool, flip: bool
+        self, cache: ClipCache, clips: Sequence[int], count: int, *, train: bool, flip: bool
     ) -> None:
-        self.cache, self.clips, self.view = cache, list(clips), view
         longest = max((cache.steps(clip) for clip in clips), default=1)
-        self.count = min(count or longest, longest)
-        self.every_step = count == 0
+        self.cache, self.clips = cache, list(clips)
+        self.count, self.every_step = min(count or longest, longest), count == 0
         self.train, self.flip = train, flip
 
     def __len__(self) -> int:
         return len(self.clips)
 
+    def positions(self, clip: int) -> Positions:
+        """The drawn steps of a clip (count,), in order of time."""
+        count, steps = self.count, self.cache.steps(clip)
+        if self.every_step:
+            return np.minimum(np.arange(count), steps - 1)
+        within = torch.rand(count).numpy() if self.train else np.full(count, 0.5)
+        return np.minimum((np.arange(count) + within) * steps / count, steps - 1).astype(np.int64)
+
+    def is_mirrored(self) -> bool:
+        """Whether the next item is mirrored: half of those of training, if any may be."""
+        return self.train and self.flip and bool(torch.rand(()) < 0.5)
+
+    def steps(self, clip: int, view: View, positions: Positions, *, flipped: bool) -> Tensor:
+        """The steps at ``positions`` of a clip at a view: uint8 (count, S, S, 3) or (count, F, S, S, C)."""
+        frames = torch.from_numpy(np.ascontiguousarray(self.cache.frames(clip, view.name)[positions]))
+        return mirrored(frames, view) if flipped else frames
+
+
+class DrawnFrames(_Drawing, Dataset[tuple[Tensor, int]]):
+    """Drawn steps of clips at one view, uint8 (count, S, S, 3) or (count, F, S, S, C), with the label."""
+
+    def __init__(
+        self, cache: ClipCache, clips: Sequence[int], view: View, count: int, *, train: bool, flip: bool
+    ) -> None:
+        super().__init__(cache, clips, count, train=train, flip=flip)
+        self.view = view
+
     def __getitem__(self, item: int) -> tuple[Tensor, int]:
         clip = self.clips[item]
-        frames = self.cache.frames(clip, self.view.name)
-        chosen = torch.from_numpy(np.ascontiguousarray(frames[self._positions(len(frames))]))
-        if self.train and self.flip and torch.rand(()) < 0.5:
-            chosen = mirrored(chosen, self.view)
-        return chosen, self.cache.target(clip)
-
-    def _positions(self, steps: int) -> Positions:
-        return drawn_positions(self.count, steps, self.every_step, self.train)
-
-
-Positions = np.ndarray[tuple[int], np.dtype[np.int64]]
-
-
-def drawn_positions(count: int, steps: int, every_step: bool, train: bool) -> Positions:
-    """Which ``count`` of a clip's ``steps`` are drawn."""
-    if every_step:
-        return np.minimum(np.arange(count), steps - 1)
-    within = torch.rand(count).numpy() if train else np.full(count, 0.5)
-    return np.minimum((np.arange(count) + within) * steps / count, steps - 1).astype(np.int64)
+        positions = self.positions(clip)
+        steps = self.steps(clip, self.view, positions, flipped=self.is_mirrored())
+        return steps, self.cache.target(clip)
 
 
 class ViewsBatch(TypedDict):
@@ -85,8 +96,8 @@ class ViewsBatch(TypedDict):
     label: Tensor
 
 
-class DrawnViews(Dataset[ViewsBatch]):
-    """As ``DrawnFrames`` at several views of the same steps, with what is there of each group."""
+class DrawnViews(_Drawing, Dataset[ViewsBatch]):
+    """The same drawn steps of clips at several views, with what is there of each group."""
 
     def __init__(
         self,
@@ -99,26 +110,18 @@ class DrawnViews(Dataset[ViewsBatch]):
         train: bool,
         flip: bool,
     ) -> None:
-        self.cache, self.clips, self.views, self.groups = cache, list(clips), tuple(views), groups
-        longest = max((cache.steps(clip) for clip in clips), default=1)
-        self.count = min(count or longest, longest)
-        self.every_step = count == 0
-        self.train, self.flip = train, flip
-
-    def __len__(self) -> int:
-        return len(self.clips)
+        super().__init__(cache, clips, count, train=train, flip=flip)
+        self.views, self.groups = tuple(views), groups
 
     def __getitem__(self, item: int) -> ViewsBatch:
         clip = self.clips[item]
-        positions = drawn_positions(self.count, self.cache.steps(clip), self.every_step, self.train)
-        flipped = self.train and self.flip and bool(torch.rand(()) < 0.5)
-        views = []
-        for view in self.views:
-            frames = torch.from_numpy(np.ascontiguousarray(self.cache.frames(clip, view.name)[positions]))
-            views.append(mirrored(frames, view) if flipped else frames)
+        positions, flipped = self.positions(clip), self.is_mirrored()
         available = availability(self.cache, clip, self.groups)[torch.from_numpy(positions)]
-        target = torch.tensor(self.cache.target(clip))
-        return {"views": tuple(views), "available": available, "label": target}
+        return {
+            "views": tuple(self.steps(clip, view, positions, flipped=flipped) for view in self.views),
+            "available": available,
+            "label": torch.tensor(self.cache.target(clip)),
+        }
 
 
 class ClipBatch(TypedDict):

@@ -24,6 +24,9 @@ _KNOWN: tuple[tuple[str, Kind, Open], ...] = (
 """By how much of the device they see: a Jetson's rails feed all of it, a package is the processor alone."""
 
 
+_OTHERWISE = "give a modelled meter, or one of the app's own"
+
+
 @dataclass(frozen=True)
 class Offer:
     """One meter that may be there: what it reads, or why it cannot be read (and then how to mend that)."""
@@ -41,15 +44,26 @@ def discover(root: Path = Path("/")) -> list[Offer]:
 
 def _offer(name: str, kind: Kind, open_meter: Open, root: Path) -> Offer:
     try:
-        meter = open_meter(root)
+        with _opened(name, open_meter, root) as meter:
+            return Offer(name, kind, meter.source)
     except MeterError as error:
-        return Offer(name, kind, None, f"{error.reason}; {error.mend}")
+        return Offer(name, kind, None, _problem(error))
+
+
+def _opened(name: str, open_meter: Open, root: Path) -> Meter:
+    """The meter, running. Raises: MeterError if it is not there, or cannot be read."""
+    try:
+        meter = open_meter(root)
     except OSError as error:
-        return Offer(name, kind, None, f"cannot be read: {error.strerror or error}")
+        reason = f"cannot be read: {error.strerror or error}"
+        raise MeterError(f"meter {name}", reason, "check it, or use another") from None
     if meter is None:
-        return Offer(name, kind, None, "not on this machine")
-    with meter:
-        return Offer(name, kind, meter.source)
+        raise MeterError(f"meter {name}", "not on this machine", _OTHERWISE)
+    return meter
+
+
+def _problem(error: MeterError) -> str:
+    return error.reason if error.mend == _OTHERWISE else f"{error.reason}; {error.mend}"
 
 
 def open_meter(text: str) -> Meter:
@@ -83,16 +97,9 @@ def find_meter(name: str = "auto", root: Path = Path("/")) -> Meter:
         if name not in ("auto", known):
             continue
         try:
-            meter = open_meter(root)
+            return _opened(known, open_meter, root)
         except MeterError as error:
             if name == known:
                 raise
-            problems.append(f"{known}: {error.reason}; {error.mend}")
-            continue
-        except OSError as error:
-            problems.append(f"{known}: cannot be read: {error.strerror or error}")
-            continue
-        if meter is not None:
-            return meter
-        problems.append(f"{known}: not on this machine")
-    raise MeterError("meter", "; ".join(problems), "give a modelled meter, or one of the app's own")
+            problems.append(f"{known}: {_problem(error)}")
+    raise MeterError("meter", "; ".join(problems), _OTHERWISE)

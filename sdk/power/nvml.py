@@ -14,17 +14,18 @@ PERIOD_S = 0.1
 def nvml_meter(index: int = 0) -> Meter | None:
     """A meter of one GPU: its own energy counter, or its power sampled where it has none (before Volta).
 
-    None if there is no driver, no such GPU, or nvidia-ml-py is not installed. Raises: MeterError if the GPU
+    None if nvidia-ml-py is not installed. Raises: MeterError if there is no driver, no such GPU, or it
     reports neither.
     """
     try:
         nvml: Any = importlib.import_module("pynvml")
+    except ImportError:
+        return None
+    try:
         nvml.nvmlInit()
         device = nvml.nvmlDeviceGetHandleByIndex(index)
-    except (
-        Exception
-    ):  # no module, no driver, no GPU: pynvml's errors have no base that can be named without it
-        return None
+    except nvml.NVMLError as error:
+        raise MeterError(f"GPU {index}", f"NVML says: {error}", "check it with nvidia-smi") from None
     name = nvml.nvmlDeviceGetName(device)
     source = f"GPU {index}, {name.decode() if isinstance(name, bytes) else name} (NVML)"
     try:

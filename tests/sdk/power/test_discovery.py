@@ -176,6 +176,20 @@ def test_an_older_gpu_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
         assert meter.read() is not None and meter.period_s > 0
 
 
+def test_a_driver_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    nvml = FakeNvml(counts=True)
+
+    def fail() -> None:
+        raise nvml.NVMLError("Driver Not Loaded")
+
+    monkeypatch.setattr(nvml, "nvmlInit", fail)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    with pytest.raises(MeterError, match="GPU 0: NVML says: Driver Not Loaded; check it with nvidia-smi"):
+        nvml_meter()
+    with pytest.raises(MeterError, match="nvml: NVML says: Driver Not Loaded"):
+        find_meter(root=tmp_path)
+
+
 def test_no_library_is_no_meter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert nvml_meter() is None
