@@ -115,9 +115,9 @@ def _session(bundle: Any, graph: Graph, layout: str) -> Any:
     import onnxruntime as ort
 
     from runtimes.installed import installed_graph
+    from runtimes.onnx import session_options
 
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options = session_options(threads=1)
     options.enable_cpu_mem_arena = "arena" in layout and layout != "no arena"
     options.enable_mem_pattern = "arena" in layout and "no pattern" not in layout
     entries = {

@@ -28,6 +28,7 @@ from benchmarks.record import shown, spread, write
 from benchmarks.scripted import TWENTY_STEPS, ScriptedChoice
 from runtimes.bundle import Bundle
 from runtimes.engine import Array, Engine, GraphRunner, open_engine
+from runtimes.onnx import session_options
 from runtimes.spec import Manifest, Variant
 from sdk.media.frames import Frame
 from sdk.media.sources import open_source
@@ -121,8 +122,7 @@ def _decode(path: Path, images: queue.Queue[av.VideoFrame]) -> None:
 
 
 def _session(path: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options = session_options(threads=1)
     options.log_severity_level = 3
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 

@@ -38,6 +38,26 @@ def device_name() -> str:
 
 
 @cache
+def sums_int8_exactly() -> bool:
+    """Whether the processor multiplies uint8 by int8 into sums that cannot overflow.
+
+    x86 does with VNNI. Without it, runtimes take an instruction that adds two products in 16 bits and
+    saturates, unless they are told not to. Where the processor does not say, it is taken to be one of these.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686", "x86"):
+        return True
+    if not _CPUINFO.exists():
+        return False
+    flags = {
+        flag
+        for line in _CPUINFO.read_text().splitlines()
+        if line.startswith("flags")
+        for flag in line.split()
+    }
+    return bool(flags & {"avx512_vnni", "avx_vnni", "amx_int8"})
+
+
+@cache
 def physical_cores() -> int:
     """Cores this process may use, counting the hardware threads of one core once."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)

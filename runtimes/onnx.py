@@ -13,7 +13,7 @@ import onnxruntime as ort
 
 from runtimes.bundle import Bundle
 from runtimes.cache import cache_folder, whole_folder
-from runtimes.device import cpu_model, physical_cores, process_memory_mb
+from runtimes.device import cpu_model, physical_cores, process_memory_mb, sums_int8_exactly
 from runtimes.engine import Array, GraphDeclaration
 from runtimes.errors import EngineError
 from runtimes.installed import installed_graph
@@ -114,7 +114,7 @@ class OnnxEngine:
         return runner
 
     def _session(self, graph: Graph) -> ort.InferenceSession:
-        path, options = installed_graph(self._bundle, graph), _options(self._threads_of(graph))
+        path, options = installed_graph(self._bundle, graph), session_options(self._threads_of(graph))
         if self.provider == CPU and graph.role == "branch":
             # Both keep a graph's largest activations for good, 4-8 MB each, and make no branch faster. A run
             # of the policy they do make shorter, by up to 0.1 ms.
@@ -132,7 +132,7 @@ class OnnxEngine:
         folder = cache_folder("onnx") / self._digest(graph, ort.__version__, cpu_model())
         if not folder.is_dir():
             with whole_folder(folder) as growing:
-                options = _options(self._threads_of(graph))
+                options = session_options(self._threads_of(graph))
                 # The runtime warns that the result fits this machine only, which is the intention.
                 options.log_severity_level = _ERRORS_ONLY
                 options.optimized_model_filepath = str(growing / _OPTIMISED)
@@ -224,7 +224,8 @@ def _wanted(device: str) -> str:
     return _PROVIDERS[device]
 
 
-def _options(threads: int) -> ort.SessionOptions:
+def session_options(threads: int) -> ort.SessionOptions:
+    """What every session on this machine is opened with."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -232,6 +233,9 @@ def _options(threads: int) -> ort.SessionOptions:
     # and twice the wall time as soon as anything else (the decoder, to begin with) wants a core.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if not sums_int8_exactly():
+        # Other kernels, 10 to 30 % slower, that do not saturate: see docs/quantization.md.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 

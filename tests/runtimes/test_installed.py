@@ -15,6 +15,7 @@ from runtimes.cache import cache_folder
 from runtimes.engine import open_engine
 from runtimes.errors import AdaptiveVideoError, BundleError
 from runtimes.installed import installed_graph
+from runtimes.onnx import CPU, session_options
 from tests.runtimes.stored_bundles import VIEW, WIDTHS, at_bits, frozen_network, pictures
 
 
@@ -31,11 +32,7 @@ def installed_files() -> set[Path]:
 @pytest.mark.parametrize("bits", WIDTHS)
 def test_stored_graphs_compute_what_plain_ones_do(stored_bundle: Bundle, bits: int) -> None:
     plain = export_branch(at_bits(frozen_network(), bits), "plain", [VIEW], "uint8")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        plain.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(plain.SerializeToString(), session_options(1), providers=[CPU])
     with open_engine(stored_bundle, "cpu") as engine:
         run = engine.graph(f"net-{bits}")
         for picture in pictures():

@@ -18,6 +18,7 @@ from compiler.errors import CompileError
 from compiler.export.onnx import FRAME, export_branch
 from compiler.export.stored import save_stored, write_store
 from models.backbones.blocks import Backbone
+from runtimes.onnx import session_options
 from runtimes.spec import Bits, Store
 from runtimes.store import write_codes
 from tests.models.small_arnet import SMALLEST
@@ -53,9 +54,8 @@ def stored(name: str, bits: Bits, folder: Path) -> tuple[Store, Path]:
 
 
 def session(model: bytes | str, optimised: Path | None = None) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
+    options = session_options(threads=1)
     options.log_severity_level = 3
-    options.intra_op_num_threads = 1
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
