@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from compiler.classifier import classifier_of
 from compiler.data.batches import OutputBatch
-from models.adaptive import POLICY, AdaptiveModel
-from models.policy import RecurrentPolicy
+from models.adaptive import AdaptiveModel
 
 _FITTING_STEPS = 200
 _FITTING_RATE = 0.05
@@ -25,7 +24,7 @@ _FITTING_RATE = 0.05
 def calibrate_fusion(model: AdaptiveModel, renditions: Sequence[OutputBatch]) -> dict[str, float]:
     """Fit the scales on clips' outputs; fold them into the model's classifiers and into these outputs.
 
-    Returns: the scale by branch name, the policy's own head under ``POLICY``.
+    Returns: the scale by branch name, of the policy's own heads by what their backbones are called.
     """
     scales = fit_scales(model, renditions)
     fold_scales(model, scales)
@@ -37,9 +36,9 @@ def calibrate_fusion(model: AdaptiveModel, renditions: Sequence[OutputBatch]) ->
 
 def fit_scales(model: AdaptiveModel, renditions: Sequence[OutputBatch]) -> dict[str, float]:
     """Positive scales by branch name that minimise the cross-entropy of random rollouts' fused logits."""
-    names = [*([POLICY] if model.policy.has_head else []), *model.branches]
+    names = [*_head_parts(model), *model.branches]
     with torch.no_grad():
-        answers = [_answers(model, outputs) for outputs in renditions]
+        answers = [_answers(model.eval(), outputs) for outputs in renditions]
     draw = torch.Generator().manual_seed(0)
     exponents = torch.zeros(len(names), requires_grad=True)
     optimizer = torch.optim.Adam([exponents], _FITTING_RATE)
@@ -57,22 +56,27 @@ def fit_scales(model: AdaptiveModel, renditions: Sequence[OutputBatch]) -> dict[
 
 
 def fold_scales(model: AdaptiveModel, scales: dict[str, float]) -> None:
-    """Multiply the last layer of every branch, and of the policy's own head, by its scale."""
+    """Multiply the last layer of every branch, and of the policy's own heads, by its scale."""
+    heads = _head_parts(model)
     with torch.no_grad():
         for name, scale in scales.items():
-            network = model.policy if name == POLICY else model.branches[name]
-            classifier = classifier_of(network)
+            own = name in heads
+            classifier = model.policy.classifier(heads[name]) if own else classifier_of(model.branches[name])
             for parameter in classifier.parameters():
                 parameter.mul_(scale)
             if "scales" in dict(classifier.named_buffers()):  # of codes that stay as they are
                 classifier.get_buffer("scales").mul_(scale)
 
 
+def _head_parts(model: AdaptiveModel) -> dict[str, int]:
+    """What the backbones behind the policy's own heads are called, and the places of their views."""
+    return {model.policy_parts[view]: view for _, view in model.policy.heads}
+
+
 def _answers(model: AdaptiveModel, outputs: OutputBatch) -> Tensor:
-    """Logits (N, B, T, C) of the policy's own head, if it has one, then of every branch."""
-    policy = model.eval().policy
-    head = [policy.answer(outputs["features"])] if isinstance(policy, RecurrentPolicy) else []
-    return torch.stack([*head, *(outputs["branches"][name] for name in model.branches)])
+    """Logits (N, B, T, C) of the policy's own heads, then of every branch."""
+    heads = model.policy.head_logits(outputs["features"])
+    return torch.stack([*heads, *(outputs["branches"][name] for name in model.branches)])
 
 
 def _random_picks(count: int, present: Tensor, draw: torch.Generator) -> Tensor:

@@ -12,15 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.policy import RecurrentPolicy
-
 _FITTING_STEPS = 100
 
 
 def classifier_of(network: nn.Module) -> nn.Linear:
-    """The layer that makes class logits: of a policy its own head, of a branch the last linear layer."""
-    if isinstance(network, RecurrentPolicy):
-        return network.classify
+    """The layer that makes a backbone's class logits: its last linear layer."""
     return [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
 
 

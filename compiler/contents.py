@@ -35,6 +35,7 @@ from compiler.stages import (
 )
 from compiler.targets import Target
 from models.adaptive import POLICY, AdaptiveModel, BranchModel
+from models.macs import network_macs
 from runtimes.spec import CostTable
 
 MIXED = "mixed"
@@ -68,13 +69,20 @@ def variants(training: Training, target: Target, integer: Mapping[str, nn.Module
     floating = {POLICY: model.policy, **dict(model.branches.items())}
     plans = []
     for precision in target.precisions:
-        networks = integer if precision == "int8" else floating
-        named = {
+        networks = dict(integer if precision == "int8" else floating)
+        policy = policy_network(training, networks.pop(POLICY), precision)
+        branches = {
             part: Network(training.graph(part, precision), part, network, precision, model.views_of(part))
             for part, network in networks.items()
         }
-        plans.append(Plan(precision, model, named.pop(POLICY), named))
+        plans.append(Plan(precision, model, policy, branches))
     return Contents(tuple(plans))
+
+
+def policy_network(training: Training, module: nn.Module, precision: str) -> Network:
+    """The policy's network ready for export, at a precision."""
+    model, graph = training.adaptive, training.graph(POLICY, precision)
+    return Network(graph, POLICY, module, precision, model.views_of(POLICY), heads=model.heads)
 
 
 def train_mixed(training: Training, target: Target, precisions: Precisions, costs_of: CostsOf) -> Trained:
@@ -114,7 +122,7 @@ def _with_policy(
     offered = {name: made[name] for name in names}
     model = training.adaptive.at_precisions(by_branch(offered))
     model.teacher = max(tried.kept, key=lambda one: (one.accuracy, one.bits)).name
-    costs = _costs(model, tried.kept, modelled=precisions.modelled)
+    costs = _costs(model, tried.kept, target.precisions[0], modelled=precisions.modelled)
     stage = f"joint-{target.name}-{_digest(model, costs)}"
     mixed = replace(training, model=model)
     train_policy(mixed, costs, stage, frozen=True)
@@ -148,18 +156,22 @@ def _policy(mixed: Training, target: Target, stage: str) -> Network:
         module = integer_networks(mixed, [POLICY], target.activations, clips, stage)[POLICY]
     else:
         module = mixed.adaptive.policy
-    views = mixed.adaptive.views_of(POLICY)
-    return Network(mixed.graph(POLICY, precision), POLICY, module, precision, views)
+    return policy_network(mixed, module, precision)
 
 
-def _costs(model: AdaptiveModel, kept: Sequence[Precise], *, modelled: bool) -> Tensor:
-    """Cost (A,) of each option: measured ms, or modelled BitOps; zero for the head and for skips."""
-    by_graph = {one.name: one for one in kept}
-    costs = []
-    for option in model.space.options:
-        one = by_graph.get(str(option.graph))
-        costs.append(0.0 if one is None else one.macs * modelled_cost(one.bits) if modelled else one.ms)
-    return torch.tensor(costs)
+def _costs(model: AdaptiveModel, kept: Sequence[Precise], precision: str, *, modelled: bool) -> Tensor:
+    """Cost (A,) of each option: measured ms, or modelled BitOps; zero for the policy's own heads.
+
+    A long skip is worth the runs of the policy that it saves. The policy is not made yet: it is taken to cost
+    per MAC what the branches do in its ``precision``, or in any if there are none.
+    """
+    each = {one.name: one.macs * modelled_cost(one.bits) if modelled else one.ms for one in kept}
+    alike = [one for one in kept if one.precision == precision] or list(kept)
+    per_mac = sum(each[one.name] for one in alike) / sum(one.macs for one in alike)
+    policy = per_mac * network_macs(model.policy, model.views_of(POLICY))
+    saved = model.space.saved_runs
+    costs = [each.get(str(option.graph), 0.0) for option in model.space.options]
+    return torch.tensor([cost - runs * policy for cost, runs in zip(costs, saved, strict=True)])
 
 
 def _digest(model: AdaptiveModel, costs: Tensor) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from compiler.data.batches import availability
 from compiler.data.cache import ClipCache
 from runtimes.engine import Engine
-from runtimes.spec import PRESENT, CostTable, Manifest, Option, Policy, Variant
+from runtimes.spec import ANSWER, LOGITS, PRESENT, PRICE, CostTable, Manifest, Option, Policy, Variant
 from sdk.results import NOTHING
 from sdk.scheduler import Chooser, Fusion, LearntChoice, RandomChoice, Scheduler, StepFusion, option_costs
 
@@ -83,15 +83,12 @@ class Evaluator:
         modalities = {manifest.view(view).modality for views in groups for view in views}
         self._may_lack = groups if len(groups) > 1 or modalities - {"rgb"} else []
         self._available: dict[int, NDArray[np.bool_]] = {}
+        self._heads = variant.head_outputs
 
     @property
     def _policy(self) -> Policy:
         assert self.variant.policy is not None, "a rollout is a policy's"
         return self.variant.policy
-
-    def costs(self, table: CostTable) -> list[float]:
-        """Cost of each option in ms."""
-        return [float(cost) for cost in option_costs(self.variant, table)]
 
     def branch_logits(self, option: Option, clip: int) -> Logits:
         """Logits (T, C) of a branch option at every step of a clip."""
@@ -100,7 +97,7 @@ class Evaluator:
         if key not in self._branch_logits:
             run, frames = self.engine.graph(option.graph), self.cache.frames(clip, option.view)
             shape = self._shape(option.view, frames)
-            rows = [run(frame=frame.reshape(shape))["logits"][0] for frame in frames]
+            rows = [run(frame=frame.reshape(shape))[LOGITS][0] for frame in frames]
             self._branch_logits[key] = np.asarray(rows, np.float32)
         return self._branch_logits[key]
 
@@ -123,23 +120,24 @@ class Evaluator:
             for view in views
         )
 
-    def head_logits(self, clip: int, steps: Sequence[int]) -> Logits:
-        """Logits (len(steps), C) of the policy's own head, run on just these steps of a clip."""
-        state = self._initial_state()
-        rows = [self._run_policy(clip, t, state)[0]["logits"][0] for t in steps]
+    def head_logits(self, option: Option, clip: int, steps: Sequence[int]) -> Logits:
+        """Logits (len(steps), C) of one of the policy's own heads, run on just these steps of a clip."""
+        state, output = self._initial_state(), self._heads[option.name]
+        rows = [self._run_policy(clip, t, state)[0][output][0] for t in steps]
         return np.asarray(rows, np.float32)
 
     def roll_out(self, clip: int, chooser: Chooser) -> list[Step]:
         """Decide every step of a clip just as a stream does."""
         scheduler, fusion = Scheduler(chooser), Fusion(self.manifest.fusion.window)
         state, steps = self._initial_state(), []
+        scores: NDArray[np.float64] | None = None
         for t in range(self.cache.steps(clip)):
             choice, logits = None, None
             options: tuple[Option, ...] = ()
             if not scheduler.idle():
-                absent = self.absent_views(clip, t)
-                outputs, state = self._run_policy(clip, t, state)
-                options = scheduler.decide(outputs["scores"][0], absent)
+                absent, price = self.absent_views(clip, t), chooser.price
+                outputs, state = self._run_policy(clip, t, state, price, scores)
+                options = scheduler.decide(outputs["scores"][0], price, absent)
                 choice = "+".join(option.name for option in options) or NOTHING
                 answers = [(o, self._answer(o, clip, t, outputs)) for o in options if not o.skip]
                 logits = self.step_fusion.fuse(answers)
@@ -151,21 +149,30 @@ class Evaluator:
 
     def _answer(self, option: Option, clip: int, t: int, outputs: dict[str, NDArray[np.generic]]) -> Logits:
         if self.variant.is_head(option):
-            return np.asarray(outputs["logits"][0], np.float32)
+            return np.asarray(outputs[self._heads[option.name]][0], np.float32)
         return self.branch_logits(option, clip)[t]
 
     def _initial_state(self) -> dict[str, NDArray[np.generic]]:
         return {name: np.zeros(shape, np.float32) for name, shape in self._policy.state.items()}
 
     def _run_policy(
-        self, clip: int, t: int, state: dict[str, NDArray[np.generic]]
+        self,
+        clip: int,
+        t: int,
+        state: dict[str, NDArray[np.generic]],
+        price: float = 0.0,
+        answer: NDArray[np.float64] | None = None,
     ) -> tuple[dict[str, NDArray[np.generic]], dict[str, NDArray[np.generic]]]:
         policy = self._policy
-        inputs: dict[str, Any] = {}
+        inputs: dict[str, Any] = {PRICE: np.array([[price]], np.float32)}
         for view, name in policy.inputs.items():
             frames = self.cache.frames(clip, view)
             inputs[name] = frames[t].reshape(self._shape(view, frames))
-        if PRESENT in self.manifest.graph(policy.graph).inputs:
+        declared = self.manifest.graph(policy.graph).inputs
+        if ANSWER in declared:
+            known = np.zeros(len(self.manifest.labels)) if answer is None else answer
+            inputs[ANSWER] = known[None].astype(np.float32)
+        if PRESENT in declared:
             absent = self.absent_views(clip, t)
             there = [not set(views) <= absent for views in self._may_lack]
             inputs[PRESENT] = np.array([there], np.float32)
@@ -240,7 +247,7 @@ def _static(
 def _logits_at(evaluator: Evaluator, option: Option, clip: int, steps: Sequence[int]) -> Logits:
     """Logits (len(steps), C) of a branch, or of the policy's own head, at some steps of a clip."""
     if evaluator.variant.is_head(option):
-        return evaluator.head_logits(clip, steps)
+        return evaluator.head_logits(option, clip, steps)
     return evaluator.branch_logits(option, clip)[list(steps)]
 
 

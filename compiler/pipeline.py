@@ -28,7 +28,7 @@ from compiler.errors import CompileError, DataError
 from compiler.offers import Precisions, multibit_of
 from compiler.plan import PRECISIONS, Contents
 from compiler.precisions import check_clips
-from compiler.price import load_price, per_ms
+from compiler.price import load_price
 from compiler.profile import measure, profile
 from compiler.report import verdicts, write_report
 from compiler.split import Split, split
@@ -44,12 +44,11 @@ from models.nested import STORED
 from runtimes.bundle import Bundle, check_destination, write_bundle
 from runtimes.cache import cache_folder
 from runtimes.device import device_name
-from runtimes.engine import open_engine
+from runtimes.engine import Engine, open_engine
 from runtimes.spec import CostTable, Steps, Variant
-from sdk.scheduler import option_costs
 
 _VERSIONED = ("adaptive-video", "av", "brevitas", "lightning", "numpy", "onnx", "onnxruntime", "torch")
-TRAINING_FORMAT = 6
+TRAINING_FORMAT = 7
 """Raised when models or stages change so that results kept from before do not fit any more."""
 _GATE_CLIPS, _MORE_GATE_CLIPS = 24, 128
 _STREAMED_CLIPS = 8
@@ -297,16 +296,18 @@ def _pack(request: Request, training: Training, trained: Trained, console: Conso
         fields = _fields(request, training, split(contents, target, graphs))
         bundle = write_bundle(draft, graphs, fields)
         console.stage("verify")
-        gates = _verify(bundle, target, contents, cache, val)
+        with open_engine(bundle, "cpu") as engine:
+            gates = _verify(bundle, engine, target, contents, cache, val)
+            costs = measure(bundle, engine, cache, val)
+        variants = _priced(bundle, training, trained.policy_stage)
+        fields = fields | {"cost_tables": (costs,), "variants": variants}
+        bundle = write_bundle(draft, graphs, fields)
+        gates += verify_streaming(bundle, contents, cache, _spread(val, _STREAMED_CLIPS))
         for gate in gates:
             console.note(f"{'passed' if gate.passed else 'FAILED'}: {gate.name}: {gate.saw}")
         require(gates)
         console.stage("profile")
         with open_engine(bundle, "cpu") as engine:
-            costs = measure(bundle, engine, cache, val)
-            variants = _priced(bundle, costs, training, trained.policy_stage)
-            fields = fields | {"cost_tables": (costs,), "variants": variants}
-            bundle = write_bundle(draft, graphs, fields)
             measured = profile(bundle, engine, costs, cache, val, console.note)
         accuracy: dict[str, JsonValue] = {
             **measured.to_json(),
@@ -324,25 +325,20 @@ def _pack(request: Request, training: Training, trained: Trained, console: Conso
     return packed
 
 
-def _priced(bundle: Bundle, costs: CostTable, training: Training, stage: str | None) -> tuple[Variant, ...]:
-    """The variants with the price that was chosen after training, in score per ms of this device."""
+def _priced(bundle: Bundle, training: Training, stage: str | None) -> tuple[Variant, ...]:
+    """The variants with the price that was chosen after training."""
     if stage is None:
         return bundle.manifest.variants
     chosen = load_price(training.price_file(stage))
-    return tuple(
-        variant.model_copy(update={"price": per_ms(chosen, [float(c) for c in option_costs(variant, costs)])})
-        for variant in bundle.manifest.variants
-    )
+    return tuple(variant.model_copy(update={"price": chosen}) for variant in bundle.manifest.variants)
 
 
 def _verify(
-    bundle: Bundle, target: Target, contents: Contents, cache: ClipCache, val: list[int]
+    bundle: Bundle, engine: Engine, target: Target, contents: Contents, cache: ClipCache, val: list[int]
 ) -> list[Gate]:
     spread = partial(_spread, val)
-    with open_engine(bundle, "cpu") as engine:
-        gates = verify_graphs(bundle, engine, contents, cache, spread(_GATE_CLIPS), spread(_MORE_GATE_CLIPS))
-    gates += verify_fused(bundle, target.fuses_here)
-    return gates + verify_streaming(bundle, contents, cache, spread(_STREAMED_CLIPS))
+    gates = verify_graphs(bundle, engine, contents, cache, spread(_GATE_CLIPS), spread(_MORE_GATE_CLIPS))
+    return gates + verify_fused(bundle, target.fuses_here)
 
 
 def _spread(clips: list[int], count: int) -> list[int]:

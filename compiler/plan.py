@@ -31,7 +31,8 @@ class Network:
     """One network ready for export.
 
     ``graph`` is its graph's name, ``part`` what it is in the float model, ``views`` what it runs on: one, or
-    several at once for a policy. ``store`` names the codes that it shares with others, if it does.
+    several at once for a policy. ``store`` names the codes that it shares with others, if it does. ``heads``:
+    what a policy's own logits are called, by group.
     """
 
     graph: str
@@ -40,6 +41,7 @@ class Network:
     precision: str
     views: tuple[View, ...]
     store: str | None = None
+    heads: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def view(self) -> View:

@@ -111,7 +111,8 @@ def _policy_runs(task: PolicyDistillTask, drawn: DrawnViews, stage: Stage, seed:
     torch.manual_seed(seed)
     batches = DataLoader(drawn, stage.batch, shuffle=True)
     for _, batch in zip(range(_CALIBRATION_BATCHES), batches, strict=False):
-        policy_outputs(task.network, task.images(batch["views"]), batch["available"])
+        images = task.images(batch["views"])
+        policy_outputs(task.network, images, batch["available"], *task.told(images))
         yield
 
 

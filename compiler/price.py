@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from compiler.data.batches import OutputBatch
-from models.adaptive import AdaptiveModel, argmax_sampler
+from models.adaptive import AdaptiveModel, argmax_sampler, relative_costs
 
 PRICES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
 """Prices tried: the score that the dearest option must earn more than a free one."""
@@ -33,7 +33,7 @@ class Priced:
 
 def price_curve(model: AdaptiveModel, outputs: OutputBatch, costs: Tensor) -> list[Priced]:
     """Every price of ``PRICES`` on clips whose outputs were computed; ``costs`` (A,) in any unit."""
-    relative = costs / costs.max()
+    relative = relative_costs(costs)
     model.eval()
     curve = []
     for price in PRICES:
@@ -42,8 +42,9 @@ def price_curve(model: AdaptiveModel, outputs: OutputBatch, costs: Tensor) -> li
                 outputs["features"],
                 outputs["branches"],
                 outputs["present"],
-                argmax_sampler(relative, price),
+                argmax_sampler(relative),
                 outputs.get("available"),
+                price,
             )
         right = rollout.logits.argmax(dim=1) == outputs["label"]
         loss = functional.cross_entropy(rollout.logits, outputs.get("target", outputs["label"]))
@@ -78,8 +79,3 @@ def save_price(path: Path, curve: list[Priced]) -> None:
 def load_price(path: Path) -> float:
     """The chosen price: the score that the dearest option must earn more than a free one."""
     return float(json.loads(path.read_text())["price"])
-
-
-def per_ms(price: float, option_costs_ms: list[float]) -> float:
-    """A price in score per ms, where options cost this much."""
-    return price / max(option_costs_ms)

@@ -21,7 +21,7 @@ from compiler.evaluate import (
     static_front,
     static_outcomes,
 )
-from compiler.price import PRICES, per_ms
+from compiler.price import PRICES
 from runtimes.bundle import Bundle
 from runtimes.engine import Engine
 from runtimes.spec import CostTable, Variant
@@ -127,8 +127,7 @@ def profile(
         outcomes += [random_outcome(evaluator, costs, seed) for seed in RANDOM_SEEDS]
         outcomes.append(learnt_outcome(evaluator, costs, variant.price, "adaptive"))
         for price in PRICES:
-            per_cost = per_ms(price, evaluator.costs(costs))
-            curve = learnt_outcome(evaluator, costs, per_cost, f"adaptive at price {price:g}")
+            curve = learnt_outcome(evaluator, costs, price, f"adaptive at price {price:g}")
             outcomes.append(replace(curve, kind="curve"))
         timelines += _timelines(evaluator, costs, variant)
     progress("whole clips through the SDK")

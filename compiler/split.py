@@ -70,7 +70,8 @@ def _export(network: Network, target: Target) -> onnx.ModelProto:
     if isinstance(network.module, StepPolicy):
         inputs = _policy_of(network).inputs
         views = {inputs[view.name]: view for view in network.views}
-        return export_policy(network.module, network.graph, views, activations)
+        heads = list(network.heads.values())
+        return export_policy(network.module, network.graph, views, heads, activations)
     assert isinstance(network.module, Backbone)
     return export_branch(network.module, network.graph, network.views, activations)
 
@@ -98,7 +99,8 @@ def _policy_of(network: Network) -> Policy:
     assert isinstance(network.module, StepPolicy)
     state = network.module.initial_state(1)
     shapes = {name: tuple(part.shape) for name, part in zip(state._fields, state, strict=True)}
-    return Policy(graph=network.graph, views=tuple(view.name for view in network.views), state=shapes)
+    views = tuple(view.name for view in network.views)
+    return Policy(graph=network.graph, views=views, state=shapes, heads=dict(network.heads))
 
 
 _DTYPES = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float32"}

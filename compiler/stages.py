@@ -29,7 +29,7 @@ from compiler.data.batches import (
 from compiler.data.cache import ClipCache
 from compiler.dense_targets import dearest_option, dense_targets
 from compiler.price import price_curve, save_price
-from compiler.tasks import FrameTask, RolloutLoss, RolloutTask, branch_answer, head_answer
+from compiler.tasks import FrameTask, RolloutLoss, RolloutTask, branch_answer
 from compiler.train import TrainingRun, fit
 from models.adaptive import POLICY, AdaptiveModel, BranchModel, pixels
 from models.macs import network_macs
@@ -129,14 +129,18 @@ def _hash(text: str) -> int:
     return zlib.crc32(text.encode())
 
 
-def option_macs(model: BranchModel) -> Tensor:
-    """MACs that each option adds to the policy's own: (A,), zero for its head and for skips."""
+def option_macs(model: AdaptiveModel) -> Tensor:
+    """MACs that each option adds to the policy's own: (A,), zero for its heads.
+
+    Less than zero for long skips, by the runs of the policy that they save.
+    """
+    policy = network_macs(model.policy, model.views_of(POLICY))
     costs = []
-    for option in model.space.options:
-        if option.graph in (None, POLICY):
-            costs.append(0)
-            continue
-        costs.append(network_macs(model.branches[str(option.graph)], [model.views[str(option.view)]]))
+    for option, saved in zip(model.space.options, model.space.saved_runs, strict=True):
+        runs = 0
+        if option.graph not in (None, POLICY):
+            runs = network_macs(model.branches[str(option.graph)], [model.views[str(option.view)]])
+        costs.append(runs - saved * policy)
     return torch.tensor(costs, dtype=torch.float32)
 
 
@@ -151,7 +155,7 @@ def branch_states(model: BranchModel) -> States:
 
 def train_float(training: Training) -> None:
     """All float stages of a model with a policy, each skipped if its result is there."""
-    costs, untrained = option_macs(training.model), branch_states(training.model)
+    costs, untrained = option_macs(training.adaptive), branch_states(training.model)
     train_branches(training)
     warm_up(training, costs)
     train_policy(training, costs)
@@ -178,23 +182,16 @@ def train_branches(training: Training) -> None:
 
 
 def _train_branch(training: Training, stage: Stage, stage_name: str, name: str, clips: Sequence[int]) -> None:
-    """One branch, or a backbone of the policy with the policy's head or one for the lesson, on some clips."""
+    """One branch, or a backbone of the policy with its head or one for the lesson, on some clips."""
     model, view = training.model, training.model.view_of(name)
-    backbone = model.backbones()[name]
-    network: nn.Module = backbone
-    frozen = first_layers(network, stage.frozen_layers)
-    if name not in model.branches and name != POLICY:
-        network = Pupil(backbone, len(model.labels))
-    if name == POLICY:
-        network = training.adaptive.policy
-        frozen += training.adaptive.policy.deciding_parts  # their time comes with the options
+    network = model.branches[name] if name in model.branches else _pupil(training.adaptive, name)
     task = FrameTask(
         network,
-        head_answer if name == POLICY else branch_answer,
+        branch_answer,
         view,
         stage,
         len(model.labels),
-        frozen=frozen,
+        frozen=first_layers(model.backbones()[name], stage.frozen_layers),
         augmentation=training.recipe.augmentation,
     )
     if stage.probe_decay and not training.run.done(stage_name):
@@ -203,6 +200,14 @@ def _train_branch(training: Training, stage: Stage, stage_name: str, name: str, 
     drawn = training.frames(view.name, stage.frames, clips, train=True)
     watched = training.frames(view.name, 4, _watched(training.cache), train=False)
     fit(training.run, stage_name, task, drawn, watched)
+
+
+def _pupil(model: AdaptiveModel, part: str) -> Pupil:
+    """A backbone of the policy with its own head, or with a classifier for the lesson alone."""
+    place, backbone = model.policy_parts.index(part), model.backbones()[part]
+    if place in {view for _, view in model.policy.heads}:
+        return Pupil(backbone, model.policy.classifier(place), dropout=_HEAD_DROPOUT)
+    return Pupil(backbone, nn.Linear(backbone.num_features, len(model.labels)))
 
 
 def refit_branches(training: Training, untrained: States) -> None:
@@ -391,3 +396,4 @@ def finetune_branches(training: Training, costs: Tensor) -> None:
 
 _WATCHED_CLIPS = 24
 _PROBED_FRAMES = 4
+_HEAD_DROPOUT = 0.2

@@ -23,12 +23,14 @@ from models.adaptive import (
     dense_sampler,
     gumbel_sampler,
     pixels,
+    relative_costs,
 )
 from models.augmentation import NO_AUGMENTATION, Augmentation
 from models.losses import exponential_temperature
 from models.nested import set_width
-from models.policy import RecurrentPolicy, StepPolicy
+from models.policy import StepPolicy
 from models.recipe import Stage
+from models.told import draw_answers, draw_prices
 from runtimes.spec import View
 
 RolloutLoss = Callable[[Rollout, Tensor, Tensor, Tensor], Tensor]
@@ -230,45 +232,38 @@ def branch_answer(network: nn.Module, images: Tensor) -> Tensor:
     return network(images.flatten(0, -4)).view(*images.shape[:2], -1)
 
 
-def head_answer(network: nn.Module, images: Tensor) -> Tensor:
-    """Class logits (B, K, C) of the policy's own head, which needs no state."""
-    assert isinstance(network, RecurrentPolicy)
-    return network.answer(network.embed(images.flatten(0, 1))).view(*images.shape[:2], -1)
-
-
-def policy_answer(network: nn.Module, images: Tensor) -> Tensor:
-    """Class logits (B, K, C) of the policy's own head along images (B, K, 3, H, W) in order of time."""
-    logits = policy_outputs(network, [images])[1]
-    assert logits is not None, "asked of a policy with a head"
-    return logits
-
-
 def policy_outputs(
-    network: nn.Module, images: Sequence[Tensor], available: Tensor | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """Scores (B, K, A) and, with a head, class logits (B, K, C) along images of each of a policy's views.
+    network: nn.Module,
+    images: Sequence[Tensor],
+    available: Tensor | None = None,
+    price: Tensor | float = 0.0,
+    answers: Tensor | None = None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Scores (B, K, A) and class logits (B, K, C) of each head along images of each of a policy's views.
 
-    ``images``: (B, K, [F,] C, H, W) in order of time; ``available`` (B, K, groups).
+    ``images``: (B, K, [F,] C, H, W) in order of time; ``available`` (B, K, groups); ``price`` (B,);
+    ``answers`` (B, K, C): the stream's answer before each step, for a policy that recalls it.
     """
     assert isinstance(network, StepPolicy)
-    shape = images[0].shape[:2]
-    features = network.embed(*(view.flatten(0, -4) for view in images)).view(*shape, -1)
+    batch, steps = images[0].shape[:2]
+    features = network.embed(*(view.flatten(0, -4) for view in images)).view(batch, steps, -1)
     joined = network.join(features, available)
-    state = network.initial_state(shape[0])
-    scores, logits = [], []
-    for t in range(shape[1]):
-        output = network.advance(joined[:, t], state)
-        state = output.state
+    prices = (features.new_zeros(batch) + price)[:, None]
+    state = network.initial_state(batch)
+    scores = []
+    for t in range(steps):
+        told = network.tell(prices, None if answers is None else answers[:, t])
+        output = network.advance(joined[:, t], told, state)
         scores.append(output.scores)
-        if output.logits is not None:
-            logits.append(output.logits)
-    return torch.stack(scores, 1), torch.stack(logits, 1) if logits else None
+        state = output.state
+    return torch.stack(scores, 1), network.head_logits(features)
 
 
 class PolicyDistillTask(Task):
     """A quantised policy pulled to its float teacher at every step: its scores, and its class logits if any.
 
-    ``groups``: how many options each group has; each group's scores are a distribution.
+    ``groups``: how many options each group has; each group's scores are a distribution. Prices are drawn, and
+    so are the answers that a policy is told which recalls them.
     """
 
     def __init__(
@@ -283,6 +278,7 @@ class PolicyDistillTask(Task):
     ) -> None:
         super().__init__(network, stage, num_classes)
         self.views, self.groups, self.dropped = tuple(views), list(groups), dropped
+        self.num_classes = num_classes
         self.teacher = teacher.eval().requires_grad_(False)
 
     def on_train_epoch_start(self) -> None:
@@ -295,16 +291,21 @@ class PolicyDistillTask(Task):
         views = zip(frames, self.views, strict=True)
         return [stepwise(pixels(steps.flatten(0, 1), view), steps) for steps, view in views]
 
+    def told(self, images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Prices (B,) and answers (B, K, C) that are drawn for a batch of images (B, K, ...)."""
+        batch, steps = images[0].shape[:2]
+        return draw_prices(batch, self.device), draw_answers(batch, steps, self.num_classes, self.device)
+
     def training_step(self, batch: ViewsBatch, _: int) -> Tensor:
         """Steps drawn from clips, in order of time."""
         images, available = self.images(batch["views"]), drop_groups(batch["available"], self.dropped)
-        scores, logits = policy_outputs(self.network, images, available)
+        told = self.told(images)
+        scores, logits = policy_outputs(self.network, images, available, *told)
         with torch.no_grad():
-            wanted_scores, wanted_logits = policy_outputs(self.teacher, images, available)
+            wanted_scores, wanted_logits = policy_outputs(self.teacher, images, available, *told)
         loss = scores.new_zeros(())
-        if logits is not None and wanted_logits is not None:
-            wanted = wanted_logits.flatten(0, 1).softmax(-1)
-            loss = functional.cross_entropy(logits.flatten(0, 1), wanted)
+        for own, wanted in zip(logits, wanted_logits, strict=True):
+            loss = loss + functional.cross_entropy(own.flatten(0, 1), wanted.flatten(0, 1).softmax(-1))
         split = torch.split
         pairs = zip(split(scores, self.groups, -1), split(wanted_scores, self.groups, -1), strict=True)
         for own, wanted in pairs:
@@ -313,18 +314,18 @@ class PolicyDistillTask(Task):
         return loss
 
     def validation_step(self, batch: ViewsBatch, _: int) -> None:
-        """How right the head is, or how far the scores are from the teacher's."""
+        """How right the first head is, or how far the scores are from the teacher's; at price 0."""
         images, available = self.images(batch["views"]), batch["available"]
         scores, logits = policy_outputs(self.network, images, available)
-        if logits is not None:
-            loss = functional.cross_entropy(logits.mean(1), batch["label"])
+        if logits:
+            loss = functional.cross_entropy(logits[0].mean(1), batch["label"])
         else:
             loss = functional.mse_loss(scores, policy_outputs(self.teacher, images, available)[0])
         self._report(loss, logits, batch["label"], train=False)
 
-    def _report(self, loss: Tensor, logits: Tensor | None, targets: Tensor, *, train: bool) -> None:
-        if logits is not None:
-            self.report(loss, logits.mean(1), targets, train=train)
+    def _report(self, loss: Tensor, logits: tuple[Tensor, ...], targets: Tensor, *, train: bool) -> None:
+        if logits:
+            self.report(loss, logits[0].mean(1), targets, train=train)
         else:
             self.log("train/loss" if train else "val/loss", loss, prog_bar=True, batch_size=len(targets))
 
@@ -341,8 +342,9 @@ def drop_groups(available: Tensor, probability: float) -> Tensor:
 class RolloutTask(Task):
     """The adaptive model as a whole, rolled out over the steps of clips.
 
-    Batches hold views (``ClipBatch``), or outputs computed once (``OutputBatch``). If the stage is
-    alternating, the first of ``parameters``, the policy, trains in odd epochs, and the rest in even ones.
+    Batches hold views (``ClipBatch``), or outputs computed once (``OutputBatch``). Each clip is trained on at
+    a price of its own, from the whole range; validation is at price 1. If the stage is alternating, the first
+    of ``parameters``, the policy, trains in odd epochs, and the rest in even ones.
     """
 
     def __init__(
@@ -370,7 +372,9 @@ class RolloutTask(Task):
         self.dropped = dropped
         self.augmentation = augmentation
         self.register_buffer("costs", costs, persistent=False)
+        self.register_buffer("relative", relative_costs(costs), persistent=False)
         self.costs: Tensor
+        self.relative: Tensor
         self.model.requires_grad_(False)
         self.trained = list(parameters)
         for module in self.trained:
@@ -408,26 +412,31 @@ class RolloutTask(Task):
 
     def _sampler(self) -> Sampler:
         if self.dense:
-            return dense_sampler(self.costs)
+            return dense_sampler(self.relative)
         if self.decided or not self.training:
-            return argmax_sampler(self.costs)
+            return argmax_sampler(self.relative)
         # Schedules are the paper's, for 50 epochs: shorter or longer runs go through the same range.
         epoch = self.current_epoch * 50 / max(self.stage.epochs, 1)
-        return gumbel_sampler(exponential_temperature(epoch, decay=self.stage.temperature_decay))
+        temperature = exponential_temperature(epoch, decay=self.stage.temperature_decay)
+        return gumbel_sampler(temperature, self.relative)
 
     def _rollout(self, batch: Any) -> Rollout:
         available = batch.get("available")
         if available is not None and self.training:
             available = drop_groups(available, self.dropped)
+        clips = len(batch["label"])
+        price = draw_prices(clips, self.device) if self.training else torch.ones(clips, device=self.device)
         if "features" in batch:
             return self.model.rollout(
-                batch["features"], batch["branches"], batch["present"], self._sampler(), available
+                batch["features"], batch["branches"], batch["present"], self._sampler(), available, price
             )
         only_chosen = self.decided or not self.training
         augmentation = self.augmentation if self.training else NO_AUGMENTATION
         if available is not None:
             batch = {**batch, "available": available}
-        return roll_out_clips(self.model, batch, self._sampler(), augmentation, only_chosen=only_chosen)
+        return roll_out_clips(
+            self.model, batch, self._sampler(), augmentation, only_chosen=only_chosen, price=price
+        )
 
     def training_step(self, batch: ClipBatch | OutputBatch, _: int) -> Tensor:
         """One batch of clips."""
@@ -445,7 +454,7 @@ class RolloutTask(Task):
         rollout = self._rollout(batch)
         loss = self.loss(rollout, batch["label"], batch["present"], self.costs)
         self.report(loss, rollout.logits, batch["label"], train=False)
-        cost = (rollout.choices * self.costs).sum() / batch["present"].sum() / self.costs.max()
+        cost = (rollout.choices * self.relative).sum() / batch["present"].sum()
         self.log("val/relative_cost", cost, prog_bar=True, batch_size=len(batch["label"]), sync_dist=True)
 
 
@@ -456,11 +465,14 @@ def roll_out_clips(
     augmentation: Augmentation = NO_AUGMENTATION,
     *,
     only_chosen: bool,
+    price: Tensor | float = 0.0,
 ) -> Rollout:
     """Roll a model out over clips' views; branches see them augmented, the policy as they are.
 
     A soft choice needs every branch at every step. With ``only_chosen`` the decisions (which depend on the
     policy alone) are made first, and each branch sees only the frames that chose it.
+
+    Raises: ValueError with ``only_chosen`` for a policy whose decisions depend on answers.
     """
     views, present, available = batch["views"], batch["present"], batch.get("available")
     shape = present.shape
@@ -470,11 +482,13 @@ def roll_out_clips(
         for name in model.branches:
             frames = views[model.view_of(name).name].flatten(0, 1)
             logits[name] = model.branch_logits(name, frames, augmentation).view(*shape, -1)
-        return model.rollout(features, logits, present, sample, available)
+        return model.rollout(features, logits, present, sample, available, price)
+    if model.policy.recalls:
+        raise ValueError("what this policy decides depends on what branches answer: run them all")
     zeros = features.new_zeros(*shape, len(model.labels))
     with torch.no_grad():
         nothing = dict.fromkeys(model.branches, zeros)
-        decisions = model.rollout(features, nothing, present, sample, available).choices
+        decisions = model.rollout(features, nothing, present, sample, available, price).choices
     logits = {}
     for i, option in enumerate(model.space.options):
         if option.graph is not None and option.graph in model.branches:
@@ -484,4 +498,4 @@ def roll_out_clips(
                 frames = views[str(option.view)][chosen]
                 answers = model.branch_logits(option.graph, frames, augmentation)
                 logits[option.graph] = zeros.index_put((chosen,), answers)
-    return model.rollout(features, logits, present, sample, available)
+    return model.rollout(features, logits, present, sample, available, price)

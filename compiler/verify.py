@@ -20,16 +20,20 @@ from compiler.data.batches import availability
 from compiler.data.cache import ClipCache
 from compiler.errors import CompileError
 from compiler.evaluate import Evaluator
+from compiler.export.onnx import told_inputs
 from compiler.plan import Contents, Network, Plan
-from models.adaptive import POLICY, AdaptiveModel, argmax_sampler, pixels
-from models.policy import PolicyOutput, StepPolicy
+from models.adaptive import POLICY, AdaptiveModel, Sampler, argmax_sampler, pixels
+from models.policy import StepPolicy
+from models.told import PRICE_TOP
 from runtimes.bundle import Bundle
+from runtimes.device import device_name
 from runtimes.engine import Array, Engine, GraphRunner
 from runtimes.installed import installed_graph
-from runtimes.spec import PRESENT, Graph, Option, Variant
+from runtimes.onnx import CPU, session_options
+from runtimes.spec import ANSWER, PRESENT, PRICE, Graph, Option, Variant
 from sdk.recognizer import StreamRecognizer
 from sdk.results import Recognition
-from sdk.scheduler import LearntChoice
+from sdk.scheduler import LearntChoice, option_costs, relative_costs
 
 FLOAT_TOLERANCE = 1e-4
 INTEGER_AGREEMENT = 0.99
@@ -112,65 +116,81 @@ def _compare_policy(
 ) -> list[_Compared]:
     """All are given the state of the torch network, so that one early difference counts once.
 
-    A policy over several groups is told of another set of them at every step, whatever there is.
+    At every step a policy is told of another price, of another set of its groups, whatever there is, and of
+    another answer so far, if it recalls that.
     """
     policy, views = network.module, network.views
     assert isinstance(policy, StepPolicy)
     double = copy.deepcopy(policy).double() if in_double else None
-    steps: list[tuple[Mapping[str, Array], PolicyOutput, PolicyOutput | None]] = []
+    steps: list[tuple[Mapping[str, Array], _Said, _Said | None]] = []
     for clip in clips:
         state = policy.initial_state(1)
         for t, frames in enumerate(zip(*(cache.frames(clip, view.name) for view in views), strict=True)):
-            present = _presence_in_turn(policy.num_groups, t)
-            inputs = _policy_inputs(network, frames, present)
-            outputs = run(**inputs, **{name: part.numpy() for name, part in state._asdict().items()})
+            told = {name: _told_in_turn(policy, name, t) for name in told_inputs(policy)}
+            pictures = _policy_views(network, frames)
+            outputs = run(**pictures, **told, **{k: part.numpy() for k, part in state._asdict().items()})
             images = [
                 pixels(torch.from_numpy(np.array(frame)[None]), view)
                 for frame, view in zip(frames, views, strict=True)
             ]
             with torch.no_grad():
-                answer = _advance(policy, images, present, state)
-                exact = _advance(double, images, present, state) if double else None
-            steps.append((outputs, answer, exact))
-            state = answer.state
+                said = _say(policy, images, told, state)
+                exact = _say(double, images, told, state) if double else None
+            steps.append((outputs, said, exact))
+            state = said.state
     return [
         _Compared(
             np.array([outputs[name][0] for outputs, _, _ in steps]),
-            np.array([getattr(answer, name)[0] for _, answer, _ in steps]),
-            np.array([getattr(exact, name)[0] for _, _, exact in steps]) if in_double else None,
+            np.array([said.outputs[place][0] for _, said, _ in steps]),
+            np.array([exact.outputs[place][0] for _, _, exact in steps if exact]) if in_double else None,
         )
-        for name in (("scores", "logits") if policy.has_head else ("scores",))
+        for place, name in enumerate(("scores", *network.heads.values()))
     ]
 
 
-def _presence_in_turn(groups: int, step: int) -> NDArray[np.float32]:
-    """Which groups a policy is told of: (1, groups), all at the first step, then every other set in turn."""
-    sets = 2**groups - 1
-    number = sets - step % sets
-    return np.array([[number >> group & 1 for group in range(groups)]], np.float32)
+class _Said(NamedTuple):
+    """What a policy says at a step: its scores and its heads' logits, and its next state."""
+
+    outputs: tuple[torch.Tensor, ...]
+    state: Any
 
 
-def _policy_inputs(
-    network: Network, frames: Sequence[NDArray[np.uint8]], present: NDArray[np.float32]
-) -> dict[str, NDArray[np.generic]]:
-    """The inputs of a policy's graph at one step, but for its state."""
+def _told_in_turn(policy: StepPolicy, name: str, step: int) -> NDArray[np.float32]:
+    """What a policy is told at a step, by the input's name: something else at every step.
+
+    present (1, groups): all at the first step, then every other set in turn; price (1, 1): rising, and
+    again from 0; answer (1, C): none at first, then surer and surer of class after class.
+    """
+    if name == PRESENT:
+        sets = 2**policy.num_groups - 1
+        number = sets - step % sets
+        return np.array([[number >> group & 1 for group in range(policy.num_groups)]], np.float32)
+    if name == PRICE:
+        return np.array([[PRICE_TOP * (step % 9 / 8) ** 2]], np.float32)
+    classes, sureness = policy.recalls, step % 7 / 7
+    answer = np.full((1, classes), (1 - sureness) / classes)
+    answer[0, step % classes] += sureness
+    return (answer if step else np.zeros((1, classes))).astype(np.float32)
+
+
+def _policy_views(network: Network, frames: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
+    """A policy's views at one step by the inputs of its graph."""
     views = network.views
     names = ["frame"] if len(views) == 1 else [view.name for view in views]
-    inputs: dict[str, NDArray[np.generic]] = {
-        name: np.array(frame).reshape(view.shape)
-        for name, view, frame in zip(names, views, frames, strict=True)
-    }
-    return inputs | ({PRESENT: present} if present.size > 1 else {})
+    return {n: np.array(f).reshape(v.shape) for n, v, f in zip(names, views, frames, strict=True)}
 
 
-def _advance(
-    policy: StepPolicy, images: Sequence[torch.Tensor], present: NDArray[np.float32], state: Any
-) -> PolicyOutput:
+def _say(
+    policy: StepPolicy, images: Sequence[torch.Tensor], told: Mapping[str, NDArray[np.float32]], state: Any
+) -> _Said:
     """One step of a policy in the precision of its own weights."""
     kind = next(policy.parameters()).dtype
-    given = [part.to(kind) for part in (torch.from_numpy(present), *images)]
-    joined = policy.join(policy.embed(*given[1:]), given[0])
-    return policy.advance(joined, type(state)(*(part.to(kind) for part in state)))
+    given = {name: torch.from_numpy(value).to(kind) for name, value in told.items()}
+    features = policy.embed(*(image.to(kind) for image in images))
+    joined = policy.join(features, given.get(PRESENT))
+    before = type(state)(*(part.to(kind) for part in state))
+    output = policy.advance(joined, policy.tell(given[PRICE], given.get(ANSWER)), before)
+    return _Said((output.scores, *policy.head_logits(features)), output.state)
 
 
 def _gate(network: Network, outputs: Sequence[_Compared]) -> Gate:
@@ -228,7 +248,7 @@ def verify_fused(bundle: Bundle, fuses_here: bool) -> list[Gate]:
 def _fused_gate(bundle: Bundle, graph: Graph) -> Gate:
     with tempfile.TemporaryDirectory() as folder:
         optimised = Path(folder) / "optimised.onnx"
-        options = onnxruntime.SessionOptions()
+        options = session_options(threads=1)
         options.optimized_model_filepath = str(optimised)
         options.log_severity_level = 3  # it warns that the file fits this machine only, which is the point
         path = str(installed_graph(bundle, graph))
@@ -252,7 +272,7 @@ def _explicit_gate(bundle: Bundle, graph: Graph) -> Gate:
 def verify_streaming(
     bundle: Bundle, contents: Contents, cache: ClipCache, clips: Sequence[int]
 ) -> list[Gate]:
-    """The SDK streaming the clips' files, against offline evaluation of the cached steps.
+    """The SDK streaming the clips' files at the variants' prices, against offline evaluation of cached steps.
 
     Every variant: against the same graphs, exactly. All in fp32: also against torch's own rollout.
     """
@@ -272,12 +292,12 @@ def verify_streaming(
 
 def _streaming_gate(bundle: Bundle, variant: Variant, cache: ClipCache, clips: Sequence[int]) -> Gate:
     differing, worst, steps = 0, 0.0, 0
-    with StreamRecognizer(bundle, "cpu", variant=variant.name, price=0.0, top=2**16) as recognizer:
+    with StreamRecognizer(bundle, "cpu", variant=variant.name, top=2**16) as recognizer:
         evaluator = Evaluator(bundle.manifest, variant, recognizer.engine, cache, clips)
+        chooser = LearntChoice(variant.action_space, _costs(bundle, variant), variant.price)
         for clip in clips:
             streamed = recognizer.recognize(cache.clips[clip].path).recognitions[: cache.steps(clip)]
-            costs = np.zeros(len(variant.action_space.options))
-            offline = evaluator.roll_out(clip, LearntChoice(variant.action_space, costs))
+            offline = evaluator.roll_out(clip, chooser)
             steps += len(offline)
             differing += len(offline) - len(streamed)
             pairs = list(zip(streamed, offline, strict=False))
@@ -304,13 +324,21 @@ def _fixed_gate(
 
 def _torch_gate(bundle: Bundle, plan: Plan, cache: ClipCache, clips: Sequence[int]) -> Gate:
     assert isinstance(plan.model, AdaptiveModel)
-    worst = 0.0
-    with StreamRecognizer(bundle, "cpu", variant=plan.name, price=0.0, top=2**16) as recognizer:
+    worst, variant = 0.0, bundle.variant(plan.name)
+    decide = argmax_sampler(torch.from_numpy(relative_costs(_costs(bundle, variant))).float())
+    with StreamRecognizer(bundle, "cpu", variant=plan.name, top=2**16) as recognizer:
         for clip in clips:
             streamed = recognizer.recognize(cache.clips[clip].path).recognitions[: cache.steps(clip)][-1]
-            worst = max(worst, _apart(bundle, streamed, _torch_scores(plan.model, cache, clip)))
+            scores = _torch_scores(plan.model, cache, clip, decide, variant.price)
+            worst = max(worst, _apart(bundle, streamed, scores))
     saw = f"fused scores differ by {worst:.1e} at most over {len(clips)} clips"
     return Gate(f"{plan.name}: streaming equals torch's rollout", saw, worst <= FLOAT_TOLERANCE)
+
+
+def _costs(bundle: Bundle, variant: Variant) -> NDArray[np.float64]:
+    """Cost of each option as a recogniser has it: zeros without a cost table."""
+    table = bundle.costs(device_name(), CPU)
+    return np.zeros(len(variant.action_space.options)) if table is None else option_costs(variant, table)
 
 
 def _apart(bundle: Bundle, streamed: Recognition, scores: NDArray[np.float64]) -> float:
@@ -319,7 +347,9 @@ def _apart(bundle: Bundle, streamed: Recognition, scores: NDArray[np.float64]) -
     return float(np.abs(np.array([top[label] for label in bundle.manifest.labels]) - scores).max())
 
 
-def _torch_scores(model: AdaptiveModel, cache: ClipCache, clip: int) -> NDArray[np.float64]:
+def _torch_scores(
+    model: AdaptiveModel, cache: ClipCache, clip: int, decide: Sampler, price: float
+) -> NDArray[np.float64]:
     """Fused scores (C,) after the last step by torch's own rollout."""
 
     def frames(view: str) -> torch.Tensor:
@@ -331,7 +361,6 @@ def _torch_scores(model: AdaptiveModel, cache: ClipCache, clip: int) -> NDArray[
             name: model.branch_logits(name, frames(model.view_of(name).name))[None] for name in model.branches
         }
         present = torch.ones(features.shape[:2], dtype=torch.bool)
-        no_costs = torch.zeros(len(model.space.options))
         available = availability(cache, clip, model.may_lack)[None] if model.may_lack else None
-        rollout = model.rollout(features, logits, present, argmax_sampler(no_costs), available)
+        rollout = model.rollout(features, logits, present, decide, available, price)
     return np.asarray(rollout.logits.double().softmax(1)[0].numpy())

@@ -189,8 +189,6 @@ class ModalityPolicy(StepPolicy):
     where none of them is there. The joint layers are also told which groups are there.
     """
 
-    has_head = False
-
     def __init__(
         self,
         backbones: Sequence[Backbone],
@@ -230,10 +228,14 @@ class ModalityPolicy(StepPolicy):
         """All but the backbones."""
         return [self.joint, self.dropout, self.lstm, self.score]
 
+    def classifier(self, view: int) -> nn.Linear:
+        """Raises: LookupError, as it has no head of its own."""
+        raise LookupError(f"view {view} has no class head")
+
     def score_options(self, count: int) -> None:
         """Start anew with the scores of ``count`` options, all alike at first."""
         self.num_options = count
-        self.lstm = LSTMStep(self.width + count, self.hidden)
+        self.lstm = LSTMStep(self.width + count, self.price_code.size, self.hidden)
         self.score = nn.Linear(self.hidden, count)
         make_indifferent(self.score)
 
@@ -255,22 +257,20 @@ class ModalityPolicy(StepPolicy):
         if present is None:
             present = features.new_ones(*features.shape[:-1], self.num_groups)
         present = present.to(features)
-        seen, first = [], 0
-        for backbone, groups in zip(self.view_backbones, self.groups_of_views, strict=True):
-            own = features[..., first : first + backbone.num_features]
+        seen = []
+        for own, groups in zip(self.of_views(features), self.groups_of_views, strict=True):
             there = present[..., groups[0] : groups[0] + 1]
             for group in groups[1:]:
                 there = torch.maximum(there, present[..., group : group + 1])
             seen.append(own * there)
-            first += backbone.num_features
         return self.joint(self.joint_in(torch.cat([*seen, present], dim=-1)))
 
-    def advance(self, joined: Tensor, state: RecalledState) -> PolicyOutput:
-        """One step from joined features (B, width) and the state before it."""
+    def advance(self, joined: Tensor, told: Tensor, state: RecalledState) -> PolicyOutput:
+        """One step from joined features (B, width), what it is told, and the state before it."""
         recalled = torch.cat([self.dropout(joined), state.last_scores], dim=-1)
-        h, c = self.lstm(self.lstm_in(recalled), state)
+        h, c = self.lstm(self.lstm_in(recalled), told, state)
         scores = self.score(self.h_out(h))
-        return PolicyOutput(scores, None, RecalledState(h, c, scores))
+        return PolicyOutput(scores, RecalledState(h, c, scores))
 
 
 def action_space(preset: Preset) -> ActionSpace:
@@ -352,14 +352,15 @@ def loss(rollout: Rollout, targets: Tensor, present: Tensor, costs: Tensor, pres
     """Equation 5 of the paper: cross-entropy, usage where the video is right, a penalty where it is wrong.
 
     ``targets`` (B,) class indices or (B, C) probabilities, ``present`` (B, T); ``costs`` do not count: the
-    published weights of usage do.
+    published weights of usage do, as they are at price 1.
     """
     labels = targets if targets.dim() == 1 else targets.argmax(dim=1)
     right = (rollout.logits.detach().argmax(dim=1) == labels).to(rollout.logits)
     share, there = usage(rollout, present)
     weights = share.new_tensor(usage_weights(preset))
     total = functional.cross_entropy(rollout.logits, targets)
-    total = total + (weights * (right[:, None] * share**2).mean(dim=0)).sum()
+    paying = (right * rollout.price)[:, None]
+    total = total + (weights * (paying * share**2).mean(dim=0)).sum()
     if preset.penalty == "released":
         # As in BlockDrop, where it is a reward; here it has no gradient.
         return total + preset.gamma * (1 - right).mean()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from models.augmentation import NO_AUGMENTATION, Augmentation
 from models.backbones.blocks import Backbone
 from models.policy import StepPolicy
 from runtimes import spec
-from runtimes.spec import ActionSpace, Option, View
+from runtimes.spec import LOGITS, ActionSpace, Option, View
 
 POLICY = "policy"
 """The graph name that stands for the policy itself in a model's action space."""
@@ -31,9 +31,10 @@ class Rollout(NamedTuple):
 
     ``choices`` (B, T, A): one-hot where the policy ran, zero where it was held or the clip has ended.
     ``scores`` (B, T, A): the policy's scores at the same steps. ``logits`` (B, C): the fused logits after
-    the last step, the mean over the steps that gave an output. ``head`` (B, C): the same of the policy's own
-    head on every step, if it has one; ``teacher`` (B, C): of the model's teacher, if it has one. ``used``
-    (B, T, groups): 1 where a branch of the group ran. ``available`` bool (B, T, groups): where it could.
+    the last step, the mean over the steps that gave an output. ``head`` (B, C): the same of the policy's
+    first head on every step, if it has one; ``teacher`` (B, C): of the model's teacher, if it has one.
+    ``used`` (B, T, groups): 1 where a branch of the group ran. ``available`` bool (B, T, groups): where it
+    could. ``price`` (B,): at which it was decided.
     """
 
     choices: Tensor
@@ -43,6 +44,7 @@ class Rollout(NamedTuple):
     teacher: Tensor | None
     used: Tensor
     available: Tensor | None
+    price: Tensor
 
 
 def pixels(frames: Tensor, view: View) -> Tensor:
@@ -55,28 +57,36 @@ def pixels(frames: Tensor, view: View) -> Tensor:
 
 
 class Sampler(ABC):
-    """How scores become a choice: the option of the largest value in each group."""
+    """How scores become a choice: the option of the largest value in each group.
 
-    @abstractmethod
-    def values(self, scores: Tensor) -> Tensor:
-        """What options are worth (B, A), by their scores (B, A)."""
+    ``costs`` (A,) of the options, in units of the price's: with the dearest at 1, the price is the score
+    that it must earn more than a free one.
+    """
+
+    def __init__(self, costs: Tensor) -> None:
+        self.costs = costs
+
+    def values(self, scores: Tensor, price: Tensor) -> Tensor:
+        """What options are worth (B, A), by their scores (B, A) and the price (B,)."""
+        return scores - price[:, None] * self.costs
 
     @abstractmethod
     def pick(self, values: Tensor, options: slice) -> Tensor:
         """One-hot choice (B, n) among the ``options`` of a group, worth (B, n); -inf: not on offer."""
 
-    def __call__(self, scores: Tensor) -> Tensor:
+    def __call__(self, scores: Tensor, price: Tensor) -> Tensor:
         """The choice (B, A) in a space of one group."""
-        return self.pick(self.values(scores), slice(None))
+        return self.pick(self.values(scores, price), slice(None))
 
 
 class _GumbelSampler(Sampler):
-    def __init__(self, temperature: float) -> None:
+    def __init__(self, costs: Tensor, temperature: float) -> None:
+        super().__init__(costs)
         self.temperature = temperature
 
-    def values(self, scores: Tensor) -> Tensor:
+    def values(self, scores: Tensor, price: Tensor) -> Tensor:
         noise = -torch.empty_like(scores).exponential_().log()
-        return (scores + noise) / self.temperature
+        return (super().values(scores, price) + noise) / self.temperature
 
     def pick(self, values: Tensor, options: slice) -> Tensor:
         soft = values.softmax(dim=1)
@@ -85,12 +95,6 @@ class _GumbelSampler(Sampler):
 
 
 class _ArgmaxSampler(Sampler):
-    def __init__(self, costs: Tensor, price: float) -> None:
-        self.costs, self.price = costs, price
-
-    def values(self, scores: Tensor) -> Tensor:
-        return scores - self.price * self.costs
-
     def pick(self, values: Tensor, options: slice) -> Tensor:
         order = torch.argsort(self.costs[options], stable=True)
         best = values[:, order].argmax(dim=1)
@@ -98,26 +102,31 @@ class _ArgmaxSampler(Sampler):
 
 
 class _DenseSampler(_ArgmaxSampler):
-    def values(self, scores: Tensor) -> Tensor:
+    def values(self, scores: Tensor, price: Tensor) -> Tensor:
         return self.costs.expand_as(scores)
 
 
-def gumbel_sampler(temperature: float) -> Sampler:
-    """Straight-through Gumbel-softmax: a hard random choice forwards, the soft one's gradient backwards."""
-    return _GumbelSampler(temperature)
+def gumbel_sampler(temperature: float, costs: Tensor) -> Sampler:
+    """Straight-through Gumbel-softmax of ``score - price * cost``.
 
-
-def argmax_sampler(costs: Tensor, price: float = 0.0) -> Sampler:
-    """The deterministic decision: argmax(score - price * cost), ties to the cheaper option.
-
-    ``costs`` (A,) in the unit that the price is per.
+    A hard random choice forwards, the soft one's gradient backwards.
     """
-    return _ArgmaxSampler(costs, price)
+    return _GumbelSampler(costs, temperature)
+
+
+def argmax_sampler(costs: Tensor) -> Sampler:
+    """The deterministic decision: argmax(score - price * cost), ties to the cheaper option."""
+    return _ArgmaxSampler(costs)
 
 
 def dense_sampler(costs: Tensor) -> Sampler:
-    """The dearest branch of every group, whatever the scores; ``costs`` (A,)."""
-    return _DenseSampler(costs, 0.0)
+    """The dearest branch of every group, whatever the scores."""
+    return _DenseSampler(costs)
+
+
+def relative_costs(costs: Tensor) -> Tensor:
+    """Costs (A,) of options in units of the dearest one."""
+    return costs / costs.max()
 
 
 class LateFusion(nn.Module):
@@ -279,19 +288,20 @@ class AdaptiveModel(BranchModel):
         self.register_buffer("skips", skips, persistent=False)
 
     def backbones(self) -> dict[str, Backbone]:
-        """Every backbone by branch name, the policy's by ``POLICY``, or ``policy-<view>`` without a head."""
+        """Every backbone by branch name, the policy's by ``POLICY``, or each view's ``policy-<view>``."""
         return {
-            **dict(zip(self._policy_parts(), self.policy.view_backbones, strict=True)),
+            **dict(zip(self.policy_parts, self.policy.view_backbones, strict=True)),
             **super().backbones(),
         }
 
-    def _policy_parts(self) -> list[str]:
+    @property
+    def policy_parts(self) -> list[str]:
         """What the policy's backbones are called, in the order of its views."""
-        return [POLICY if self.policy.has_head else f"{POLICY}-{view}" for view in self.policy_views]
+        return [POLICY] if len(self.policy_views) == 1 else [f"{POLICY}-{view}" for view in self.policy_views]
 
     def view_of(self, part: str) -> View:
         """The view that a branch, or a backbone of the policy, runs on."""
-        views = dict(zip(self._policy_parts(), self.policy_views, strict=True))
+        views = dict(zip(self.policy_parts, self.policy_views, strict=True))
         return self.views[views[part]] if part in views else super().view_of(part)
 
     def views_of(self, part: str) -> tuple[View, ...]:
@@ -317,6 +327,13 @@ class AdaptiveModel(BranchModel):
         model.policy.score_options(len(model.space.options))
         return model
 
+    @property
+    def heads(self) -> dict[str, str]:
+        """What the logits of the policy's own heads are called, by the group that each answers for."""
+        names = [group.name for group in self.space.groups]
+        own = [names[group] for group, _ in self.policy.heads]
+        return {name: LOGITS if len(names) == 1 else f"{LOGITS}_{name}" for name in own}
+
     def embed(self, frames: Mapping[str, Tensor]) -> Tensor:
         """Policy features (N, F) of the policy's views by name, uint8 (N, S, S, 3) or (N, F, S, S, C)."""
         return self.policy.embed(*(pixels(frames[name], self.views[name]) for name in self.policy_views))
@@ -328,6 +345,7 @@ class AdaptiveModel(BranchModel):
         present: Tensor,
         sample: Sampler,
         available: Tensor | None = None,
+        price: Tensor | float = 0.0,
     ) -> Rollout:
         """Decide step after step: step t sees nothing after t.
 
@@ -342,23 +360,28 @@ class AdaptiveModel(BranchModel):
             sample: how scores become a choice.
             available: bool (B, T, groups), False where a group's views are absent: it then skips, and the
                 policy sees nothing of it. None: all are there.
+            price: (B,), or one for all: what options' costs count for, which the policy is told.
         """
         batch, steps = present.shape
+        prices = features.new_zeros(batch) + price
         state = self.policy.initial_state(batch)
-        joined = self.policy.join(features, available)
+        joined, heads = self.policy.join(features, available), self.policy.head_logits(features)
+        said = {group: logits for (group, _), logits in zip(self.policy.heads, heads, strict=True)}
         held = torch.zeros(batch, dtype=torch.long, device=present.device)
         answered = torch.zeros(batch, dtype=torch.bool, device=present.device)
         total, count = features.new_zeros(batch, len(self.labels)), features.new_zeros(batch, 1)
-        all_choices, all_scores, heads, all_used = [], [], [], []
+        all_choices, all_scores, all_used = [], [], []
         for t in range(steps):
             active = (held == 0) & present[:, t]
-            scores, head_logits, after = self.policy.advance(joined[:, t], state)
+            told = self.policy.tell(prices[:, None], _answer(total, count))
+            scores, after = self.policy.advance(joined[:, t], told, state)
             state = after._make(
                 torch.where(active[:, None], new, old) for new, old in zip(after, state, strict=True)
             )
             there = None if available is None else available[:, t]
-            choices = self._choose(sample.values(scores), sample, answered, there) * active[:, None]
-            logits, ran = self._outputs(choices, head_logits, {k: v[:, t] for k, v in branch_logits.items()})
+            values = sample.values(scores, prices)
+            choices = self._choose(values, sample, answered, there) * active[:, None]
+            logits, ran = self._outputs(choices, _at(t, said), _at(t, branch_logits))
             output, outputs = self._fused(logits, ran)
             total, count = total + output, count + outputs
             skipped = self._in_groups(choices.detach() * self.skips).amin(dim=1).long()
@@ -367,16 +390,15 @@ class AdaptiveModel(BranchModel):
             all_choices.append(choices)
             all_scores.append(scores)
             all_used.append(ran)
-            if head_logits is not None:
-                heads.append(head_logits)
         return Rollout(
             torch.stack(all_choices, 1),
             torch.stack(all_scores, 1),
             total / count.clamp(min=1),
-            _mean(torch.stack(heads, 1), present) if heads else None,
+            _mean(heads[0], present) if heads else None,
             _mean(branch_logits[self.teacher], present) if self.teacher else None,
             torch.stack(all_used, 1),
             available,
+            prices,
         )
 
     @property
@@ -387,6 +409,14 @@ class AdaptiveModel(BranchModel):
             slices.append(slice(first, first + len(group.options)))
             first += len(group.options)
         return slices
+
+    @property
+    def _longest_skips(self) -> Tensor:
+        """Which option (A,) is its group's longest skip: what a group of which nothing is there takes."""
+        longest = [
+            self.skips[options].amax().expand(options.stop - options.start) for options in self._slices
+        ]
+        return (self.skips == torch.cat(longest)) & (self.skips > 0)
 
     def _in_groups(self, values: Tensor) -> Tensor:
         """Sums (B, groups) over each group's options of values (B, A)."""
@@ -401,7 +431,7 @@ class AdaptiveModel(BranchModel):
         sizes = torch.tensor([len(group.options) for group in self.space.groups], device=values.device)
         if there is not None:
             missing = ~there.repeat_interleave(sizes, dim=1)
-            values = values.masked_fill(missing & ~skips, -torch.inf)
+            values = values.masked_fill(missing & ~self._longest_skips, -torch.inf)
         must_run = self._running_instead(values, sample, there) & ~answered[:, None]
         forced = must_run.repeat_interleave(sizes, dim=1)
         values = values.masked_fill(forced & skips, -torch.inf)
@@ -427,19 +457,21 @@ class AdaptiveModel(BranchModel):
             return least & there & (silent | (there.sum(dim=1) == 1))[:, None]
 
     def _outputs(
-        self, choices: Tensor, head_logits: Tensor | None, branch_logits: Mapping[str, Tensor]
+        self, choices: Tensor, head_logits: Mapping[int, Tensor], branch_logits: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Each group's chosen logits (B, groups, C), zeros where it skips, and whether it ran (B, groups)."""
+        """Each group's chosen logits (B, groups, C), zeros where it skips, and whether it ran (B, groups).
+
+        ``head_logits`` (B, C) of the policy's heads, by the place of the group that each answers for.
+        """
         logits, ran = [], []
         first = 0
-        for group in self.space.groups:
+        for place, group in enumerate(self.space.groups):
             output = choices.new_zeros(len(choices), len(self.labels))
             used = choices.new_zeros(len(choices), 1)
             for i, option in enumerate(group.options, start=first):
                 if option.graph is None:
                     continue
-                said = head_logits if option.graph == POLICY else branch_logits[option.graph]
-                assert said is not None, "only a policy with a head has it as an option"
+                said = head_logits[place] if option.graph == POLICY else branch_logits[option.graph]
                 output = output + choices[:, i : i + 1] * said
                 used = used + choices[:, i : i + 1]
             logits.append(output)
@@ -452,6 +484,23 @@ class AdaptiveModel(BranchModel):
         if self.late_fusion is None or len(self.space.groups) == 1:
             return logits[:, 0], ran
         return self.late_fusion(logits, ran), 1 - (1 - ran).prod(dim=1, keepdim=True)
+
+
+_Key = TypeVar("_Key")
+
+
+def _at(t: int, logits: Mapping[_Key, Tensor]) -> dict[_Key, Tensor]:
+    """Step ``t`` (B, C) of each (B, T, C)."""
+    return {key: steps[:, t] for key, steps in logits.items()}
+
+
+def _answer(total: Tensor, count: Tensor) -> Tensor:
+    """Class probabilities (B, C) of the mean of ``count`` logits that add up to ``total``; zeros of none.
+
+    Without gradients: choices are not made for what the policy will be told of them.
+    """
+    there = count.detach() > 0.5
+    return (total / count.clamp(min=1)).detach().softmax(dim=1) * there
 
 
 def _mean(logits: Tensor, present: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-from models.adaptive import POLICY, AdaptiveModel, Rollout
+from models.adaptive import POLICY, AdaptiveModel, Rollout, relative_costs
 from models.augmentation import Augmentation
 from models.losses import cost_loss, uniform_loss
 from models.policy import RecurrentPolicy
@@ -130,10 +130,11 @@ def build(preset: Preset, labels: tuple[str, ...]) -> AdaptiveModel:
 def loss(rollout: Rollout, targets: Tensor, present: Tensor, costs: Tensor, preset: Preset) -> Tensor:
     """Equation 6 of the paper: accuracy, cost and uniform usage.
 
-    ``targets`` (B,) class indices or (B, C) probabilities, ``present`` (B, T), ``costs`` (A,) in MACs.
+    ``targets`` (B,) class indices or (B, C) probabilities, ``present`` (B, T), ``costs`` (A,) in MACs. The
+    cost counts as published at price 1.
     """
     accuracy = functional.cross_entropy(rollout.logits, targets)
-    relative = costs / costs.max() * preset.dense_cost
-    efficiency = cost_loss(rollout.choices, relative, present)
+    relative = relative_costs(costs) * preset.dense_cost
+    efficiency = cost_loss(rollout.choices, relative, present, rollout.price)
     efficiency = efficiency + preset.uniform_weight * uniform_loss(rollout.choices)
     return preset.accuracy_weight * accuracy + preset.efficiency_weight * efficiency

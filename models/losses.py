@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 
-def cost_loss(choices: Tensor, costs: Tensor, present: Tensor) -> Tensor:
-    """Mean cost of the choices: AR-Net's L_flops.
+def cost_loss(choices: Tensor, costs: Tensor, present: Tensor, price: Tensor) -> Tensor:
+    """Mean cost of the choices, each clip's times its price: at price 1 AR-Net's L_flops.
 
     ``choices`` (B, T, A) one-hot (all zero at held steps), ``costs`` (A,), ``present`` (B, T) 1 for real
-    steps and 0 for padding.
+    steps and 0 for padding, ``price`` (B,).
     """
-    return (choices * costs).sum() / present.sum().clamp(min=1)
+    return ((choices * costs).sum(dim=(1, 2)) * price).sum() / present.sum().clamp(min=1)
 
 
 def uniform_loss(choices: Tensor) -> Tensor:

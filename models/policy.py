@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones.blocks import Backbone, Boundary
+from models.told import PriceCode
 
 
 class State(NamedTuple):
@@ -20,13 +21,9 @@ class State(NamedTuple):
 
 
 class PolicyOutput(NamedTuple):
-    """What the policy says at one step: scores (B, options), class logits (B, C), and its next state.
-
-    No logits without a head of its own. The state is a named tuple of tensors (B, ...).
-    """
+    """What the policy says at one step: scores (B, options), and its next state, a named tuple (B, ...)."""
 
     scores: Tensor
-    logits: Tensor | None
     state: Any
 
 
@@ -40,17 +37,22 @@ _LEAD = 3.0
 
 
 class LSTMStep(nn.Module):
-    """One LSTM cell update, its two matrices plain linear layers so that they quantise like any other."""
+    """One LSTM cell update, its matrices plain linear layers so that they quantise like any other.
 
-    def __init__(self, num_inputs: int, hidden: int) -> None:
+    ``num_told``: values that it is told beside its input; it starts without minding them.
+    """
+
+    def __init__(self, num_inputs: int, num_told: int, hidden: int) -> None:
         super().__init__()
         self.from_input = nn.Linear(num_inputs, 4 * hidden)
+        self.from_told = nn.Linear(num_told, 4 * hidden)
         self.from_state = nn.Linear(hidden, 4 * hidden)
-        self.h_in = Boundary()
+        self.told_in, self.h_in = Boundary(), Boundary()
         self.hidden = hidden
         with torch.no_grad():
             # A forget gate that starts open lets early training see across steps (Jozefowicz et al., 2015).
             self.from_input.bias[hidden : 2 * hidden] += 1.0
+            self.from_told.bias.zero_()
 
     def beat(self, units: int) -> None:
         """Let the first units change sign at every step, whatever the input.
@@ -63,14 +65,15 @@ class LSTMStep(nn.Module):
             for gate, bias in enumerate((_OPEN, -_OPEN, 1.0, _OPEN)):  # input, forget, cell, output
                 rows = slice(gate * self.hidden, gate * self.hidden + units)
                 self.from_input.weight[rows] *= 0.01  # not 0: a quantiser needs a range
+                self.from_told.weight[rows] *= 0.01
                 self.from_input.bias[rows] = bias
                 self.from_state.weight[rows] = 0.0
                 self.from_state.bias[rows] = 0.0
             for unit in range(units):
                 self.from_state.weight[2 * self.hidden + unit, unit] = -_OPEN
 
-    def forward(self, x: Tensor, state: State) -> State:
-        gates = self.from_input(x) + self.from_state(self.h_in(state.h))
+    def forward(self, x: Tensor, told: Tensor, state: State) -> State:
+        gates = self.from_input(x) + self.from_told(self.told_in(told)) + self.from_state(self.h_in(state.h))
         i, f, g, o = gates.chunk(4, dim=1)
         c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)
         return State(torch.sigmoid(o) * torch.tanh(c), c)
@@ -86,12 +89,19 @@ class StepPolicy(nn.Module, ABC):
     """Base: features of each cheap view, joined and taken through the steps, to a score for every option.
 
     ``num_views``: how many views ``embed`` takes. ``num_groups``: of the action space; with several, ``join``
-    is told which are there. ``has_head``: whether it has class logits of its own.
+    is told which are there. ``heads``: for each class head of its own, the places of the group that it
+    answers for and of the view whose features it reads. ``recalls``: of how many classes it is told the
+    stream's answer so far; 0: it is not. All are told the price.
     """
 
     num_views: int
     num_groups: int
-    has_head: bool
+    heads: tuple[tuple[int, int], ...] = ()
+    recalls: int = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.price_code = PriceCode()
 
     @property
     @abstractmethod
@@ -109,6 +119,10 @@ class StepPolicy(nn.Module, ABC):
         """All that turns features into scores: what learns where backbones are frozen."""
 
     @abstractmethod
+    def classifier(self, view: int) -> nn.Linear:
+        """The class head on the features of a view that has one, by its place."""
+
+    @abstractmethod
     def score_options(self, count: int) -> None:
         """Start anew with the scores of ``count`` options, all alike at first."""
 
@@ -120,6 +134,18 @@ class StepPolicy(nn.Module, ABC):
     def embed(self, *pixels: Tensor) -> Tensor:
         """Features (N, F) of each view's images (N * frames, C, H, W), side by side."""
 
+    def of_views(self, features: Tensor) -> Sequence[Tensor]:
+        """The features (..., F) of ``embed``, view by view."""
+        if self.num_views == 1:
+            return [features]
+        sizes = [backbone.num_features for backbone in self.view_backbones]
+        return torch.split(features, sizes, dim=-1)
+
+    def head_logits(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Class logits (..., C) of each of its heads, from features (..., F)."""
+        views = self.of_views(features) if self.heads else []
+        return tuple(self.classifier(view)(views[view]) for _, view in self.heads)
+
     @abstractmethod
     def join(self, features: Tensor, present: Tensor | None) -> Tensor:
         """What ``advance`` takes (..., J) of features (..., F).
@@ -127,19 +153,32 @@ class StepPolicy(nn.Module, ABC):
         ``present`` (..., groups): 1 for groups that are there; None: all. Nothing of others gets through.
         """
 
+    def tell(self, price: Tensor, answer: Tensor | None) -> Tensor:
+        """What ``advance`` is told (B, K) of a price (B, 1) and of the answer so far (B, C), zeros for none.
+
+        A policy that recalls no answer ignores it.
+        """
+        return self.price_code(price)
+
+    def told_nothing(self, batch: int) -> Tensor:
+        """What it is told (B, K) at price 0, before there is an answer."""
+        zeros = next(self.parameters()).new_zeros
+        return self.tell(zeros(batch, 1), zeros(batch, max(self.recalls, 1)))
+
     @abstractmethod
-    def advance(self, joined: Tensor, state: Any) -> PolicyOutput:
-        """One step from joined features (B, J) and the state before it."""
+    def advance(self, joined: Tensor, told: Tensor, state: Any) -> PolicyOutput:
+        """One step from joined features (B, J), what it is told (B, K), and the state before it."""
 
 
 class Pupil(Backbone):
-    """A policy's backbone with a classifier of its own, for its first lessons: the policy needs none."""
+    """A policy's backbone with a classifier for its first lessons: the policy's head, or one to forget."""
 
-    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+    def __init__(self, backbone: Backbone, classifier: nn.Linear, dropout: float = 0.0) -> None:
         super().__init__()
         self.backbone = backbone
         self.num_features, self.frames = backbone.num_features, backbone.frames
-        self.fc = nn.Linear(backbone.num_features, num_classes)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = classifier
 
     def embed(self, x: Tensor) -> Tensor:
         """Pooled features (N, F) of images (N * frames, C, H, W)."""
@@ -147,7 +186,7 @@ class Pupil(Backbone):
 
     def classify(self, features: Tensor) -> Tensor:
         """Class logits (N, C) of pooled features (N, F)."""
-        return self.fc(features)
+        return self.fc(self.dropout(features))
 
     def remove_classifier(self) -> None:
         """Drop the parameters behind ``classify``."""
@@ -163,17 +202,16 @@ class RecurrentPolicy(StepPolicy):
     """
 
     num_views = num_groups = 1
-    has_head = True
+    heads = ((0, 0),)
 
     def __init__(self, backbone: Backbone, hidden: int, num_options: int, num_classes: int) -> None:
         super().__init__()
         backbone.remove_classifier()
         self.backbone = backbone
-        self.lstm = LSTMStep(backbone.num_features, hidden)
+        self.lstm = LSTMStep(backbone.num_features, self.price_code.size, hidden)
         self.dropout = nn.Dropout(0.5)
         self.h_out = Boundary()
         self.score = nn.Linear(hidden, num_options)
-        self.class_dropout = nn.Dropout(0.2)
         self.classify = nn.Linear(backbone.num_features, num_classes)
         make_indifferent(self.score)
 
@@ -186,6 +224,10 @@ class RecurrentPolicy(StepPolicy):
     def deciding_parts(self) -> list[nn.Module]:
         """The LSTM and the scores."""
         return [self.lstm, self.dropout, self.score]
+
+    def classifier(self, view: int) -> nn.Linear:
+        """The class head."""
+        return self.classify
 
     def score_options(self, count: int) -> None:
         """Start anew with the scores of ``count`` options, all alike at first."""
@@ -218,11 +260,7 @@ class RecurrentPolicy(StepPolicy):
         """The features as they are."""
         return features
 
-    def answer(self, features: Tensor) -> Tensor:
-        """Class logits (N, C) of features (N, F)."""
-        return self.classify(self.class_dropout(features))
-
-    def advance(self, joined: Tensor, state: State) -> PolicyOutput:
-        """One step from features (B, F) and the state before it."""
-        state = self.lstm(self.dropout(joined), state)
-        return PolicyOutput(self.score(self.h_out(self.dropout(state.h))), self.answer(joined), state)
+    def advance(self, joined: Tensor, told: Tensor, state: State) -> PolicyOutput:
+        """One step from features (B, F), what it is told and the state before it."""
+        state = self.lstm(self.dropout(joined), told, state)
+        return PolicyOutput(self.score(self.h_out(self.dropout(state.h))), state)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.adaptive import AdaptiveModel, Rollout
+from models.adaptive import AdaptiveModel, Rollout, relative_costs
 from models.augmentation import Augmentation
 from models.coquant import Transfer
 from models.losses import cost_loss
@@ -134,7 +134,7 @@ def loss(rollout: Rollout, targets: Tensor, present: Tensor, costs: Tensor, pres
     """The policy stage's loss (section 3.3): labels, the teacher, cost, balance and entropy.
 
     ``targets`` (B,) class indices or (B, C) probabilities, ``present`` (B, T), ``costs`` (A,) in any unit:
-    the dearest counts as 1.
+    the dearest counts as 1. The cost counts as published at price 1.
     """
     assert rollout.head is not None, "VideoIQ's policy has a head"
     total = functional.cross_entropy(rollout.logits, targets) + functional.cross_entropy(
@@ -142,7 +142,8 @@ def loss(rollout: Rollout, targets: Tensor, present: Tensor, costs: Tensor, pres
     )
     if rollout.teacher is not None:
         total = total + functional.cross_entropy(rollout.logits, rollout.teacher.softmax(1))
-    total = total + preset.efficiency_weight * cost_loss(rollout.choices, costs / costs.max(), present)
+    cost = cost_loss(rollout.choices, relative_costs(costs), present, rollout.price)
+    total = total + preset.efficiency_weight * cost
     total = total + preset.balance_weight * balance_loss(rollout.choices)
     return total + preset.entropy_weight * entropy_loss(rollout.scores, rollout.choices)
 

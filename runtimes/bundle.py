@@ -279,6 +279,11 @@ def _parse_manifest(text: bytes, location: Path) -> Manifest:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         reason = f"has schema {version}, and the newest known here is {SCHEMA_VERSION}"
         raise BundleError(location / MANIFEST, reason, "upgrade adaptive-video")
+    if isinstance(version, int) and version < SCHEMA_VERSION:
+        reason = f"has schema {version}, from before prices were inputs of policies"
+        raise BundleError(
+            location / MANIFEST, reason, "compile again: trained results are reused as far as they fit"
+        )
     return _validated(fields, location)
 
 

@@ -7,11 +7,11 @@ No torch, no numpy: a manifest can be read anywhere.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=80)]
 
@@ -120,33 +120,40 @@ class ActionSpace(Spec):
         """All options in the order of the policy's scores."""
         return tuple(option for group in self.groups for option in group.options)
 
+    @property
+    def saved_runs(self) -> tuple[float, ...]:
+        """For each option, how many runs of the policy it saves: a skip of k the k - 1 of the steps it holds.
+
+        Of several groups all must skip for that: each has its share.
+        """
+        return tuple(max(option.skip - 1, 0) / len(self.groups) for option in self.options)
+
 
 PRESENT = "present"
 """The input by which a policy over several groups is told which of them there are."""
+PRICE = "price"
+"""The input by which a policy is told the price."""
+ANSWER = "answer"
+"""The input by which a policy that recalls it is told the stream's answer so far."""
+LOGITS = "logits"
+"""The output of branches, and of a policy with one head."""
 
 
 class Policy(Spec):
     """The graph that sees the cheap views and its own state, and scores every option.
 
     Inputs: its view as ``frame``, or several views by their names; each state by name, zeros at the start of
-    a stream; ``present`` float (1, groups) if there are several groups, 0 for one whose views are absent.
-    Outputs: ``scores`` (1, number of options), ``logits`` (1, classes) if an option is the policy's own head,
-    and ``next_<state>`` for each state.
+    a stream; ``present`` float (1, groups) if there are several groups, 0 for one whose views are absent;
+    ``price`` float (1, 1); ``answer`` float (1, classes) if it recalls the stream's answer: its scores after
+    the step before, zeros while there is none.
+    Outputs: ``scores`` (1, number of options), ``next_<state>`` for each state, and for each group of
+    ``heads`` (by name) the output of that name, ``logits`` (1, classes) of the policy's own.
     """
 
     graph: Name
     views: Annotated[tuple[Name, ...], Field(min_length=1)]
     state: dict[Name, tuple[int, ...]]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _views_from_one(cls, data: Any) -> Any:
-        """Take bundles of before a policy could see several views: they name the one as ``view``."""
-        if isinstance(data, dict) and "view" in data and "views" not in data:
-            return {name: value for name, value in data.items() if name != "view"} | {
-                "views": (data["view"],)
-            }
-        return data
+    heads: dict[Name, Name] = {}
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -164,17 +171,31 @@ class Variant(Spec):
     policy: Policy | None
     action_space: ActionSpace
     price: Annotated[float, Field(ge=0)] = 0.0
-    """The price it was compiled for: score an option must earn per ms that it costs (sdk/scheduler.py)."""
+    """The price to start with: the score that the dearest option must earn more than a free one."""
 
     @model_validator(mode="after")
     def _no_head_without_policy(self) -> Self:
         if self.policy is None and any(option.skip for option in self.action_space.options):
             raise ValueError(f"variant {self.name}: skips need a policy")
+        for group in self.action_space.groups:
+            if any(map(self.is_head, group.options)) and group.name not in getattr(self.policy, "heads", ()):
+                raise ValueError(f"variant {self.name}: the policy has no head for group {group.name}")
         return self
 
     def is_head(self, option: Option) -> bool:
         """Whether an option is the policy's own head, which costs nothing more."""
         return self.policy is not None and option.graph == self.policy.graph
+
+    @property
+    def head_outputs(self) -> dict[str, str]:
+        """For each option that is the policy's own head, which of its graph's outputs has the logits."""
+        heads = {} if self.policy is None else self.policy.heads
+        return {
+            option.name: heads[group.name]
+            for group in self.action_space.groups
+            for option in group.options
+            if self.is_head(option)
+        }
 
 
 class Fusion(Spec):
@@ -293,9 +314,10 @@ class Graph(Spec):
 
 
 class GraphCost(Spec):
-    """What one run of a graph on a view costs on a device; ``energy_mj`` is None where not measured.
+    """What one run of a graph on a view costs on a device.
 
-    Of a graph that takes several views at once, ``view`` is the first.
+    ``energy_mj``: beyond what the idle device uses in that time; None where not measured. Of a graph that
+    takes several views at once, ``view`` is the first.
     """
 
     graph: Name
@@ -307,21 +329,28 @@ class GraphCost(Spec):
 
 
 class ViewCost(Spec):
-    """What rendering one view from a decoded frame costs on a device."""
+    """What rendering one view from a decoded frame costs on a device; ``energy_mj`` as for a graph."""
 
     view: Name
     p50_ms: Annotated[float, Field(ge=0)]
     p95_ms: Annotated[float, Field(ge=0)]
+    energy_mj: float | None = None
 
 
 class CostTable(Spec):
-    """Measured costs of every graph and view on one named device."""
+    """Measured costs of every graph and view on one named device.
+
+    ``idle_w``: what the device used while nothing ran; ``energy_source``: the meter that told the energies.
+    None where there was none.
+    """
 
     device: str
     providers: tuple[str, ...]
     threads: int
     graphs: tuple[GraphCost, ...]
     views: tuple[ViewCost, ...]
+    idle_w: float | None = None
+    energy_source: str | None = None
 
     def graph_ms(self, graph: str, view: str) -> float:
         """Median ms of one run of ``graph`` on ``view``, resizing included.
@@ -338,6 +367,14 @@ class CostTable(Spec):
         """Median ms of rendering ``view``. Raises: KeyError."""
         return {row.view: row.p50_ms for row in self.views}[view]
 
+    def run_mj(self, graph: str, view: str) -> float | None:
+        """Energy (mJ) of one run of ``graph`` on ``view`` alone, None if not measured. Raises: KeyError."""
+        return {(row.graph, row.view): row.energy_mj for row in self.graphs}[graph, view]
+
+    def view_mj(self, view: str) -> float | None:
+        """Energy (mJ) of rendering ``view``, None if not measured. Raises: KeyError."""
+        return {row.view: row.energy_mj for row in self.views}[view]
+
     def policy_ms(self, policy: Policy) -> float:
         """Median ms of one run of a policy, its views rendered; its row names the first. Raises: KeyError."""
         return self.run_ms(policy.graph, policy.views[0]) + sum(self.view_ms(view) for view in policy.views)
@@ -353,7 +390,7 @@ class FileRecord(Spec):
 class Manifest(Spec):
     """Everything a bundle says of itself (``manifest.json``)."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     model: str
     preset: str
     target: str

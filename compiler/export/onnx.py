@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from models.backbones.blocks import Backbone
 from models.policy import StepPolicy
 from models.quantization import ActivationFormat
-from runtimes.spec import PRESENT, View
+from runtimes.spec import ANSWER, PRESENT, PRICE, View
 
 OPSET = 17
 FRAME = "frame"
@@ -31,22 +31,27 @@ _PIXELS = "pixels"
 
 
 class _PolicyGraph(nn.Module):
-    """The policy with its state as explicit inputs and outputs."""
+    """The policy with its state, and all that it is told, as explicit inputs and outputs."""
 
     def __init__(self, policy: StepPolicy) -> None:
         super().__init__()
         self.policy = policy
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Pixels by view, the presence of the groups if there are several, and the state."""
-        policy = self.policy
-        first = policy.num_views + (policy.num_groups > 1)
-        features = policy.embed(*inputs[: policy.num_views])
-        present = inputs[policy.num_views] if policy.num_groups > 1 else None
-        state = policy.initial_state(1)._make(inputs[first:])
-        output = policy.advance(policy.join(features, present), state)
-        answers = (output.scores,) if output.logits is None else (output.scores, output.logits)
-        return (*answers, *output.state)
+        """Pixels by view, then what ``told_inputs`` names, then the state."""
+        policy, views = self.policy, self.policy.num_views
+        told = dict(zip(told_inputs(policy), inputs[views:], strict=False))
+        state = policy.initial_state(1)._make(inputs[views + len(told) :])
+        features = policy.embed(*inputs[:views])
+        joined = policy.join(features, told.get(PRESENT))
+        output = policy.advance(joined, policy.tell(told[PRICE], told.get(ANSWER)), state)
+        return (output.scores, *policy.head_logits(features), *output.state)
+
+
+def told_inputs(policy: StepPolicy) -> tuple[str, ...]:
+    """What a policy's graph is told beside its views and its state, by the names of its inputs."""
+    presence = (PRESENT,) if policy.num_groups > 1 else ()
+    return (*presence, PRICE, *((ANSWER,) if policy.recalls else ()))
 
 
 def export_branch(
@@ -64,20 +69,29 @@ def export_branch(
 
 
 def export_policy(
-    policy: StepPolicy, name: str, views: Mapping[str, View], activations: ActivationFormat | None
+    policy: StepPolicy,
+    name: str,
+    views: Mapping[str, View],
+    heads: Sequence[str],
+    activations: ActivationFormat | None,
 ) -> onnx.ModelProto:
-    """The policy graph: its views by input, ``present`` if it has several groups, and its state by name.
+    """The policy graph: its views by input, what it is told, and its state by name.
 
-    To ``scores``, ``logits`` if it has a head, and ``next_<state>``: see ``runtimes.spec.Policy``.
+    To ``scores``, the logits of each of its heads by the names in ``heads``, and ``next_<state>``: see
+    ``runtimes.spec.Policy``.
     """
     state = policy.initial_state(1)
-    several = policy.num_groups > 1
-    example = [_example(view) for view in views.values()]
-    example += [torch.ones(1, policy.num_groups)] if several else []
-    inputs = [_pixels_of(entry, views) for entry in views] + [PRESENT] * several
-    outputs = ["scores"] + ["logits"] * policy.has_head + [f"next_{part}" for part in state._fields]
+    told = {
+        PRESENT: torch.ones(1, policy.num_groups),
+        PRICE: torch.zeros(1, 1),
+        ANSWER: torch.zeros(1, policy.recalls),
+    }
+    names = told_inputs(policy)
+    example = [*map(_example, views.values()), *(told[entry] for entry in names), *state]
+    inputs = [_pixels_of(entry, views) for entry in views] + [*names, *state._fields]
+    outputs = ["scores", *heads, *(f"next_{part}" for part in state._fields)]
     wrapper = _PolicyGraph(policy)
-    model = _export(wrapper, (*example, *state), [*inputs, *state._fields], outputs)
+    model = _export(wrapper, tuple(example), inputs, outputs)
     for entry, view in views.items():
         _take_frames(model, entry, [view], activations, _pixels_of(entry, views))
     return _finish(model, wrapper, name, activations)

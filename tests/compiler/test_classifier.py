@@ -7,16 +7,18 @@ from torch import nn
 
 from compiler.classifier import classifier_of, embedded, fit_classifier
 from models.adaptive import POLICY
+from models.policy import Pupil
 from tests.models.small_arnet import BRANCHES, LABELS, random_pixels, small_model
 
 
 def test_classifiers_give_the_class_logits() -> None:
     model = small_model()
-    for network in (model.policy, *model.branches.values()):
+    pupil = Pupil(model.policy.backbone, model.policy.classify)
+    for network in (pupil, *model.branches.values()):
         layer = classifier_of(network)
         assert layer.out_features == len(LABELS)
         assert any(layer is module for module in network.modules())
-    assert classifier_of(model.policy) is model.policy.classify
+    assert classifier_of(pupil) is model.policy.classify
 
 
 def test_separable_features_are_separated() -> None:

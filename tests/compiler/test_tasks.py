@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from compiler.data.batches import ClipBatch
-from compiler.tasks import RolloutTask, policy_answer, roll_out_clips
+from compiler.tasks import RolloutTask, policy_outputs, roll_out_clips
 from models import arnet
 from models.adaptive import AdaptiveModel, argmax_sampler
 from tests.models.small_arnet import BRANCHES, COSTS, SIZES, small_model, small_preset
@@ -87,13 +87,33 @@ def test_gradients_of_the_chosen_frames_are_those_of_all() -> None:
         assert torch.allclose(one, other, atol=1e-4, rtol=1e-3)
 
 
-def test_policy_answers_are_causal() -> None:
+def test_policy_outputs_are_causal() -> None:
     torch.manual_seed(0)
     images = torch.randn(2, 5, 3, 32, 32)
     with torch.no_grad():
-        whole, beginning = (policy_answer(MODEL.policy, part) for part in (images, images[:, :3]))
-    torch.testing.assert_close(whole[:, :3], beginning, atol=1e-4, rtol=1e-4)
-    assert whole.shape[:2] == (2, 5)
+        whole, beginning = (policy_outputs(MODEL.policy, [part]) for part in (images, images[:, :3]))
+    for all_steps, first in zip((whole[0], *whole[1]), (beginning[0], *beginning[1]), strict=True):
+        torch.testing.assert_close(all_steps[:, :3], first, atol=1e-4, rtol=1e-4)
+        assert all_steps.shape[:2] == (2, 5)
+
+
+def test_each_clip_has_its_price() -> None:
+    """As if each were alone."""
+    batch = clip_batch(3)
+    prices = torch.tensor([0.0, 1.0, 10.0])
+    with torch.no_grad():
+        together = roll_out_clips(MODEL, batch, DECIDE, only_chosen=True, price=prices)
+        for clip, price in enumerate(prices):
+            alone = {
+                "views": {name: view[clip : clip + 1] for name, view in batch["views"].items()},
+                "present": batch["present"][clip : clip + 1],
+                "label": batch["label"][clip : clip + 1],
+            }
+            single = roll_out_clips(MODEL, alone, DECIDE, only_chosen=True, price=price)  # type: ignore[arg-type]
+            assert torch.equal(single.choices[0], together.choices[clip])
+            assert torch.equal(together.price, prices)
+    spent = (together.choices * COSTS).sum(dim=(1, 2))
+    assert spent[2] < spent[0]
 
 
 class Batches(Dataset[ClipBatch]):

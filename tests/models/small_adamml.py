@@ -15,7 +15,7 @@ from models.recipe import Recipe, Stage
 
 LABELS = ("disc", "square", "cross")
 MODALITIES = ("rgb", "audio", "flow")
-COSTS = torch.tensor([8.0, 0.0, 2.0, 0.0, 16.0, 0.0])
+COSTS = torch.tensor([0.5, 0.0, 0.125, 0.0, 1.0, 0.0])
 """Of each modality's branch and of leaving it out: powers of two, exact in every float format."""
 
 _STAGE = Stage(epochs=1, lr=1e-3, batch=4, frames=2, adam=True)

@@ -18,7 +18,7 @@ SMALLEST = arnet.PRESETS["tiny"].policy
 """The name of the backbone that runs fastest."""
 BRANCHES = ("rgb64", "rgb48", "rgb40")
 SIZES = {**{name: int(name[3:]) for name in BRANCHES}, "rgb32": 32}
-COSTS = torch.tensor([8.0, 4.0, 2.0, 0.0, 0.0, 0.0, 0.0])
+COSTS = torch.tensor([1.0, 0.5, 0.25, 0.0, 0.0, 0.0, 0.0])
 """Powers of two, dearest first: exact in every float format."""
 
 _STAGE = Stage(epochs=1, lr=1e-3, batch=4, frames=2, adam=True)
@@ -44,7 +44,7 @@ def small_preset(**recipe: object) -> arnet.Preset:
     )
 
 
-def small_model(seed: int = 0) -> AdaptiveModel:
+def small_model(seed: int = 1) -> AdaptiveModel:
     """In evaluation mode, with a policy that is not indifferent as untrained ones are."""
     torch.manual_seed(seed)
     model = arnet.build(small_preset(), LABELS).eval()
@@ -54,6 +54,8 @@ def small_model(seed: int = 0) -> AdaptiveModel:
 
 class ScriptedPolicy(nn.Module):
     """Says what stands in its features: scores, then class logits. Its state h counts its runs."""
+
+    heads = ((0, 0),)
 
     def __init__(self, options: int) -> None:
         super().__init__()
@@ -65,9 +67,14 @@ class ScriptedPolicy(nn.Module):
     def join(self, features: Tensor, present: Tensor | None) -> Tensor:
         return features
 
-    def advance(self, features: Tensor, state: State) -> PolicyOutput:
-        after = State(state.h + 1, state.c - 1)
-        return PolicyOutput(features[:, : self.options], features[:, self.options :] + state.h, after)
+    def tell(self, price: Tensor, answer: Tensor) -> Tensor:
+        return price
+
+    def head_logits(self, features: Tensor) -> tuple[Tensor, ...]:
+        return (features[..., self.options :],)
+
+    def advance(self, features: Tensor, told: Tensor, state: State) -> PolicyOutput:
+        return PolicyOutput(features[:, : self.options], State(state.h + 1, state.c - 1))
 
 
 def scripted_model() -> AdaptiveModel:

@@ -67,7 +67,7 @@ def naive(script: Script, clip: int, price: float) -> tuple[list[list[str]], np.
     model = MODEL
     features, logits, _, available = script
     fusion_spec = model.fusion_of(features.shape[1])
-    scheduler = Scheduler(LearntChoice(model.space, COSTS.numpy(), price))
+    scheduler = Scheduler(LearntChoice(model.space, COSTS.numpy()))
     step_fusion, fusion = StepFusion(fusion_spec, model.space), Fusion(features.shape[1])
     state, chosen, scores = model.policy.initial_state(1), [], None
     for t in range(features.shape[1]):
@@ -77,11 +77,11 @@ def naive(script: Script, clip: int, price: float) -> tuple[list[list[str]], np.
             continue
         there = available[clip, t]
         joined = model.policy.join(features[clip : clip + 1, t], there[None])
-        output = model.policy.advance(joined, state)
+        output = model.policy.advance(joined, model.policy.tell(torch.tensor([[price]]), None), state)
         state = output.state
         views = model.branch_views
         absent = {view for group, own in enumerate(views) if not there[group] for view in own}
-        options = scheduler.decide(output.scores[0].numpy(), absent)
+        options = scheduler.decide(output.scores[0].numpy(), price, absent)
         chosen.append([option.name for option in options])
         answers = [(o, logits[o.graph][clip, t].numpy()) for o in options if o.graph]
         scores = fusion.update(step_fusion.fuse(answers))
@@ -89,13 +89,14 @@ def naive(script: Script, clip: int, price: float) -> tuple[list[list[str]], np.
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**16), st.sampled_from([0.0, 0.05, 0.3]))
+@given(st.integers(0, 2**16), st.sampled_from([0.0, 0.8, 4.8]))
 def test_rollout_is_the_sdks_step_by_step(seed: int, price: float) -> None:
     """Same options, same fused scores, with groups absent here and there."""
     script = random_script(MODEL, seed)
     with torch.no_grad():
-        sample = argmax_sampler(COSTS, price)
-        rollout = MODEL.rollout(script.features, script.logits, script.present, sample, script.available)
+        rollout = MODEL.rollout(
+            script.features, script.logits, script.present, DECIDE, script.available, price
+        )
         for clip in range(len(script.present)):
             chosen, scores = naive(script, clip, price)
             assert names(rollout.choices[clip]) == chosen
@@ -148,7 +149,7 @@ def test_what_is_absent_is_never_chosen_and_changes_nothing(seed: int) -> None:
     for group in range(3):  # each view speaks for one group here
         own = features[..., group * width : (group + 1) * width]
         own[~script.available[..., group]] = torch.rand(()) * 100
-    for sample in (DECIDE, gumbel_sampler(5.0), dense_sampler(COSTS)):
+    for sample in (DECIDE, gumbel_sampler(5.0, COSTS), dense_sampler(COSTS)):
         rollouts = []
         for seen in (script.features, features):
             torch.manual_seed(seed)
@@ -163,7 +164,7 @@ def test_what_is_absent_is_never_chosen_and_changes_nothing(seed: int) -> None:
 @given(st.integers(0, 2**16))
 def test_the_first_step_with_anything_answers(seed: int) -> None:
     script = random_script(MODEL, seed, batch=6)
-    for sample in (DECIDE, gumbel_sampler(5.0)):
+    for sample in (DECIDE, gumbel_sampler(5.0, COSTS)):
         with torch.no_grad():
             used = MODEL.rollout(
                 script.features, script.logits, script.present, sample, script.available
@@ -196,7 +197,7 @@ def test_state_and_last_scores_are_held_while_all_skip() -> None:
                 if held[clip, t]:
                     continue
                 joined = model.policy.join(script.features[clip : clip + 1, t], None)
-                output = model.policy.advance(joined, state)
+                output = model.policy.advance(joined, model.policy.told_nothing(1), state)
                 state = output.state
                 torch.testing.assert_close(output.scores[0], rollout.scores[clip, t])
                 assert torch.equal(state.last_scores, output.scores)
@@ -237,7 +238,7 @@ def scored_rollout(wrong: bool) -> tuple[Rollout, Tensor, Tensor]:
     used = torch.tensor([[[0.0, 1.0], [0.0, 0.0]]], requires_grad=True)
     logits = torch.tensor([[0.0, 5.0, 0.0] if wrong else [5.0, 0.0, 0.0]])
     nothing = torch.zeros(1, 2, 4)
-    rollout = Rollout(nothing, nothing, logits, None, None, used, None)
+    rollout = Rollout(nothing, nothing, logits, None, None, used, None, torch.ones(1))
     return rollout, used, torch.tensor([0])
 
 
@@ -287,7 +288,7 @@ def test_gradients_reach_the_policy_and_the_fusion() -> None:
     model = small_model().train()
     script = random_script(model, 3, batch=8)
     rollout = model.rollout(
-        script.features, script.logits, script.present, gumbel_sampler(5.0), script.available
+        script.features, script.logits, script.present, gumbel_sampler(5.0, COSTS), script.available
     )
     targets = torch.zeros(8, dtype=torch.long)
     adamml.loss(rollout, targets, script.present, COSTS, small_preset()).backward()
@@ -340,9 +341,8 @@ def test_presets_train_a_few_steps(name: str) -> None:
         logits = {
             b: model.branch_logits(b, frames[model.view_of(b).name]).view(2, 2, -1) for b in model.branches
         }
-        rollout = model.rollout(
-            features, logits, present, gumbel_sampler(5.0), present[..., None].expand(2, 2, 2)
-        )
+        sample, there = gumbel_sampler(5.0, torch.zeros(4)), present[..., None].expand(2, 2, 2)
+        rollout = model.rollout(features, logits, present, sample, there, price=1.0)
         loss = adamml.loss(rollout, torch.tensor([0, 1]), present, torch.ones(4), adamml.PRESETS[name])
         optimizer.zero_grad()
         loss.backward()

@@ -41,7 +41,9 @@ def scripted(features: Tensor, price: float = 0.0, model: AdaptiveModel = SCRIPT
     """What is chosen at each step of one clip under written scores."""
     present = torch.ones(features.shape[:2], dtype=torch.bool)
     logits = {name: torch.zeros(1, features.shape[1], len(LABELS)) for name in BRANCHES}
-    return names(model, model.rollout(features, logits, present, argmax_sampler(COSTS, price)).choices[0])
+    return names(
+        model, model.rollout(features, logits, present, argmax_sampler(COSTS), price=price).choices[0]
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -70,7 +72,7 @@ def test_state_is_held_through_skips(seed: int) -> None:
         state = MODEL.policy.initial_state(1)
         for t in range(16):
             if rollout.choices[0, t].any():
-                output = MODEL.policy.advance(script.features[:, t], state)
+                output = MODEL.policy.advance(script.features[:, t], MODEL.policy.told_nothing(1), state)
                 state = output.state
                 torch.testing.assert_close(output.scores[0], rollout.scores[0, t])
 
@@ -103,7 +105,7 @@ def test_skip_1_gives_no_output_and_holds_nothing() -> None:
 @settings(max_examples=25, deadline=None)
 def test_no_skip_before_the_first_output(seed: int) -> None:
     script = random_script(MODEL, seed)
-    for sample in (DECIDE, gumbel_sampler(5.0)):
+    for sample in (DECIDE, gumbel_sampler(5.0, COSTS)):
         with torch.no_grad():
             choices = MODEL.rollout(script.features, script.logits, script.present, sample).choices
         assert all(not name.startswith(("skip", "held")) for name in (names(MODEL, c)[0] for c in choices))
@@ -120,9 +122,9 @@ def test_ties_go_to_the_cheaper() -> None:
 
 def test_price_changes_the_choice() -> None:
     features = scores_of({"rgb64": 3.0, "rgb40": 1.0})
-    assert scripted(features, price=0.25) == ["rgb64"]
-    assert scripted(features, price=0.5) == ["rgb40"]
-    assert scripted(features, price=4.0) == ["rgb32"]
+    assert scripted(features, price=2.0) == ["rgb64"]
+    assert scripted(features, price=4.0) == ["rgb40"]
+    assert scripted(features, price=32.0) == ["rgb32"]
 
 
 @settings(max_examples=25, deadline=None)
@@ -150,28 +152,26 @@ STEP = st.tuples(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(STEP, min_size=1, max_size=12), st.sampled_from([0.0, 0.125, 0.5, 2.0]))
+@given(st.lists(STEP, min_size=1, max_size=12), st.sampled_from([0.0, 1.0, 4.0, 16.0]))
 def test_decides_and_answers_as_the_sdk(steps: list[tuple[list[float], list[float]]], price: float) -> None:
     """Torch's rollout and the SDK's scheduler and fusion: same options, same scores, ties too."""
     outputs = torch.tensor([logits for _, logits in steps]).view(len(steps), 4, len(LABELS))
     features = torch.cat((torch.tensor([scores for scores, _ in steps]), outputs[:, 3]), 1)[None]
     branch_logits = {name: outputs[None, :, i] for i, name in enumerate(BRANCHES)}
     present = torch.ones(1, len(steps), dtype=torch.bool)
-    rollout = SCRIPTED.rollout(features, branch_logits, present, argmax_sampler(COSTS, price))
+    rollout = SCRIPTED.rollout(features, branch_logits, present, argmax_sampler(COSTS), price=price)
 
-    scheduler = Scheduler(LearntChoice(SCRIPTED.space, COSTS.numpy(), price))
-    fusion, runs, chosen, fused = Fusion(len(steps)), 0, [], None
+    scheduler = Scheduler(LearntChoice(SCRIPTED.space, COSTS.numpy()))
+    fusion, chosen, fused = Fusion(len(steps)), [], None
     for t, (scores, _) in enumerate(steps):
         if scheduler.idle():
             chosen.append("held")
             fused = fusion.update(None)
             continue
-        (option,) = scheduler.decide(np.array(scores))
+        (option,) = scheduler.decide(np.array(scores), price)
         chosen.append(option.name)
         answers = dict(zip((*BRANCHES, "rgb32"), outputs[t].numpy(), strict=True))
-        answers["rgb32"] = answers["rgb32"] + runs  # the scripted policy counts its runs
         fused = fusion.update(answers.get(option.name))
-        runs += 1
     assert names(SCRIPTED, rollout.choices[0]) == chosen
     np.testing.assert_allclose(rollout.logits.softmax(1)[0].numpy(), fused, atol=1e-5)
 
@@ -179,7 +179,7 @@ def test_decides_and_answers_as_the_sdk(steps: list[tuple[list[float], list[floa
 def test_gradients_reach_the_policy() -> None:
     model = small_model().train()
     script = random_script(model, 3, batch=8)
-    rollout = model.rollout(script.features, script.logits, script.present, gumbel_sampler(5.0))
+    rollout = model.rollout(script.features, script.logits, script.present, gumbel_sampler(5.0, COSTS))
     assert torch.equal(rollout.choices.detach().round(), rollout.choices.detach().round().clamp(0, 1))
     torch.nn.functional.cross_entropy(rollout.logits, torch.zeros(8, dtype=torch.long)).backward()
     for part in (model.policy.score, model.policy.lstm.from_input, model.policy.lstm.from_state):
@@ -190,7 +190,7 @@ def test_gradients_reach_the_policy() -> None:
 def test_sampling_is_hard_and_follows_the_scores() -> None:
     torch.manual_seed(0)
     scores = torch.tensor([[2.0, 0.0, -torch.inf]]).repeat(4000, 1)
-    choices = gumbel_sampler(1.0)(scores)
+    choices = gumbel_sampler(1.0, torch.zeros(3))(scores, torch.zeros(4000))
     assert (
         torch.allclose(choices.sum(1), torch.ones(4000)) and ((choices < 1e-6) | (choices > 1 - 1e-6)).all()
     )

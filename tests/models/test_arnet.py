@@ -58,14 +58,17 @@ def test_the_cost_loss_makes_the_policy_cheaper() -> None:
 
     def spent() -> float:
         with torch.no_grad():
-            rollout = model.rollout(script.features, alike, script.present, argmax_sampler(COSTS))
+            rollout = model.rollout(
+                script.features, alike, script.present, argmax_sampler(torch.zeros(7)), price=1.0
+            )
         return float((rollout.choices * COSTS).sum() / script.present.sum())
 
     before = spent()
     policy = [*model.policy.lstm.parameters(), *model.policy.score.parameters()]
     optimizer = torch.optim.Adam(policy, 0.02)
     for _ in range(25):
-        rollout = model.rollout(script.features, alike, script.present, gumbel_sampler(1.0))
+        sample = gumbel_sampler(1.0, torch.zeros(7))
+        rollout = model.rollout(script.features, alike, script.present, sample, price=1.0)
         loss = arnet.loss(rollout, targets, script.present, COSTS, preset)
         optimizer.zero_grad()
         loss.backward()

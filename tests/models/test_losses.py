@@ -22,11 +22,18 @@ def one_hot(*chosen: int | None, options: int = 3) -> torch.Tensor:
 def test_cost_is_the_mean_over_real_steps() -> None:
     choices = one_hot(0, None, 1, 2, None)
     costs, present = torch.tensor([4.0, 1.0, 0.0]), torch.tensor([[True, True, True, True, False]])
-    assert cost_loss(choices, costs, present).item() == pytest.approx((4 + 1 + 0) / 4)
+    assert cost_loss(choices, costs, present, torch.ones(1)).item() == pytest.approx((4 + 1 + 0) / 4)
+
+
+def test_cost_counts_each_clip_at_its_price() -> None:
+    choices = torch.cat([one_hot(0, 1), one_hot(1, 1), one_hot(0, 0)])
+    costs, present = torch.tensor([4.0, 1.0, 0.0]), torch.ones(3, 2, dtype=torch.bool)
+    got = cost_loss(choices, costs, present, torch.tensor([2.0, 10.0, 0.0]))
+    assert got.item() == pytest.approx((2 * 5 + 10 * 2 + 0 * 8) / 6)
 
 
 def test_cost_of_nothing_is_zero() -> None:
-    nothing = torch.zeros(1, 2, 3), torch.ones(3), torch.zeros(1, 2, dtype=torch.bool)
+    nothing = torch.zeros(1, 2, 3), torch.ones(3), torch.zeros(1, 2, dtype=torch.bool), torch.ones(1)
     assert cost_loss(*nothing).item() == 0
 
 
@@ -56,7 +63,7 @@ def test_temperature_of_the_released_recipe() -> None:
 def test_arnets_loss_by_hand() -> None:
     preset = small_preset()
     choices, logits = one_hot(0, 3, options=7), torch.tensor([[1.0, 0.0, 0.0]])
-    rollout = Rollout(choices, torch.zeros_like(choices), logits, logits, None, choices, None)
+    rollout = Rollout(choices, torch.zeros_like(choices), logits, logits, None, choices, None, torch.ones(1))
     present = torch.ones(1, 2, dtype=torch.bool)
     accuracy = math.log(math.e + 2) - 1
     efficiency = (4.12 + 0) / 2  # the dearest option counts the paper's GMACs, the head nothing

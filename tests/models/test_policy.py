@@ -40,7 +40,7 @@ def test_the_schedule_goes_on(steps: int = 200) -> None:
     best = []
     with torch.no_grad():
         for _ in range(steps):
-            output = model.policy.advance(torch.rand(1, 1280), state)
+            output = model.policy.advance(torch.rand(1, 1280), model.policy.told_nothing(1), state)
             state = output.state
             best.append(int(output.scores.argmax()))
     assert best == [0, 5] * (steps // 2)
@@ -57,7 +57,8 @@ def test_the_schedule_survives_int8() -> None:
         state, best = policy.initial_state(2), []  # type: ignore[operator]
         with torch.no_grad():
             for _ in range(steps):
-                output = policy.advance(policy.embed(pictures), state)  # type: ignore[operator]
+                told = policy.told_nothing(2)  # type: ignore[operator]
+                output = policy.advance(policy.embed(pictures), told, state)  # type: ignore[operator]
                 state = output.state
                 best += output.scores.argmax(1).tolist()
         return best

@@ -16,6 +16,7 @@ from models.backbones.blocks import Backbone
 from models.policy import RecurrentPolicy
 from models.quantization import ActivationFormat, FakeQuantise, calibrate, freeze, quantise
 from models.registry import BACKBONES
+from models.told import PRICE_TOP
 from tests.models.small_arnet import SMALLEST
 
 FORMATS = get_args(ActivationFormat)
@@ -44,9 +45,11 @@ def run(network: nn.Module, pictures: Tensor) -> Tensor:
         return network(pictures)
     assert isinstance(network, RecurrentPolicy)
     features = network.embed(pictures)
-    first = network.advance(features, network.initial_state(len(pictures)))
-    second = network.advance(features, first.state)
-    return torch.cat((first.logits, second.logits, second.scores, second.state.h), 1)
+    count = len(pictures)
+    first = network.advance(features, network.told_nothing(count), network.initial_state(count))
+    price = torch.linspace(0, PRICE_TOP, count)[:, None]
+    second = network.advance(features, network.tell(price, None), first.state)
+    return torch.cat((*network.head_logits(features), second.scores, second.state.h), 1)
 
 
 def branch(name: str) -> Callable[[], nn.Module]:

@@ -54,7 +54,8 @@ def rolled(scores: list[list[float]], sample: object = None) -> tuple[AdaptiveMo
     logits = {name: torch.randn(2, 6, 3) for name in model.branches}
     present = torch.ones(2, 6, dtype=torch.bool)
     costs = torch.tensor([2.0, 1.0, 1.0, 0, 0, 0])
-    rollout = model.rollout(features, logits, present, sample or argmax_sampler(costs))  # type: ignore[arg-type]
+    decide = sample or argmax_sampler(costs)
+    rollout = model.rollout(features, logits, present, decide, price=1.0)  # type: ignore[arg-type]
     torch.testing.assert_close(rollout.teacher, logits["rgb64-fp32"].mean(1))
     return model, rollout, costs
 
@@ -87,7 +88,7 @@ def test_entropy_is_low_where_the_policy_is_decided() -> None:
 
 def test_a_random_choice_passes_gradients_to_the_policy() -> None:
     torch.manual_seed(0)
-    model, rollout, costs = rolled([[0.0] * 6], gumbel_sampler(1.0))
+    model, rollout, costs = rolled([[0.0] * 6], gumbel_sampler(1.0, torch.zeros(6)))
     targets, present = torch.tensor([0, 1]), torch.ones(2, 6, dtype=torch.bool)
     videoiq.loss(rollout, targets, present, costs, PRESET).backward()  # type: ignore[no-untyped-call]
     gradient = model.policy.score.weight.grad

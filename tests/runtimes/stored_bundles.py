@@ -140,12 +140,14 @@ def _variant() -> Variant:
     )
     head = Option(name="head", graph="policy", view="rgb84", precision="fp32")
     group = Group(name="step", options=(*branches, head, Option(name="skip4", skip=4)))
-    policy = Policy(graph="policy", views=("rgb84",), state={"h": STATE, "c": STATE})
+    state = {"h": STATE, "c": STATE}
+    policy = Policy(graph="policy", views=("rgb84",), state=state, heads={"step": "logits"})
     return Variant(name="int8", policy=policy, action_space=ActionSpace(groups=(group,)))
 
 
 def _costs() -> CostTable:
     plain = cost_table()
-    rows = (GraphCost(graph=f"net-{bits}", view=VIEW.name, p50_ms=2, p95_ms=2) for bits in WIDTHS)
+    rows = [GraphCost(graph=f"net-{bits}", view=VIEW.name, p50_ms=2, p95_ms=2) for bits in WIDTHS]
+    rows.append(GraphCost(graph="policy", view="rgb84", p50_ms=0.5, p95_ms=0.5))
     views = (ViewCost(view=view, p50_ms=0.1, p95_ms=0.1) for view in ("rgb84", VIEW.name))
     return plain.model_copy(update={"graphs": tuple(rows), "views": tuple(views)})

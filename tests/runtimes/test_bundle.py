@@ -62,9 +62,15 @@ def test_manifest_that_is_no_object(copy: Path, text: str) -> None:
         Bundle.open(copy)
 
 
+def test_older_schema(copy: Path) -> None:
+    edit_manifest(copy, lambda fields: fields.update(schema_version=1))
+    with pytest.raises(BundleError, match=r"schema 1, from before prices were inputs.*compile again"):
+        Bundle.open(copy)
+
+
 def test_newer_schema(copy: Path) -> None:
     edit_manifest(copy, lambda fields: fields.update(schema_version=9, surprise=1))
-    with pytest.raises(BundleError, match=r"schema 9.*newest known here is 1.*upgrade"):
+    with pytest.raises(BundleError, match=r"schema 9.*newest known here is 2.*upgrade"):
         Bundle.open(copy)
 
 

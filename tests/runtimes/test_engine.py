@@ -20,7 +20,8 @@ def noise(size: int) -> np.ndarray:
 
 
 def run_policy(engine: Engine, frame: np.ndarray) -> dict[str, np.ndarray]:
-    return engine.graph("policy")(frame=frame, h=np.zeros(STATE, np.float32), c=np.zeros(STATE, np.float32))
+    state = np.zeros(STATE, np.float32)
+    return engine.graph("policy")(frame=frame, price=np.zeros((1, 1), np.float32), h=state, c=state)
 
 
 def test_policy_runs_on_named_inputs(bundle: Bundle) -> None:

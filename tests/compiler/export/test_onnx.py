@@ -23,6 +23,8 @@ from models.backbones.blocks import Backbone
 from models.policy import RecurrentPolicy, State
 from models.quantization import ActivationFormat, calibrate, freeze, quantise
 from models.registry import BACKBONES
+from models.told import PRICE_TOP
+from runtimes.onnx import session_options
 from runtimes.spec import View
 from tests.models.small_arnet import SMALLEST
 
@@ -60,12 +62,19 @@ def states(count: int) -> dict[str, NDArray[np.float32]]:
     return {name: random.uniform(-0.9, 0.9, (count, HIDDEN)).astype(np.float32) for name in ("h", "c")}
 
 
+def prices(count: int) -> NDArray[np.float32]:
+    """From 0 to beyond the range that policies are trained for."""
+    return np.linspace(0, 1.2 * PRICE_TOP, count, dtype=np.float32)[:, None]
+
+
 def run_policy(network: nn.Module, pictures: NDArray[np.uint8]) -> dict[str, NDArray[np.floating]]:
     assert isinstance(network, RecurrentPolicy)
     state = {name: torch.from_numpy(value) for name, value in states(len(pictures)).items()}
     with torch.no_grad():
-        output = network.advance(network.embed(seen(pictures)), State(**state))
-    named = {"scores": output.scores, "logits": output.logits}
+        features = network.embed(seen(pictures))
+        told = network.tell(torch.from_numpy(prices(len(pictures))), None)
+        output = network.advance(features, told, State(**state))
+    named = {"scores": output.scores, "logits": network.head_logits(features)[0]}
     named |= {"next_h": output.state.h, "next_c": output.state.c}
     return {name: value.numpy() for name, value in named.items()}
 
@@ -105,15 +114,14 @@ def integer(name: str, activations: ActivationFormat) -> nn.Module:
 
 def export(network: nn.Module, activations: ActivationFormat | None, name: str = "net") -> onnx.ModelProto:
     if isinstance(network, RecurrentPolicy):
-        return export_policy(network, name, {FRAME: VIEW}, activations)
+        return export_policy(network, name, {FRAME: VIEW}, ["logits"], activations)
     assert isinstance(network, Backbone)
     return export_branch(network, name, [VIEW], activations)
 
 
 def session(model: onnx.ModelProto, optimised: Path | None = None) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
+    options = session_options(threads=1)
     options.log_severity_level = 3
-    options.intra_op_num_threads = 1
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
     return onnxruntime.InferenceSession(
@@ -126,7 +134,8 @@ def run_graph(
 ) -> dict[str, NDArray[np.floating]]:
     """A graph's outputs frame by frame, stacked."""
     outputs = [output.name for output in opened.get_outputs()]
-    extra = states(len(pictures)) if len(opened.get_inputs()) > 1 else {}
+    policy = len(opened.get_inputs()) > 1
+    extra = {**states(len(pictures)), "price": prices(len(pictures))} if policy else {}
     rows = [
         opened.run(
             None, {FRAME: pictures[i : i + 1], **{name: value[i : i + 1] for name, value in extra.items()}}

@@ -27,6 +27,7 @@ SEGMENTS = {
     "resnet18": View(name="sound", modality="audio", size=48),
 }
 MODEL = small_model()
+PRICE = 2.0
 POLICY_VIEWS = {name: MODEL.views[name] for name in MODEL.policy_views}
 
 
@@ -84,7 +85,8 @@ def advance(policy: nn.Module, step: int, present: NDArray[np.float32], state: t
         pixels(random_frames(MODEL, name, 6)[step : step + 1], view) for name, view in POLICY_VIEWS.items()
     ]
     with torch.no_grad():
-        return policy.advance(policy.join(policy.embed(*seen), torch.from_numpy(present)), state)
+        told = policy.tell(torch.tensor([[PRICE]]), None)
+        return policy.advance(policy.join(policy.embed(*seen), torch.from_numpy(present)), told, state)
 
 
 def integer_policy(activations: ActivationFormat) -> nn.Module:
@@ -107,10 +109,13 @@ def test_a_policy_of_several_views(activations: ActivationFormat | None, tmp_pat
     """Its state goes round; what is absent changes nothing; no layer is left in float."""
     policy = MODEL.policy if activations is None else integer_policy(activations)
     assert isinstance(policy, StepPolicy)
-    opened = session(export_policy(policy, "policy", POLICY_VIEWS, activations), tmp_path / "optimised.onnx")
+    opened = session(
+        export_policy(policy, "policy", POLICY_VIEWS, [], activations), tmp_path / "optimised.onnx"
+    )
     assert [entry.name for entry in opened.get_inputs()] == [
         *POLICY_VIEWS,
         "present",
+        "price",
         "h",
         "c",
         "last_scores",
@@ -121,7 +126,8 @@ def test_a_policy_of_several_views(activations: ActivationFormat | None, tmp_pat
     for step in range(6):
         present = np.array([[1, step % 2, step // 2 % 2]], np.float32)
         inputs = {name: random_frames(MODEL, name, 6)[step].numpy() for name in POLICY_VIEWS}
-        inputs |= {"present": present, **{name: part.numpy() for name, part in state._asdict().items()}}
+        inputs |= {"present": present, "price": np.array([[PRICE]], np.float32)}
+        inputs |= {name: part.numpy() for name, part in state._asdict().items()}
         got = dict(zip(outputs, opened.run(None, inputs), strict=True))
         answer = advance(policy, step, present, state)
         for name, wanted in (("scores", answer.scores), ("next_h", answer.state.h)):
