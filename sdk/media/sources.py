@@ -96,9 +96,11 @@ class DecodedSource(Source):
         queue: FrameQueue,
         options: DecoderOptions,
         reconnect: Reconnect,
+        own_pace: bool = False,
     ) -> None:
         super().__init__()
         self.address = address
+        self._own_pace = own_pace
         self._picker = picker
         self._queue = queue
         self._options = options
@@ -151,7 +153,7 @@ class DecodedSource(Source):
     def _read_to_the_end(self) -> None:
         with Decoder(self.address, self._options, self._count_corrupt) as decoder:
             events = iter(decoder)
-            if self.address.kind is Kind.TEST and decoder.live:
+            if self._own_pace or (self.address.kind is Kind.TEST and decoder.live):
                 events = paced(events, self._stop)
             self._pass_on(events, decoder)
 
@@ -190,6 +192,7 @@ def open_source(
     read_timeout_s: float = 5.0,
     reconnect: Reconnect | None = None,
     sound_rate_hz: int = SOUND_RATE_HZ,
+    own_pace: bool = False,
 ) -> Source:
     """Open a source of steps: what is ``wanted``, or just ``rate_hz`` pictures per second of its own time.
 
@@ -216,6 +219,9 @@ def open_source(
     older than ``max_staleness_s`` when there is a newer one; every drop is counted by cause. A gap of more
     than ``gap_s``, time that runs backwards, and a reconnection mark the next frame as ``restarted``, and
     are followed by a whole segment first, too.
+    ``own_pace``: a file's pictures come at the times that they have in it, as a camera's do, and not as fast
+    as they are taken; none is lost all the same.
+
     Times are the source's own pts. Nothing is opened before the source is entered or iterated.
 
     Raises: SourceError for an unknown scheme, a malformed address, or a missing file; ValueError for a
@@ -237,4 +243,5 @@ def open_source(
         FrameQueue(queue_size, max_staleness_s),
         DecoderOptions(threads, open_timeout_s, read_timeout_s, wanted.sound_rate_hz),
         reconnect or Reconnect(),
+        own_pace,
     )

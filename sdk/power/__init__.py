@@ -4,6 +4,7 @@ from sdk.power.app import AppMeter
 from sdk.power.discovery import Offer, discover, find_meter, open_meter
 from sdk.power.meter import Meter, MeterError
 from sdk.power.modelled import ModelledMeter
+from sdk.power.sensors import Sensor, find_battery, find_thermometer
 from sdk.power.window import EnergyWindow
 
 __all__ = [
@@ -13,7 +14,10 @@ __all__ = [
     "MeterError",
     "ModelledMeter",
     "Offer",
+    "Sensor",
     "discover",
+    "find_battery",
     "find_meter",
+    "find_thermometer",
     "open_meter",
 ]

@@ -67,18 +67,18 @@ def _problem(error: MeterError) -> str:
 
 
 def open_meter(text: str) -> Meter:
-    """The meter that ``text`` names: one of ``find_meter``'s, or ``modelled:IDLE_W,BUSY_W``.
+    """The meter that ``text`` names: one of ``find_meter``'s, or ``modelled:IDLE_W[,BUSY_W]``.
 
     Raises: MeterError.
     """
     if not text.startswith("modelled"):
         return find_meter(text)
     try:
-        idle_w, busy_w = (float(part) for part in text.removeprefix("modelled:").split(","))
-        return ModelledMeter(idle_w, busy_w)
+        idle, _, busy = text.removeprefix("modelled:").partition(",")
+        return ModelledMeter(float(idle), float(busy) if "," in text else None)
     except ValueError:
-        mend = "give two powers in W, 0 or more, e.g. modelled:2,5"
-        raise MeterError(f"meter {text}", "is not modelled:IDLE_W,BUSY_W", mend) from None
+        mend = "give powers in W, 0 or more: modelled:2,5, or modelled:2 to go by the cost table's mJ"
+        raise MeterError(f"meter {text}", "is not modelled:IDLE_W[,BUSY_W]", mend) from None
 
 
 def find_meter(name: str = "auto", root: Path = Path("/")) -> Meter:

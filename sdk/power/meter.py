@@ -41,8 +41,8 @@ class Meter(ABC):
         """Why ``read`` gives None; None if it does not."""
         return None
 
-    def worked(self, milliseconds: float) -> None:  # noqa: B027 - what is measured need not be told
-        """Be told of work that was done: a model counts by it."""
+    def worked(self, milliseconds: float, millijoules: float | None = None) -> None:  # noqa: B027
+        """Be told of work that was done, and what the cost table says it took: a model counts by it."""
 
     def close(self) -> None:  # noqa: B027 - most meters have nothing to let go
         """Stop measuring. May be called twice."""

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sdk.power.meter import Meter
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnergy:
+    """The meter's joules after a step, and mJ since the step before; None where not known, and why."""
+
+    total_j: float | None
+    step_mj: float | None
+    source: str
+    problem: str | None
 
 
 class EnergyWindow:
@@ -10,16 +22,19 @@ class EnergyWindow:
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
-        self.source = meter.source
         self.begin()
 
     def begin(self) -> None:
         """Count from now."""
         self._last_j = self._meter.read()
 
-    def step_mj(self, worked_ms: float) -> float | None:
-        """Energy (mJ) since the last reading, None where either is unknown; ``worked_ms``: work meanwhile."""
-        self._meter.worked(worked_ms)
+    def step(self, worked_ms: float, worked_mj: float | None = None) -> StepEnergy:
+        """The energy since the last reading; what a step's work took meanwhile, for meters that are models.
+
+        ``worked_mj`` is what the cost table says that it takes, if it does.
+        """
+        self._meter.worked(worked_ms, worked_mj)
         now_j, last_j = self._meter.read(), self._last_j
         self._last_j = now_j
-        return None if now_j is None or last_j is None else (now_j - last_j) * 1e3
+        step_mj = None if now_j is None or last_j is None else (now_j - last_j) * 1e3
+        return StepEnergy(now_j, step_mj, self._meter.source, self._meter.fault)

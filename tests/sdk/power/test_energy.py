@@ -54,13 +54,29 @@ def test_a_window_tells_the_model_of_the_work() -> None:
     now_s = [0.0]
     window = EnergyWindow(ModelledMeter(2.0, 10.0, clock=lambda: now_s[0]))
     now_s[0] = 0.5
-    assert window.step_mj(worked_ms=20.0) == pytest.approx(0.5 * 2e3 + 0.02 * 10e3)
-    assert window.step_mj(worked_ms=0.0) == 0.0
+    assert window.step(worked_ms=20.0).step_mj == pytest.approx(0.5 * 2e3 + 0.02 * 10e3)
+    assert window.step(worked_ms=0.0).step_mj == 0.0
+
+
+def test_a_model_may_go_by_the_cost_table() -> None:
+    now_s = [0.0]
+    window = EnergyWindow(ModelledMeter(2.0, clock=lambda: now_s[0]))
+    now_s[0] = 0.5
+    assert window.step(worked_ms=20.0, worked_mj=30.0).step_mj == pytest.approx(0.5 * 2e3 + 30.0)
+    unknown = window.step(worked_ms=20.0)
+    assert unknown.step_mj is None and "has no energies" in str(unknown.problem)
+
+
+def test_models_as_text() -> None:
+    meter = open_meter("modelled:2,5")
+    assert isinstance(meter, ModelledMeter) and (meter.idle_w, meter.busy_w) == (2.0, 5.0)
+    meter = open_meter("modelled:2")
+    assert isinstance(meter, ModelledMeter) and meter.busy_w is None and "cost table" in meter.source
 
 
 @pytest.mark.parametrize(
-    "text", ["modelled", "modelled:3", "modelled:a,b", "modelled:-1,2", "modelled:1,2,3"]
+    "text", ["modelled", "modelled:a", "modelled:a,b", "modelled:-1,2", "modelled:1,2,3"]
 )
 def test_models_that_are_not_understood(text: str) -> None:
-    with pytest.raises(MeterError, match="give two powers in W"):
+    with pytest.raises(MeterError, match="give powers in W"):
         open_meter(text)
