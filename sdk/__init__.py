@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from runtimes.errors import AdaptiveVideoError, BundleError, EngineError
+    from sdk.budget import Budget, BudgetError
     from sdk.errors import SourceError
     from sdk.recognizer import StreamRecognizer
     from sdk.results import ClipRecognition, Recognition
 
 __all__ = [
     "AdaptiveVideoError",
+    "Budget",
+    "BudgetError",
     "BundleError",
     "ClipRecognition",
     "EngineError",
@@ -30,6 +33,8 @@ __all__ = [
 
 _HOMES = {
     "AdaptiveVideoError": "runtimes.errors",
+    "Budget": "sdk.budget",
+    "BudgetError": "sdk.budget",
     "BundleError": "runtimes.errors",
     "ClipRecognition": "sdk.results",
     "EngineError": "runtimes.errors",

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from runtimes.engine import Array, Engine
 from runtimes.errors import AdaptiveVideoError
-from runtimes.spec import PRESENT, Group, Manifest, Option, Policy, Variant, View
+from runtimes.spec import ANSWER, LOGITS, PRESENT, PRICE, Group, Manifest, Option, Policy, Variant, View
 from sdk.errors import SourceError
 from sdk.media.frames import Frame
 from sdk.media.renderers import Renderer, renderer
 from sdk.results import ABSENT, FAILED, HELD, LATE, NOT_CHOSEN, NOTHING, RAN, Latency, Recognition
 from sdk.scheduler import Chooser, Floats, Fusion, Scheduler, StepFusion
+from sdk.trace import StepTrace
 
 _FOR_GOOD = ("no audio track", "audio cannot be decoded", "no sound is decoded")
 """How reasons for an absence begin that hold as long as the source lasts; others may pass."""
@@ -30,6 +31,8 @@ class Pipeline:
     _scores: NDArray[np.float64] | None
     _best: tuple[tuple[str, float], ...]
     _absent_views: Mapping[str, str]
+    trace: StepTrace
+    """How the last step was decided."""
 
     def __init__(
         self,
@@ -59,9 +62,11 @@ class Pipeline:
             if several or rendering.view.modality != "rgb"
         }
         self._groups = {o.name: group for group in variant.action_space.groups for o in group.options}
+        self._heads = variant.head_outputs
         self._modalities = _Modalities(variant.action_space.groups)
         inputs = manifest.graph(self._policy.graph).inputs if self._policy else {}
         self._tells_presence = PRESENT in inputs
+        self._no_answer = np.zeros((1, len(manifest.labels)), np.float32) if ANSWER in inputs else None
         self._zeros = _initial_state(manifest, self._policy)
         self._carried = {name: f"next_{name}" for name in self._zeros}
         self._scheduler = Scheduler(chooser)
@@ -94,12 +99,17 @@ class Pipeline:
         if option.graph is not None and option.graph not in self._graphs:
             self._graphs[option.graph] = self._engine.graph(option.graph)
 
-    def advance(self, frame: Frame, dropped: int = 0) -> Recognition:
-        """Take one step. Raises: EngineError if a graph cannot run."""
+    def advance(self, frame: Frame, dropped: int = 0, withheld: bool = False) -> Recognition:
+        """Take one step; ``withheld``: run nothing, as if a skip held it. How it went is then in ``trace``.
+
+        Raises: EngineError if a graph cannot run.
+        """
         step = _Step(frame)
         if frame.restarted:
             self._forget()
-        if self._scheduler.idle():
+        options: tuple[Option, ...] = ()
+        step.price, step.allow_skip = self._scheduler.chooser.price, self._scheduler.answered
+        if self._scheduler.idle() or withheld:
             choice, precision, logits, modalities = HELD, None, None, self._modalities.held
         else:
             self._look_for_views(step)
@@ -113,6 +123,8 @@ class Pipeline:
             self._scores, self._best = scores, self._ranked(scores)
         top = self._best
         self._step += 1
+        latency = step.latency()
+        self.trace = step.traced(options, self._absent_views, withheld, latency)
         return Recognition(
             time_s=frame.time_s,
             step=self._step - 1,
@@ -121,7 +133,7 @@ class Pipeline:
             top=top,
             choice=choice,
             precision=precision,
-            latency_ms=step.latency(),
+            latency_ms=latency,
             dropped=dropped,
             restarted=frame.restarted,
             modalities=modalities,
@@ -156,18 +168,25 @@ class Pipeline:
 
     def _decide(self, step: _Step) -> tuple[Option, ...]:
         """Run the policy, if the chooser wants it, and choose."""
+        price = step.price
         if not self._scheduler.chooser.runs_policy:
-            return self._scheduler.decide(None, self._absent_views)
+            return self._scheduler.decide(None, price, self._absent_views)
         assert self._policy is not None, "only what has a policy runs it"
+        before_ms = step.rendered_ms
         inputs = {name: self._policy_view(view, step) for view, name in self._policy.inputs.items()}
+        step.policy_views_ms = step.rendered_ms - before_ms
+        inputs[PRICE] = np.array([[price]], np.float32)
         if self._tells_presence:
             inputs[PRESENT] = self._modalities.presence(self._absent_views)
+        if self._no_answer is not None:
+            scores = self._scores
+            inputs[ANSWER] = self._no_answer if scores is None else scores[None].astype(np.float32)
         began = time.perf_counter()
         outputs = self._graphs[self._policy.graph](**inputs, **self._state)
         step.policy_ms = (time.perf_counter() - began) * 1e3
         self._state = {name: outputs[after] for name, after in self._carried.items()}
         step.policy_outputs = outputs
-        return self._scheduler.decide(outputs["scores"][0], self._absent_views)
+        return self._scheduler.decide(outputs["scores"][0], price, self._absent_views)
 
     def _policy_view(self, view: str, step: _Step) -> Array:
         """A view for the policy; zeros, which it is told to ignore, where it is absent or fails."""
@@ -191,6 +210,7 @@ class Pipeline:
         """Fused logits (classes,) of the chosen branches; None if all were skips, or failed."""
         answers = []
         for option in options:
+            before_ms = step.rendered_ms + step.branch_ms
             if option.graph:
                 try:
                     answers.append((option, self._logits(option, step)))
@@ -198,17 +218,18 @@ class Pipeline:
                     if len(self._modalities.groups) == 1:
                         raise
                     step.failures[self._groups[option.name].name] = f"{FAILED}: {error.reason}"
+            step.option_ms.append(step.rendered_ms + step.branch_ms - before_ms)
         return self._step_fusion.fuse(answers)
 
     def _logits(self, option: Option, step: _Step) -> Floats:
         if self._variant.is_head(option):
-            return step.policy_outputs["logits"][0]
+            return step.policy_outputs[self._heads[option.name]][0]
         assert option.graph is not None and option.view is not None, "a branch has both"
         pixels = step.render(self._renderers[option.view])
         began = time.perf_counter()
         outputs = self._graphs[option.graph](frame=pixels)
         step.branch_ms += (time.perf_counter() - began) * 1e3
-        return outputs["logits"][0]
+        return outputs[LOGITS][0]
 
     def _ranked(self, scores: NDArray[np.float64]) -> tuple[tuple[str, float], ...]:
         """The best labels with their scores, best first; ties go to the earlier label."""
@@ -300,9 +321,12 @@ class _Step:
         self._queue_ms = frame.queue_ms
         self._began = time.perf_counter()
         self._pixels: dict[str, NDArray[np.uint8]] = {}
-        self._resize_ms = 0.0
+        self.price, self.allow_skip = 0.0, False
+        self.rendered_ms = 0.0
+        self.policy_views_ms = 0.0
         self.policy_ms = 0.0
         self.branch_ms = 0.0
+        self.option_ms: list[float] = []
         self.policy_outputs: dict[str, Array] = {}
 
     def render(self, rendering: Renderer) -> NDArray[np.uint8]:
@@ -311,8 +335,25 @@ class _Step:
         if name not in self._pixels:
             began = time.perf_counter()
             self._pixels[name] = rendering.render(self.frame)
-            self._resize_ms += (time.perf_counter() - began) * 1e3
+            self.rendered_ms += (time.perf_counter() - began) * 1e3
         return self._pixels[name]
+
+    def traced(
+        self, options: tuple[Option, ...], absent_views: Collection[str], withheld: bool, latency: Latency
+    ) -> StepTrace:
+        """How it was decided to run ``options``."""
+        scores = self.policy_outputs.get("scores")
+        return StepTrace(
+            scores=None if scores is None else scores[0],
+            price=self.price,
+            allow_skip=self.allow_skip,
+            absent_views=absent_views,
+            options=options,
+            withheld=withheld,
+            policy_ms=self.policy_views_ms + self.policy_ms,
+            option_ms=tuple(self.option_ms),
+            step_ms=latency.total - latency.decode,
+        )
 
     def latency(self) -> Latency:
         """Where the time went until now."""
@@ -320,9 +361,9 @@ class _Step:
         return Latency(
             queue=self._queue_ms,
             decode=self.frame.decode_ms,
-            resize=self._resize_ms,
+            resize=self.rendered_ms,
             policy=self.policy_ms,
             branch=self.branch_ms,
-            post=spent - self._resize_ms - self.policy_ms - self.branch_ms,
+            post=spent - self.rendered_ms - self.policy_ms - self.branch_ms,
             total=self.frame.decode_ms + spent,
         )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,15 +22,18 @@ from runtimes.device import device_name
 from runtimes.engine import Engine, GraphDeclaration, open_engine
 from runtimes.errors import AdaptiveVideoError, BundleError
 from sdk.background import BackgroundStream
+from sdk.budget import Budget
+from sdk.decision_log import DecisionLog
 from sdk.media.frames import Frame
 from sdk.media.pushed import SOUND_RATE_HZ, PushedMedia
 from sdk.media.sources import Source, TimedImages, open_source
 from sdk.media.steps import StepPicker, decode_steps
 from sdk.media.wanted import Wanted
 from sdk.pipeline import Pipeline
-from sdk.power import EnergyWindow, Meter
+from sdk.power import Meter
 from sdk.results import ClipRecognition, Latency, Recognition
 from sdk.scheduler import Chooser, FixedChoice, LearntChoice, RandomChoice, option_costs
+from sdk.spending import Reading, Spending
 from sdk.statistics import Statistics, StatisticsSnapshot
 
 _STOP_WAIT_S = 1.0
@@ -59,17 +63,26 @@ class StreamRecognizer:
         allow_fallback: bool = False,
         partial: bool = False,
         meter: Meter | None = None,
+        budget: Budget | None = None,
+        thermometer: Reading | None = None,
+        battery: Reading | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        log: DecisionLog | None = None,
     ) -> None:
         """Open the bundle, and the graphs that may be chosen.
 
-        variant: one of the manifest's, e.g. ``int8``. price: the score an option must earn per ms that it
-        costs here; by default the variant's, translated to this device's ms. fixed: run this option at each
+        variant: one of the manifest's, e.g. ``int8``. price: the score that the dearest option must earn more
+        than one that costs nothing; by default the variant's. fixed: run this option at each
         ``every``-th step and no other (a variant without a policy starts with its first). random_seed:
         choose at random. top: how many labels each result lists. threads: of a branch. partial: run without
         what a missing low plane would bring, until ``refresh`` finds it (a bundle given opened is as partial
         as it was opened). meter: what measures the energy of each step (``sdk.power``); the caller closes it.
+        budget: see ``budget``; thermometer, battery: functions that give degrees Celsius, and the joules
+        left, for budgets of these (by default this machine's own). clock: the seconds that power is per.
+        log: takes every decision (``sdk.decision_log``).
 
-        Raises: BundleError, EngineError, or AdaptiveVideoError for arguments that do not fit the bundle.
+        Raises: BundleError, EngineError, BudgetError, or AdaptiveVideoError for arguments that do not fit the
+        bundle.
         """
         self._bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle, partial)
         self._manifest = self._bundle.manifest
@@ -84,7 +97,11 @@ class StreamRecognizer:
         self._chooser = self._make_chooser(price, fixed, every, random_seed)
         absent = self._absent(self._bundle)
         self._pipeline = Pipeline(self._manifest, self.variant, self._engine, self._chooser, top, absent)
-        self._energy = EnergyWindow(meter) if meter is not None else None
+        self._clock = clock
+        self._spending = self._make_spending(
+            meter=meter, thermometer=thermometer, battery=battery, clock=clock, log=log
+        )
+        self.budget = budget
         self._in_use = threading.Lock()
         self._background: BackgroundStream | None = None
         self._source: Source | None = None
@@ -107,18 +124,38 @@ class StreamRecognizer:
 
     @property
     def price(self) -> float:
-        """The score an option must earn per ms of its cost; may be set while a stream runs.
+        """The score that the dearest option must earn more than a free one; may be set while a stream runs.
 
-        Raises: AdaptiveVideoError on setting if it is negative, or the choice here is not the policy's;
-        BundleError if no costs are known.
+        Under a budget it is the budget's, and moves by itself.
+
+        Raises: AdaptiveVideoError on setting if it is negative, the choice here is not the policy's, or there
+        is a budget; BundleError if no costs are known.
         """
-        return self._chooser.price if isinstance(self._chooser, LearntChoice) else 0.0
+        return self._chooser.price
 
     @price.setter
     def price(self, price: float) -> None:
         if not isinstance(self._chooser, LearntChoice):
             raise AdaptiveVideoError("price", "a fixed or random choice has none", "leave it out")
+        if self.budget is not None:
+            raise AdaptiveVideoError("price", "the budget sets it", "take the budget away first (None)")
         self._chooser.price = self._checked_price(price)
+
+    @property
+    def budget(self) -> Budget | None:
+        """What the stream may spend; None: whatever the price leads to. It may be set while a stream runs.
+
+        It holds from the next step on: the price follows what the meter says, and where even the cheapest
+        options are too dear, steps are withheld (``budget_met`` is then False). Files are streamed at their
+        own pace under a budget, as power is energy over time.
+
+        Raises: BudgetError on setting if nothing here can choose by it, or measure what it limits.
+        """
+        return self._spending.budget
+
+    @budget.setter
+    def budget(self, budget: Budget | None) -> None:
+        self._spending.budget = budget
 
     @property
     def fixed(self) -> str | None:
@@ -159,7 +196,7 @@ class StreamRecognizer:
         """As ``stream``, with the frame that each result is about: to draw on it, or to keep it."""
         with self._exclusively(), self._opened(source, source_options) as opened:
             for frame in opened:
-                yield frame, self._counted(self._pipeline.advance(frame, opened.dropped_since_last))
+                yield frame, self._advance(frame, opened.dropped_since_last)
 
     def recognize(self, path: str | os.PathLike[str]) -> ClipRecognition:
         """Recognise one clip, a video file, from its first step to its last.
@@ -169,7 +206,9 @@ class StreamRecognizer:
         with self._exclusively():
             self._begin()
             frames = decode_steps(path, self._wanted)
-            recognitions = tuple(self._counted(self._pipeline.advance(frame)) for frame in frames)
+            if self._at_own_pace:
+                frames = _paced(frames)
+            recognitions = tuple(self._advance(frame) for frame in frames)
         return _clip(path, recognitions)
 
     def step(
@@ -194,7 +233,7 @@ class StreamRecognizer:
             picked = None
             for event in self._pushed.events(frame, time_s):
                 picked = self._picker.take(event)
-            return None if picked is None else self._counted(self._pipeline.advance(picked))
+            return None if picked is None else self._advance(picked)
 
     def start(
         self,
@@ -237,7 +276,7 @@ class StreamRecognizer:
         """Latencies, rate, drops and choices since the stream began; may be asked from any thread."""
         source = self._source
         drops = {} if source is None else {str(cause): count for cause, count in source.drops.items()}
-        return self._statistics.snapshot(drops, self._engine.declared)
+        return self._statistics.snapshot(drops, self._engine.declared, self._spending.learnt_mj)
 
     @property
     def missing(self) -> frozenset[str]:
@@ -264,6 +303,7 @@ class StreamRecognizer:
         before = self.options
         self._engine.refresh(fresh)
         self._pipeline.offer(self._absent(fresh))
+        self._spending.offer(self._absent(fresh))
         self._bundle = fresh
         return tuple(name for name in self.options if name not in before)
 
@@ -292,10 +332,14 @@ class StreamRecognizer:
         self._picker = StepPicker(self._wanted)
         self._pushed = None
         self._statistics = Statistics()
-        if self._energy is not None:
-            self._energy.begin()
+        self._spending.begin()
         self._source = None
         self._pipeline.reset()
+
+    @property
+    def _at_own_pace(self) -> bool:
+        """Whether a file is taken as a camera's pictures would be: power is energy over time."""
+        return self.budget is not None and self._clock is time.monotonic
 
     def _absent(self, bundle: Bundle) -> frozenset[str]:
         """Graphs that ``bundle`` lacks files of."""
@@ -314,16 +358,8 @@ class StreamRecognizer:
             raise AdaptiveVideoError(
                 f"every {every}", "is for a fixed option", "give fixed too, or leave it out"
             )
-        chosen = self._checked_price(self._compiled_price() if price is None else price)
+        chosen = self._checked_price(self.variant.price if price is None else price)
         return LearntChoice(self.variant.action_space, self._costs(), chosen)
-
-    def _compiled_price(self) -> float:
-        """The variant's price, in ms of this device: its dearest option is worth the same score here."""
-        price, here = self.variant.price, self._cost_table
-        compiled = next(iter(self._manifest.cost_tables), None)
-        if not price or here is None or compiled is None or here == compiled:
-            return price
-        return price * float(max(option_costs(self.variant, compiled)) / max(self._costs()))
 
     def _checked_price(self, price: float) -> float:
         if not isinstance(price, int | float) or not 0 <= price < float("inf"):
@@ -337,10 +373,21 @@ class StreamRecognizer:
         table = self._cost_table
         if table is None:  # then the price is 0, and no cost counts
             return np.zeros(len(self.variant.action_space.options))
-        try:
+        with self._whole_table():
             return option_costs(self.variant, table)
+
+    def _make_spending(self, **parts: Any) -> Spending:
+        with self._whole_table():
+            return Spending(self.variant, self._chooser, self._cost_table, **parts)
+
+    @contextmanager
+    def _whole_table(self) -> Iterator[None]:
+        """Raises: BundleError if the cost table turns out to lack something."""
+        try:
+            yield
         except KeyError as error:
-            reason = f"the cost table of {table.device} lacks {error}"
+            device = self._cost_table.device if self._cost_table else "no device"
+            reason = f"the cost table of {device} lacks {error}"
             raise BundleError(self._bundle.location, reason, "run adaptive-bench on it") from None
 
     @contextmanager
@@ -357,16 +404,27 @@ class StreamRecognizer:
         self, source: str | os.PathLike[str] | TimedImages, options: dict[str, Any]
     ) -> Iterator[Source]:
         self._begin()
+        options.setdefault("own_pace", self._at_own_pace)
         with open_source(source, self._wanted, **options) as opened:
             self._source = opened
             yield opened
 
-    def _counted(self, recognition: Recognition) -> Recognition:
-        if self._energy is not None:
-            energy_mj = self._energy.step_mj(recognition.latency_ms.total)
-            recognition = replace(recognition, energy_mj=energy_mj, energy_source=self._energy.source)
+    def _advance(self, frame: Frame, dropped: int = 0) -> Recognition:
+        """Take one step, and count what it used."""
+        withheld = self._spending.withholds()
+        recognition = self._pipeline.advance(frame, dropped, withheld)
+        recognition = self._spending.add(recognition, self._pipeline.trace)
         self._statistics.add(recognition)
         return recognition
+
+
+def _paced(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """The frames of a file, each when its time has come."""
+    began_s: float | None = None
+    for frame in frames:
+        began_s = time.monotonic() - frame.time_s if began_s is None else began_s
+        time.sleep(max(0.0, began_s + frame.time_s - time.monotonic()))
+        yield frame
 
 
 def _busy() -> AdaptiveVideoError:

@@ -46,7 +46,11 @@ class Recognition:
     ``ran``, or why not: ``not chosen``, ``held``, ``late``, ``absent: <reason>`` or ``failed: <reason>``.
 
     ``energy_mj`` is what the whole device used since the step before (of the first: since the stream began),
-    by the meter that ``energy_source`` names; None where that is not known, or no meter was given.
+    by the meter that ``energy_source`` names; None where that is not known (``energy_problem`` says why), or
+    no meter was given. ``price``: at which it was chosen. Under a budget: ``power_w`` is the average power
+    since the budget was set, of the last 30 s at most; ``budget_met``: whether the budget holds without steps
+    withheld for it, None where that is not known, and ``budget_problem`` why not; ``predicted_mj``: what was
+    expected of ``energy_mj``.
 
     A stream that has had no output yet, because nothing to run was there, has the label ``""`` and no score.
     """
@@ -64,6 +68,12 @@ class Recognition:
     modalities: Mapping[str, str] = field(default_factory=dict)
     energy_mj: float | None = None
     energy_source: str | None = None
+    energy_problem: str | None = None
+    price: float = 0.0
+    power_w: float | None = None
+    budget_met: bool | None = None
+    budget_problem: str | None = None
+    predicted_mj: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""

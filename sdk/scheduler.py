@@ -6,8 +6,8 @@ Plain numpy, used both on the device and by the compiler's evaluation, so that b
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +24,7 @@ Floats = NDArray[np.floating]
 class Decision:
     """The options chosen at a step, one of each group, and how many steps after it are held.
 
-    A group whose views are all absent gives its skip, or nothing if it has none.
+    A group whose views are all absent gives its longest skip, or nothing if it has none.
     """
 
     options: tuple[Option, ...]
@@ -34,13 +34,19 @@ class Decision:
 class Chooser(Protocol):
     """How the options of a step are chosen."""
 
+    kind: str
+    """Learnt, fixed or random."""
     runs_policy: bool
     """Whether the policy graph is run before the choice."""
     options: tuple[Option, ...]
     """All that may be chosen, now or when their graphs have come."""
+    price: float
+    """What the policy is told, and what its choice goes by; 0 where it does not choose."""
 
-    def decide(self, scores: Floats | None, allow_skip: bool, absent_views: Collection[str] = ()) -> Decision:
-        """Choose by the policy's ``scores`` (n,), None where it was not run.
+    def decide(
+        self, scores: Floats | None, price: float, allow_skip: bool, absent_views: Collection[str] = ()
+    ) -> Decision:
+        """Choose by the policy's ``scores`` (n,) at a price, None where it was not run.
 
         Without ``allow_skip`` at least one group runs a branch. Options on ``absent_views`` are not chosen;
         if no group has another, nothing is run.
@@ -60,24 +66,31 @@ class Chooser(Protocol):
 
 
 def choose(
-    scores: Floats, space: ActionSpace, costs_ms: Floats, price: float, allow_skip: bool
+    scores: Floats, space: ActionSpace, costs: Floats, price: float, allow_skip: bool
 ) -> tuple[Option, ...]:
     """The best option of each group: the largest ``score - price * cost``.
 
-    scores: (n,) over all options, group after group; costs_ms: (n,) ms; price: score per ms. Ties go to the
-    cheaper option, then to the earlier. Without ``allow_skip`` at least one group runs a branch: where all
-    would skip, the one whose best branch gives up least.
+    scores: (n,) over all options, group after group; costs: (n,) in any unit, counted in units of the dearest
+    one's; price: the score that this one must earn more than one that costs nothing. Ties go to the cheaper
+    option, then to the earlier. Without ``allow_skip`` at least one group runs a branch: where all would
+    skip, the one whose best branch gives up least.
     """
-    return _choose(scores, _cheapest_first(space, costs_ms), price, allow_skip)
+    return _choose(scores, _cheapest_first(space, relative_costs(costs)), price, allow_skip)
+
+
+def relative_costs(costs: Floats) -> Floats:
+    """Costs (n,) in units of the dearest; zeros if all are."""
+    dearest = costs.max()
+    return costs / dearest if dearest > 0 else np.zeros(len(costs))
 
 
 Priced = tuple[int, float, Option]
-"""An option with its place among the scores, and its cost (ms)."""
+"""An option with its place among the scores, and its relative cost."""
 
 
-def _cheapest_first(space: ActionSpace, costs_ms: Floats, absent: Collection[str] = ()) -> list[list[Priced]]:
+def _cheapest_first(space: ActionSpace, costs: Floats, absent: Collection[str] = ()) -> list[list[Priced]]:
     """Each group's options by cost, then by place; those whose graph is ``absent`` are left out."""
-    priced = list(zip(range(len(costs_ms)), costs_ms.tolist(), space.options, strict=True))
+    priced = list(zip(range(len(costs)), costs.tolist(), space.options, strict=True))
     orders, first = [], 0
     for group in space.groups:
         entries = priced[first : first + len(group.options)]
@@ -100,19 +113,21 @@ def _choose(
     silent = True
     least, instead = math.inf, None
     for order in orders:
-        branch = skip = None
+        branch = skip = longest = None
         most = most_of_skips = -math.inf
         skips_first = False  # what is cheaper, or comes first, wins a tie
         for place, cost, option in order:
             value = values[place] - price * cost
             if option.skip:
+                if longest is None or option.skip > longest.skip:
+                    longest = option
                 if skip is None or value > most_of_skips:
                     skip, most_of_skips, skips_first = option, value, branch is None or value > most
             elif (branch is None or value > most) and option.view not in absent_views:
                 branch, most = option, value
         if branch is None:
-            if skip is not None:
-                chosen.append(skip)
+            if longest is not None:  # what cannot run holds no other group back
+                chosen.append(longest)
             continue
         if skip is None or most > most_of_skips or (most == most_of_skips and not skips_first):
             chosen.append(branch)
@@ -135,23 +150,55 @@ def _require_branches(space: ActionSpace, absent: Collection[str]) -> None:
             raise AdaptiveVideoError(f"group {group.name}", reason, "fetch the bundle's missing files")
 
 
-def option_costs(variant: Variant, table: CostTable) -> NDArray[np.float64]:
-    """Cost of each option in ms, (n,): resizing to its view and running its graph.
+def run_costs(variant: Variant, table: CostTable) -> NDArray[np.float64]:
+    """Time (ms) of one run of the policy with its views, and of each option with what it renders (1 + n,).
 
-    The policy's own head and skips cost nothing more, and the policy's view is rendered already.
+    The policy's own heads and skips take nothing, and the policy's views are rendered already.
 
     Raises: KeyError if the table lacks a graph or view.
     """
-    return np.array([_option_cost(option, variant, table) for option in variant.action_space.options])
+    return _runs(variant, table.run_ms, table.view_ms)
 
 
-def _option_cost(option: Option, variant: Variant, table: CostTable) -> float:
-    if option.graph is None or option.view is None or variant.is_head(option):
-        return 0.0
-    cost = table.graph_ms(option.graph, option.view)
-    if variant.policy is not None and option.view in variant.policy.views:
-        cost -= table.view_ms(option.view)
-    return cost
+def run_energies(variant: Variant, table: CostTable) -> NDArray[np.float64] | None:
+    """The same in mJ; None if the energy of any was not measured. Raises: KeyError."""
+    energies = _runs(variant, table.run_mj, table.view_mj)
+    return None if np.isnan(energies).any() else energies
+
+
+def _runs(
+    variant: Variant,
+    of_graph: Callable[[str, str], float | None],
+    of_view: Callable[[str], float | None],
+) -> NDArray[np.float64]:
+    """What runs cost (1 + n,), not a number where that is not known."""
+    policy = variant.policy
+    rendered = policy.views if policy else ()
+    parts: list[list[float | None]] = [[]]
+    if policy is not None:
+        parts[0] = [of_graph(policy.graph, policy.views[0]), *map(of_view, rendered)]
+    for option in variant.action_space.options:
+        parts.append([])
+        if option.graph and option.view and not variant.is_head(option):
+            parts[-1].append(of_graph(option.graph, option.view))
+            parts[-1] += [] if option.view in rendered else [of_view(option.view)]
+    return np.array([sum(math.nan if part is None else part for part in own) for own in parts], np.float64)
+
+
+def option_costs(variant: Variant, table: CostTable) -> NDArray[np.float64]:
+    """Cost of each option (n,): in mJ if the table has all energies, else in ms.
+
+    A long skip costs less than nothing: it saves runs of the policy.
+
+    Raises: KeyError if the table lacks a graph or view.
+    """
+    energies = run_energies(variant, table)
+    return less_saved(variant.action_space, run_costs(variant, table) if energies is None else energies)
+
+
+def less_saved(space: ActionSpace, runs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Costs of options (n,), from those of runs (1 + n,), less the runs of the policy that skips save."""
+    return runs[1:] - np.array(space.saved_runs) * runs[0]
 
 
 def dearest_choice(variant: Variant, costs: Floats) -> str:
@@ -165,28 +212,63 @@ def dearest_choice(variant: Variant, costs: Floats) -> str:
     return "+".join(names)
 
 
+_FIRST_PRICE, _PROHIBITIVE = 0.1, 1e4
+"""Of the prices that are tried where a choice would take too much: the first, and where the search ends."""
+
+
+@dataclass
+class Limit:
+    """What the options of a step may take together, such as ms or joules; ``takes``: each by its name."""
+
+    left: float = math.inf
+    takes: Mapping[str, float] = field(default_factory=dict)
+
+    def exceeded(self, options: Sequence[Option]) -> bool:
+        """Whether these take more than is left; what nothing is known of takes nothing."""
+        return sum(self.takes.get(option.name, 0.0) for option in options) > self.left
+
+
 class LearntChoice:
     """The policy's choice at a price, which may be changed at any time."""
 
+    kind = "learnt"
     runs_policy = True
 
-    def __init__(self, space: ActionSpace, costs_ms: Floats, price: float = 0.0) -> None:
-        self._space, self._costs_ms = space, costs_ms
+    def __init__(self, space: ActionSpace, costs: Floats, price: float = 0.0) -> None:
+        """``costs`` (n,) of the options in any unit, counted in units of the dearest one's."""
+        self._space = space
+        self._absent: Collection[str] = ()
+        self.limits: tuple[Limit, ...] = ()
         self.options = space.options
         self.price = price
-        self.offer(())
+        self.recost(costs)
 
-    def decide(self, scores: Floats | None, allow_skip: bool, absent_views: Collection[str] = ()) -> Decision:
-        """The largest ``score - price * cost`` of each group."""
+    def recost(self, costs: Floats) -> None:
+        """From the next choice on, go by these costs (n,)."""
+        self.costs = relative_costs(costs)
+        self._orders = _cheapest_first(self._space, self.costs, self._absent)
+
+    def decide(
+        self, scores: Floats | None, price: float, allow_skip: bool, absent_views: Collection[str] = ()
+    ) -> Decision:
+        """The largest ``score - price * cost`` of each group.
+
+        Where that takes more than is left of something, what it is at the next of ever higher prices that
+        does not, or the cheapest.
+        """
         if scores is None:
             raise ValueError("the learnt choice needs the policy's scores")
-        options = _choose(scores, self._orders, self.price, allow_skip, absent_views)
+        options = _choose(scores, self._orders, price, allow_skip, absent_views)
+        while price < _PROHIBITIVE and any(limit.exceeded(options) for limit in self.limits):
+            price = max(2 * price, _FIRST_PRICE)
+            options = _choose(scores, self._orders, price, allow_skip, absent_views)
         return Decision(options, _held(options))
 
     def offer(self, absent: Collection[str]) -> None:
         """Offer all options but those whose graph is ``absent``; however high they score."""
         _require_branches(self._space, absent)
-        self._orders = _cheapest_first(self._space, self._costs_ms, absent)
+        self._absent = absent
+        self._orders = _cheapest_first(self._space, self.costs, absent)
 
     def reset(self) -> None:
         """Nothing is remembered from one stream to the next."""
@@ -199,6 +281,8 @@ class FixedChoice:
     Others may be named between two steps. Of a variant without a policy all options are kept open,
     so that a switch waits for nothing; of others just those that were named.
     """
+
+    kind, price = "fixed", 0.0
 
     def __init__(self, variant: Variant, option: str | None = None, every: int = 1) -> None:
         """``option`` None is each group's first.
@@ -262,7 +346,9 @@ class FixedChoice:
         self._branches_in_use = chosen
         self._decision = self._decided(())
 
-    def decide(self, scores: Floats | None, allow_skip: bool, absent_views: Collection[str] = ()) -> Decision:
+    def decide(
+        self, scores: Floats | None, price: float, allow_skip: bool, absent_views: Collection[str] = ()
+    ) -> Decision:
         """Always the same, but for what is absent."""
         return self._decided(absent_views) if absent_views else self._decision
 
@@ -296,6 +382,7 @@ class RandomChoice:
     So it differs from the learnt choice in nothing but the decision.
     """
 
+    kind, price = "random", 0.0
     runs_policy = True
 
     def __init__(self, space: ActionSpace, seed: int) -> None:
@@ -305,7 +392,9 @@ class RandomChoice:
         self.offer(())
         self.reset()
 
-    def decide(self, scores: Floats | None, allow_skip: bool, absent_views: Collection[str] = ()) -> Decision:
+    def decide(
+        self, scores: Floats | None, price: float, allow_skip: bool, absent_views: Collection[str] = ()
+    ) -> Decision:
         """One option of each group, drawn; where all skip and may not, a branch of one that is drawn too."""
         groups = self._space.groups
         there = [i for i, group in enumerate(groups) if self._branches_of(group, absent_views)]
@@ -315,7 +404,7 @@ class RandomChoice:
             branches = self._branches_of(group, absent_views)
             skips = [option for option in group.options if option.skip]
             if not branches:
-                options.append(_skip_of(group))
+                options.append(max(skips, key=lambda option: option.skip, default=None))
             else:
                 drawn = branches if alone else [o for o in group.options if o in branches or o in skips]
                 options.append(self._one_of(drawn))
@@ -365,7 +454,8 @@ class Scheduler:
     """
 
     _held: int
-    _answered: bool
+    answered: bool
+    """Whether the stream has had an output."""
 
     def __init__(self, chooser: Chooser) -> None:
         self.chooser = chooser
@@ -378,17 +468,22 @@ class Scheduler:
         self._held -= 1
         return True
 
-    def decide(self, scores: Floats | None, absent_views: Collection[str] = ()) -> tuple[Option, ...]:
-        """The options of a step that is not held; ``scores`` (n,) or None if the policy was not run."""
-        decision = self.chooser.decide(scores, self._answered, absent_views)
+    def decide(
+        self, scores: Floats | None, price: float, absent_views: Collection[str] = ()
+    ) -> tuple[Option, ...]:
+        """The options of a step that is not held, at a price.
+
+        ``scores`` (n,), None if the policy was not run.
+        """
+        decision = self.chooser.decide(scores, price, self.answered, absent_views)
         self._held = decision.held
-        self._answered = self._answered or any(not option.skip for option in decision.options)
+        self.answered = self.answered or any(not option.skip for option in decision.options)
         return decision.options
 
     def reset(self) -> None:
         """Begin a new stream."""
         self._held = 0
-        self._answered = False
+        self.answered = False
         self.chooser.reset()
 
 

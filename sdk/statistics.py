@@ -8,7 +8,7 @@ import time
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import accumulate
 from typing import Any
 
@@ -22,6 +22,7 @@ _GROWTH = 1.04
 _PER_E = 1 / math.log(_GROWTH)
 """Buckets in which a duration grows e-fold."""
 _BUCKETS = math.ceil(math.log(_HIGHEST_MS / _LOWEST_MS, _GROWTH))
+_MET = {True: "met", False: "not met", None: "not known"}
 _RATE_WINDOW = 128
 _BATCH = 64
 """Steps counted at once: doing it at each would bring its code and data into the caches at each."""
@@ -73,7 +74,9 @@ class StatisticsSnapshot:
     ``fps``: steps per second of wall clock over the last steps, None before the second; ``latency_ms``: by
     stage, counting the steps in which the stage ran; ``drops``: frames lost by cause; ``choices``: steps by
     choice; ``graphs``: what each graph really runs on, and its runs since it was opened. ``energy_mj``: of
-    the ``energy_steps`` steps of which it is known, by ``energy_source``; None without any.
+    the ``energy_steps`` steps of which it is known, by ``energy_source``; None without any. ``power_w``: the
+    average of the last 30 s at most under a budget. ``budget``: steps at which it was met, not met, and not
+    known to be; empty without one. ``learnt_mj``: what the policy and each option take here, as learnt.
     """
 
     steps: int
@@ -85,6 +88,9 @@ class StatisticsSnapshot:
     energy_mj: float | None = None
     energy_steps: int = 0
     energy_source: str | None = None
+    power_w: float | None = None
+    budget: dict[str, int] = field(default_factory=dict)
+    learnt_mj: dict[str, float] = field(default_factory=dict)
 
     @property
     def graph_runs(self) -> dict[str, int]:
@@ -100,7 +106,7 @@ class Statistics:
     """Gathers what a stream's results say; may be read from another thread than the one that adds."""
 
     def __init__(self) -> None:
-        self._latencies = {field.name: LatencyHistogram() for field in fields(Latency)}
+        self._latencies = {stage.name: LatencyHistogram() for stage in fields(Latency)}
         self._uncounted: list[Latency] = []
         self._lock = threading.Lock()
         self._choices: Counter[str] = Counter()
@@ -109,6 +115,8 @@ class Statistics:
         self._steps = 0
         self._energy_mj, self._energy_steps = 0.0, 0
         self._energy_source: str | None = None
+        self._power_w: float | None = None
+        self._budget: Counter[str] = Counter()
 
     def add(self, recognition: Recognition) -> None:
         """Count one step's result."""
@@ -123,11 +131,17 @@ class Statistics:
                 self._energy_mj += recognition.energy_mj
                 self._energy_steps += 1
             self._energy_source = recognition.energy_source
+            if recognition.power_w is not None:
+                self._power_w = recognition.power_w
+                self._budget[_MET[recognition.budget_met]] += 1
 
     def snapshot(
-        self, drops: Mapping[str, int] | None = None, graphs: Iterable[GraphDeclaration] = ()
+        self,
+        drops: Mapping[str, int] | None = None,
+        graphs: Iterable[GraphDeclaration] = (),
+        learnt_mj: Mapping[str, float] | None = None,
     ) -> StatisticsSnapshot:
-        """The statistics as they stand, with the source's ``drops`` and the engine's ``graphs``."""
+        """The statistics as they stand, with the source's ``drops``, ``graphs``, and costs learnt."""
         with self._lock:
             self._count()
             measured = {stage: histogram.percentiles() for stage, histogram in self._latencies.items()}
@@ -141,6 +155,9 @@ class Statistics:
                 energy_mj=self._energy_mj if self._energy_steps else None,
                 energy_steps=self._energy_steps,
                 energy_source=self._energy_source,
+                power_w=self._power_w,
+                budget=dict(self._budget),
+                learnt_mj=dict(learnt_mj or {}),
             )
 
     def _count(self) -> None:

@@ -50,8 +50,19 @@ def print_json(result: Any) -> None:
 def _print_line(recognition: Recognition) -> None:
     print(
         f"{recognition.time_s:9.2f} s  {recognition.label:<24} {recognition.score:5.2f}  "
-        f"{recognition.choice:<16} {recognition.latency_ms.total:7.2f} ms{_lacking(recognition)}",
+        f"{recognition.choice:<16} {recognition.latency_ms.total:7.2f} ms"
+        f"{_under_budget(recognition)}{_lacking(recognition)}",
         flush=True,
+    )
+
+
+def _under_budget(recognition: Recognition) -> str:
+    """The average power and the price, and what is wrong with the budget."""
+    if recognition.power_w is None:
+        return ""
+    problem = recognition.budget_problem or recognition.energy_problem
+    return (
+        f"  {recognition.power_w:6.2f} W  price {recognition.price:5.2f}{f'  ({problem})' if problem else ''}"
     )
 
 
@@ -81,13 +92,18 @@ def _live_table(statistics: Callable[[], StatisticsSnapshot]) -> Iterator[Callab
 
 
 def _answer(recognition: Recognition) -> Table:
-    table = Table("time", "label", "score", "choice", "ms")
+    table = Table("time", "label", "score", "choice", "ms", "W", "price", "budget")
+    power = "" if recognition.power_w is None else f"{recognition.power_w:.2f}"
+    met = {True: "met", False: f"not met: {recognition.budget_problem}"}
     table.add_row(
         f"{recognition.time_s:.2f} s",
         recognition.label,
         f"{recognition.score:.2f}",
         recognition.choice + _lacking(recognition),
         f"{recognition.latency_ms.total:.2f}",
+        power,
+        f"{recognition.price:.2f}",
+        met.get(bool(recognition.budget_met), "") if recognition.budget_met is not None else "",
     )
     return table
 
@@ -105,7 +121,11 @@ def _energy(statistics: StatisticsSnapshot) -> str:
     if statistics.energy_mj is None:
         return f"; energy not known ({statistics.energy_source})"
     each = statistics.energy_mj / statistics.energy_steps
-    return f"; {statistics.energy_mj / 1e3:.2f} J, {each:.1f} mJ a step ({statistics.energy_source})"
+    used = f"; {statistics.energy_mj / 1e3:.2f} J, {each:.1f} mJ a step ({statistics.energy_source})"
+    if not statistics.budget:
+        return used
+    steps = ", ".join(f"{said} at {count} steps" for said, count in statistics.budget.items())
+    return f"{used}; {statistics.power_w:.2f} W of late, budget {steps}"
 
 
 def _choices(statistics: StatisticsSnapshot) -> Table:

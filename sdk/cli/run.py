@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from itertools import islice
 from pathlib import Path
@@ -9,23 +10,35 @@ from typing import Annotated
 
 import typer
 
+from runtimes.errors import AdaptiveVideoError
 from sdk.annotate import AnnotatedVideo
-from sdk.cli.command import Version, run_command
+from sdk.budget import Budget
+from sdk.cli.command import FAILED_LIMIT, Version, fail, run_command
+from sdk.cli.control import ControlFile
 from sdk.cli.display import display, print_missing, print_summary
+from sdk.decision_log import DecisionLog
+from sdk.media.frames import Frame
+from sdk.plot import PowerPlot
 from sdk.power import open_meter
 from sdk.recognizer import StreamRecognizer
+from sdk.replay import replay
+from sdk.results import Recognition
+
+_SHOWN_DIFFERENCES = 5
 
 
 def run(
-    bundle: Annotated[Path, typer.Argument(help="The bundle, a folder or a zip.")],
-    source: Annotated[str, typer.Argument(help="A file, camera:0, rtsp://..., or test://?duration=5.")],
+    bundle: Annotated[Path | None, typer.Argument(help="The bundle, a folder or a zip.")] = None,
+    source: Annotated[
+        str | None, typer.Argument(help="A file, camera:0, rtsp://..., or test://?duration=5.")
+    ] = None,
     variant: Annotated[
         str | None, typer.Option(help="One of the bundle's; by default the bundle's own.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or tensorrt.")] = "auto",
     allow_fallback: Annotated[bool, typer.Option(help="Run on the CPU if the device is missing.")] = False,
     threads: Annotated[int | None, typer.Option(help="Threads of a branch; one per core.")] = None,
-    price: Annotated[float | None, typer.Option(help="Score an option must earn per ms it costs.")] = None,
+    price: Annotated[float | None, typer.Option(help="Score that the dearest option must earn.")] = None,
     fixed: Annotated[str | None, typer.Option(help="Run this option only.")] = None,
     every: Annotated[int, typer.Option(help="With --fixed: at each n-th step.")] = 1,
     partial: Annotated[bool, typer.Option(help="Run without what a missing low plane brings.")] = False,
@@ -34,16 +47,45 @@ def run(
     meter: Annotated[
         str | None,
         typer.Option(
-            help="Measure energy: auto, a meter of adaptive-inspect --power, or modelled:IDLE_W,BUSY_W."
+            help="Measure energy: auto, a meter of adaptive-inspect --power, or modelled:IDLE_W[,BUSY_W]."
         ),
+    ] = None,
+    power_budget: Annotated[
+        str | None, typer.Option(help="Keep the average power below this, e.g. 5W or 800mW.")
+    ] = None,
+    latency_budget: Annotated[
+        str | None, typer.Option(help="Keep 95 % of the steps below this, e.g. 20ms.")
+    ] = None,
+    thermal_budget: Annotated[str | None, typer.Option(help="Keep the device below this, e.g. 70C.")] = None,
+    battery_budget: Annotated[
+        str | None, typer.Option(help="Let the battery last this long, e.g. 3h or 90min.")
+    ] = None,
+    control: Annotated[
+        Path | None, typer.Option(help="A file that says the budget while it runs: 5W, or 3W,20ms, or off.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw power, budget, price and choices over time, e.g. power.png.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Write every decision, and all it depended on, to this .jsonl.")
+    ] = None,
+    replay_log: Annotated[
+        Path | None, typer.Option("--replay", help="Make the choices of such a log again, and compare.")
     ] = None,
     save_video: Annotated[Path | None, typer.Option(help="Write the annotated steps to this mp4.")] = None,
     version: Version = False,
-) -> None:
+) -> int:
     """Recognise SOURCE with BUNDLE, running at each step only what is worth its cost."""
-    with ExitStack() as devices:
-        opened = devices.enter_context(open_meter(meter)) if meter is not None else None
-        recognizer = devices.enter_context(
+    if replay_log is not None:
+        return _replay(replay_log)
+    if bundle is None or source is None:
+        return fail("BUNDLE and SOURCE: are missing; give both, or --replay LOG")
+    budget = _budget(power_budget, latency_budget, thermal_budget, battery_budget)
+    with ExitStack() as opened:
+        if meter is None and (budget is not None or control is not None):
+            meter = "auto"
+        decisions = DecisionLog(log, {"bundle": str(bundle), "source": source}) if log else None
+        recognizer = opened.enter_context(
             StreamRecognizer(
                 bundle,
                 device,
@@ -54,24 +96,61 @@ def run(
                 threads=threads,
                 allow_fallback=allow_fallback,
                 partial=partial,
-                meter=opened,
+                meter=opened.enter_context(open_meter(meter)) if meter is not None else None,
+                budget=budget,
+                log=opened.enter_context(decisions) if decisions is not None else None,
             )
         )
         if recognizer.missing:
             print_missing(recognizer.missing, recognizer.options)
         with ExitStack() as stack:
-            video = (
-                stack.enter_context(AnnotatedVideo(save_video, recognizer.rate_hz)) if save_video else None
-            )
-            pairs = stack.enter_context(closing(recognizer.stream_with_frames(source)))
             show = stack.enter_context(display(as_json, recognizer.stats))
+            takers: list[Callable[[Frame, Recognition], None]] = [lambda _, recognition: show(recognition)]
+            if save_video is not None:
+                takers.append(stack.enter_context(AnnotatedVideo(save_video, recognizer.rate_hz)).add)
+            if plot is not None:
+                drawn = stack.enter_context(PowerPlot(plot))
+                takers.append(lambda _, recognition: drawn.add(recognition, recognizer.budget))
+            if control is not None:
+                said = ControlFile(control, lambda changed: setattr(recognizer, "budget", changed))
+                said.look()
+                takers.append(lambda *_: said.look())
+            pairs = stack.enter_context(closing(recognizer.stream_with_frames(source)))
             # Ctrl-C is the usual way to end a live stream; the summary still comes.
             stack.enter_context(suppress(KeyboardInterrupt))
             for frame, recognition in islice(pairs, max_steps):
-                show(recognition)
-                if video is not None:
-                    video.add(frame, recognition)
+                for take in takers:
+                    take(frame, recognition)
         print_summary(recognizer.stats(), as_json)
+    return 0
+
+
+def _budget(*parts: str | None) -> Budget | None:
+    """The budget that the four options say together. Raises: BudgetError."""
+    names = ("watts", "latency_ms", "thermal_c", "battery_hours")
+    given = {name: text for name, text in zip(names, parts, strict=True) if text is not None}
+    if not given:
+        return None
+    values = {}
+    for name, text in given.items():
+        values[name] = getattr(Budget.parse(text), name)
+        if values[name] is None:
+            option = {"watts": "--power-budget", "latency_ms": "--latency-budget"}
+            option |= {"thermal_c": "--thermal-budget", "battery_hours": "--battery-budget"}
+            mend = "give 5W, 20ms, 70C and 3h each to its own option"
+            raise AdaptiveVideoError(f"{option[name]} {text}", "is of another kind", mend)
+    return Budget(**values)
+
+
+def _replay(path: Path) -> int:
+    """Compare each step; the first differences are shown."""
+    steps = list(replay(path))
+    differing = [step for step in steps if not step.same]
+    for step in differing[:_SHOWN_DIFFERENCES]:
+        print(f"step {step.step}: price and choice {step.replayed} where {step.logged} is logged")
+    choices = sum(step.logged[1] != step.replayed[1] for step in differing)
+    print(f"{len(steps)} steps: {choices} choices and {len(differing)} prices or choices differ")
+    return fail(f"{path}: {len(differing)} steps are decided otherwise", FAILED_LIMIT) if differing else 0
 
 
 def main() -> None:

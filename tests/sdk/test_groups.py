@@ -49,25 +49,25 @@ def ran(options: tuple[Option, ...]) -> set[str]:
 def test_each_group_chooses_for_itself() -> None:
     chosen = choose(np.array([2.0, 1, 0, 1, 5, 1]), SPACE, COSTS, 0.0, allow_skip=True)
     assert [option.name for option in chosen] == ["rgb", "audio-off", "flow"]
-    chosen = choose(np.array([2.0, 1, 0, 1, 5, 1]), SPACE, COSTS, 0.25, allow_skip=True)
+    chosen = choose(np.array([2.0, 1, 0, 1, 5, 1]), SPACE, COSTS, 4.0, allow_skip=True)
     assert [option.name for option in chosen] == ["rgb-off", "audio-off", "flow-off"]
 
 
 def test_where_one_must_run_it_is_the_one_that_gives_up_least() -> None:
     scores = np.array([0.0, 1, -2, 1, 0.5, 1])
     assert ran(choose(scores, SPACE, COSTS, 0.0, allow_skip=False)) == {"flow"}
-    assert ran(choose(scores, SPACE, COSTS, 0.5, allow_skip=False)) == {"audio"}
+    assert ran(choose(scores, SPACE, COSTS, 8.0, allow_skip=False)) == {"audio"}
     assert ran(choose(np.zeros(6), SPACE, COSTS, 0.0, allow_skip=False)) == {"rgb"}  # the first of equals
 
 
-@given(SCORES, st.sampled_from([0.0, 0.25, 1.0]), st.booleans(), st.sets(st.sampled_from(list(VIEWS))))
+@given(SCORES, st.sampled_from([0.0, 4.0, 16.0]), st.booleans(), st.sets(st.sampled_from(list(VIEWS))))
 def test_absent_groups_are_not_chosen(
     scores: list[float], price: float, allow_skip: bool, absent: set[str]
 ) -> None:
     views = {VIEWS[name] for name in absent}
-    choosers = LearntChoice(SPACE, COSTS, price), RandomChoice(SPACE, 3)
+    choosers = LearntChoice(SPACE, COSTS), RandomChoice(SPACE, 3)
     for chooser in choosers:
-        options = chooser.decide(np.array(scores), allow_skip, views).options
+        options = chooser.decide(np.array(scores), price, allow_skip, views).options
         assert len(options) == 3 and not ran(options) & absent
         if not allow_skip and len(absent) < 3:
             assert ran(options)
@@ -75,19 +75,19 @@ def test_absent_groups_are_not_chosen(
 
 def test_random_choices_are_of_all_kinds() -> None:
     chooser = RandomChoice(SPACE, 0)
-    kinds = {frozenset(ran(chooser.decide(None, True).options)) for _ in range(200)}
+    kinds = {frozenset(ran(chooser.decide(None, 0.0, True).options)) for _ in range(200)}
     assert len(kinds) == 8
-    assert frozenset() not in {frozenset(ran(chooser.decide(None, False).options)) for _ in range(200)}
+    assert frozenset() not in {frozenset(ran(chooser.decide(None, 0.0, False).options)) for _ in range(200)}
 
 
 def test_a_stream_of_nothing_answers_when_something_comes() -> None:
     stream = Scheduler(LearntChoice(SPACE, COSTS))
     off = np.array([0.0, 1, 0, 1, 0, 1])
     everything = set(VIEWS.values())
-    assert not ran(stream.decide(off, everything))
+    assert not ran(stream.decide(off, 0.0, everything))
     assert not stream.idle()
-    assert ran(stream.decide(off)) == {"rgb"}
-    assert not ran(stream.decide(off))
+    assert ran(stream.decide(off, 0.0)) == {"rgb"}
+    assert not ran(stream.decide(off, 0.0))
 
 
 def variant(policy: bool = False, optional: bool = True) -> Variant:
@@ -103,9 +103,9 @@ def variant(policy: bool = False, optional: bool = True) -> Variant:
 def test_fixed_choices_of_several_groups() -> None:
     chooser = FixedChoice(variant(policy=True), "flow+rgb", every=2)
     assert chooser.option == "rgb+flow" and not chooser.runs_policy
-    decision = chooser.decide(None, False)
+    decision = chooser.decide(None, 0.0, False)
     assert [option.name for option in decision.options] == ["rgb", "audio-off", "flow"] and decision.held == 1
-    lacking = chooser.decide(None, False, {"flow24"})
+    lacking = chooser.decide(None, 0.0, False, {"flow24"})
     assert [option.name for option in lacking.options] == ["rgb", "audio-off", "flow-off"]
     assert FixedChoice(variant()).option == "rgb+audio+flow"
     assert dearest_choice(variant(policy=True), COSTS) == "rgb+audio+flow"
@@ -165,6 +165,7 @@ def build(folder: Path, optional: bool = True) -> Bundle:
     save(files / "policy.onnx", policy_graph())
     three = Tensor(dtype="float32", shape=(1, 3))
     inputs = dict.fromkeys(("rgb24", "audio24"), shape) | {"present": three, "h": three}
+    inputs |= {"price": Tensor(dtype="float32", shape=(1, 1))}
     outputs = {"scores": Tensor(dtype="float32", shape=(1, 6)), "next_h": three}
     graphs.append(
         Graph(
@@ -204,7 +205,8 @@ def policy_graph() -> onnx.GraphProto:
         helper.make_node("Cast", ["audio24"], ["audio"], to=TensorProto.FLOAT),
         helper.make_node("Add", ["rgb", "audio"], ["both"]),
         helper.make_node("ReduceMean", ["both"], ["mean"], keepdims=0),
-        helper.make_node("Sub", ["mean", "mean"], ["nothing"]),
+        helper.make_node("Add", ["mean", "price"], ["told"]),
+        helper.make_node("Sub", ["told", "told"], ["nothing"]),
         helper.make_node("Add", ["plain", "nothing"], ["scores"]),
         helper.make_node("Sub", ["h", "h"], ["zero"]),
         helper.make_node("Add", ["present", "zero"], ["next_h"]),
@@ -214,7 +216,7 @@ def policy_graph() -> onnx.GraphProto:
         return helper.make_tensor_value_info(name, kind, shape)
 
     inputs = [value(view, (1, 24, 24, 3), TensorProto.UINT8) for view in ("rgb24", "audio24")]
-    inputs += [value("present", (1, 3)), value("h", (1, 3))]
+    inputs += [value("present", (1, 3)), value("price", (1, 1)), value("h", (1, 3))]
     outputs = [value("scores", (1, 6)), value("next_h", (1, 3))]
     initializers = [numpy_helper.from_array(array, name) for name, array in constants.items()]
     return helper.make_graph(nodes, "policy", inputs, outputs, initializers)
@@ -323,9 +325,3 @@ def test_groups_cost_a_step_next_to_nothing(groups_bundle: Bundle, flaky: type[F
     with StreamRecognizer(groups_bundle, "cpu") as recognizer:
         posts = [result.latency_ms.post for result in recognizer.stream(film([BRIGHT] * 60))]
     assert np.median(posts) < 0.3
-
-
-def test_old_bundles_name_one_view() -> None:
-    old = Policy.model_validate({"graph": "policy", "view": "rgb84", "state": {"h": (1, 2)}})
-    assert old.views == ("rgb84",) and old.inputs == {"rgb84": "frame"}
-    assert Policy(graph="p", views=("a", "b"), state={}).inputs == {"a": "a", "b": "b"}

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.device import device_name
-from runtimes.engine import open_engine
+from runtimes.engine import Array, open_engine
 from runtimes.errors import AdaptiveVideoError, BundleError, EngineError
+from runtimes.onnx import OnnxRunner
 from runtimes.spec import Option
 from sdk.errors import SourceError
 from sdk.media.frames import Frame
@@ -77,6 +78,7 @@ def test_what_is_not_chosen_is_not_run(bundle: Bundle) -> None:
 class Script:
     """Decisions as written down beforehand."""
 
+    kind, price = "scripted", 0.0
     runs_policy = True
 
     def __init__(self, *decisions: Decision) -> None:
@@ -84,7 +86,9 @@ class Script:
         self._decisions = decisions
         self.reset()
 
-    def decide(self, scores: Floats | None, allow_skip: bool, absent_views: Collection[str] = ()) -> Decision:
+    def decide(
+        self, scores: Floats | None, price: float, allow_skip: bool, absent_views: Collection[str] = ()
+    ) -> Decision:
         return next(self._left)
 
     def offer(self, absent: Collection[str]) -> None:
@@ -221,15 +225,32 @@ def test_price_may_change_while_a_stream_runs(bundle: Bundle) -> None:
     with StreamRecognizer(bundle, "cpu") as recognizer:
         stream = recognizer.stream(film([BRIGHT] * 8))
         assert [next(stream).choice for _ in range(2)] == ["rgb224", "rgb224"]
-        recognizer.price = 10.0
+        recognizer.price = 50.0
         assert [next(stream).choice for _ in range(2)] == ["skip4", "held"]
         stream.close()
-    with StreamRecognizer(bundle, "cpu", price=10.0) as recognizer:
+    with StreamRecognizer(bundle, "cpu", price=50.0) as recognizer:
         assert next(recognizer.stream(film([BRIGHT]))).choice == "head"
 
 
-def test_the_compiled_price_is_translated_to_this_device(bundle: Bundle, tmp_path: Path) -> None:
-    """Where everything costs twice the ms, a ms is worth half the score: the choices stay the same."""
+def test_the_policy_is_told_the_price(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+    run = OnnxRunner.__call__
+
+    def listening(runner: OnnxRunner, **inputs: Array) -> dict[str, Array]:
+        told.extend(np.ravel(inputs["price"]).tolist() if "price" in inputs else [])
+        return run(runner, **inputs)
+
+    monkeypatch.setattr(OnnxRunner, "__call__", listening)
+    with StreamRecognizer(bundle, "cpu", price=0.5) as recognizer:
+        results = []
+        for number, result in enumerate(recognizer.stream(film([BRIGHT] * 4))):
+            results.append(result)
+            recognizer.price = 0.25 * number
+    assert told == [result.price for result in results] == [0.5, 0.0, 0.25, 0.5]
+
+
+def test_the_compiled_price_holds_on_every_device(bundle: Bundle, tmp_path: Path) -> None:
+    """It is relative to the dearest option: where everything costs twice as much, nothing changes."""
     shutil.copytree(bundle.folder, tmp_path / "files")
     fields = manifest_fields()
     variants = tuple(variant.model_copy(update={"price": 0.5}) for variant in fields["variants"])
@@ -238,7 +259,7 @@ def test_the_compiled_price_is_translated_to_this_device(bundle: Bundle, tmp_pat
         assert recognizer.price == 0.5
     priced.save_device_costs(cost_table(device_name(), scale=2.0))
     with StreamRecognizer(priced, "cpu") as recognizer:
-        assert recognizer.price == pytest.approx(0.25)
+        assert recognizer.price == 0.5
 
 
 @pytest.mark.parametrize("price", [-1.0, float("nan"), float("inf")])

@@ -49,8 +49,28 @@ def test_largest_score_at_no_price() -> None:
 
 
 def test_price_weighs_cost() -> None:
-    assert pick([3, 2, -9, -9], price=0.1) == "large"
-    assert pick([3, 2, -9, -9], price=0.2) == "small"
+    """Relative to the dearest option's: large costs 1, small a quarter."""
+    assert pick([3, 2, -9, -9], price=1.3) == "large"
+    assert pick([3, 2, -9, -9], price=1.4) == "small"
+
+
+def test_only_ratios_of_costs_count() -> None:
+    for scale in (1e-3, 1.0, 1e3):
+        chooser = LearntChoice(SPACE, COSTS * scale)
+        assert chooser.decide(np.array([3, 2, -9, -9]), 1.3, True).options == (LARGE,)
+        assert chooser.decide(np.array([3, 2, -9, -9]), 1.4, True).options == (SMALL,)
+
+
+def test_costs_may_change() -> None:
+    chooser = LearntChoice(SPACE, COSTS)
+    chooser.recost(np.array([8.0, 7.0, 0.0, 0.0]))
+    assert chooser.decide(np.array([3, 2, -9, -9]), 1.4, True).options == (LARGE,)
+
+
+def test_a_skip_that_saves_runs_of_the_policy_wins_at_a_high_price() -> None:
+    costs = np.array([8.0, 2.0, -1.0, -3.0])
+    assert choose(np.array([5, 4, 3, 0]), SPACE, costs, 0.0, True) == (LARGE,)
+    assert choose(np.array([5, 4, 3, 0]), SPACE, costs, 20.0, True) == (SKIP4,)
 
 
 def test_ties_go_to_the_cheaper_then_to_the_earlier() -> None:
@@ -79,19 +99,19 @@ def test_absent_graphs_are_not_on_offer_until_they_come(make: Callable[[ActionSp
     chooser, scores = make(TWO_GRAPHS), np.array([9.0, 1.0, 0.0])
     chooser.offer({"net-8"})
     assert chooser.options == TWO_GRAPHS.options
-    seen = {chooser.decide(scores, allow_skip=False).options[0].name for _ in range(30)}
+    seen = {chooser.decide(scores, 0.0, False).options[0].name for _ in range(30)}
     assert seen == {"narrow"}
     chooser.offer(())
-    assert "wide" in {chooser.decide(scores, allow_skip=False).options[0].name for _ in range(30)}
+    assert "wide" in {chooser.decide(scores, 0.0, False).options[0].name for _ in range(30)}
     with pytest.raises(AdaptiveVideoError, match=r"group step: none of its graphs \(net-4, net-8\) is there"):
         chooser.offer({"net-8", "net-4"})
 
 
 def test_scores_keep_their_places_when_a_graph_is_absent() -> None:
-    chooser = LearntChoice(TWO_GRAPHS, np.array([8.0, 2.0, 0.0]), price=0.1)
+    chooser = LearntChoice(TWO_GRAPHS, np.array([8.0, 2.0, 0.0]))
     chooser.offer({"net-8"})
-    assert chooser.decide(np.array([9.0, 1.0, 0.9]), allow_skip=True).options[0].name == "skip2"
-    assert chooser.decide(np.array([9.0, 1.2, 0.9]), allow_skip=True).options[0].name == "narrow"
+    assert chooser.decide(np.array([9.0, 1.0, 0.9]), 0.8, True).options[0].name == "skip2"
+    assert chooser.decide(np.array([9.0, 1.2, 0.9]), 0.8, True).options[0].name == "narrow"
 
 
 def test_fixed_option_that_is_absent() -> None:
@@ -111,7 +131,7 @@ def test_choice_is_the_best_of_each_group(first: list[int], second: list[int], p
     costs = np.tile(COSTS, 2)
     chosen = choose(np.array(first + second, np.float32), space, costs, price, allow_skip=True)
     for scores, option in zip((first, second), chosen, strict=True):
-        values = [score - price * cost for score, cost in zip(scores, COSTS.tolist(), strict=True)]
+        values = [score - price * cost for score, cost in zip(scores, (COSTS / 8).tolist(), strict=True)]
         assert values[space.groups[0].options.index(option)] == max(values)
 
 
@@ -124,40 +144,40 @@ def test_a_higher_price_never_buys_a_dearer_option(scores: list[int], price: flo
     assert cost(price + more) <= cost(price)
 
 
-def scheduler(price: float = 0.0) -> Scheduler:
-    return Scheduler(LearntChoice(SPACE, COSTS, price))
+def scheduler() -> Scheduler:
+    return Scheduler(LearntChoice(SPACE, COSTS))
 
 
 def test_the_first_decision_gives_an_output() -> None:
     stream = scheduler()
-    assert stream.decide(np.array([0, 1, 2, 3])) == (SMALL,)
+    assert stream.decide(np.array([0, 1, 2, 3]), 0.0) == (SMALL,)
     assert not stream.idle()
-    assert stream.decide(np.array([0, 1, 2, 3])) == (SKIP4,)
+    assert stream.decide(np.array([0, 1, 2, 3]), 0.0) == (SKIP4,)
 
 
 def test_skip_holds_the_steps_after_it() -> None:
     stream = scheduler()
-    stream.decide(np.array([1, 0, 0, 0]))
-    stream.decide(np.array([0, 0, 0, 1]))
+    stream.decide(np.array([1, 0, 0, 0]), 0.0)
+    stream.decide(np.array([0, 0, 0, 1]), 0.0)
     assert [stream.idle() for _ in range(5)] == [True, True, True, False, False]
 
 
 def test_reset_forgets_held_steps_and_the_first_output() -> None:
     stream = scheduler()
-    stream.decide(np.array([1, 0, 0, 0]))
-    stream.decide(np.array([0, 0, 0, 1]))
+    stream.decide(np.array([1, 0, 0, 0]), 0.0)
+    stream.decide(np.array([0, 0, 0, 1]), 0.0)
     stream.reset()
     assert not stream.idle()
-    assert stream.decide(np.array([0, 0, 0, 1])) == (SMALL,)
+    assert stream.decide(np.array([0, 0, 0, 1]), 0.0) == (SMALL,)
 
 
 def test_a_skip_beside_a_branch_holds_nothing() -> None:
     space = ActionSpace(groups=(SPACE.groups[0], SPACE.groups[0]))
     stream = Scheduler(LearntChoice(space, np.tile(COSTS, 2)))
-    stream.decide(np.ones(8))
-    assert stream.decide(np.array([0, 0, 0, 1, 1, 0, 0, 0])) == (SKIP4, LARGE)
+    stream.decide(np.ones(8), 0.0)
+    assert stream.decide(np.array([0, 0, 0, 1, 1, 0, 0, 0]), 0.0) == (SKIP4, LARGE)
     assert not stream.idle()
-    assert stream.decide(np.array([0, 0, 0, 1, 0, 0, 1, 0])) == (SKIP4, SKIP2)
+    assert stream.decide(np.array([0, 0, 0, 1, 0, 0, 1, 0]), 0.0) == (SKIP4, SKIP2)
     assert [stream.idle(), stream.idle()] == [True, False]
 
 
@@ -171,7 +191,7 @@ def test_fixed_choice_runs_at_every_nth_step() -> None:
     for _ in range(7):
         held = stream.idle()
         if not held:
-            assert stream.decide(None)[0].name == "rgb112"
+            assert stream.decide(None, 0.0)[0].name == "rgb112"
         ran.append(not held)
     assert ran == [True, False, False, True, False, False, True]
 
@@ -189,21 +209,22 @@ def test_fixed_choice_refuses(option: str, every: int) -> None:
 
 def test_random_choice_repeats_after_reset() -> None:
     chooser = RandomChoice(SPACE, seed=3)
-    first: list[Decision] = [chooser.decide(None, True) for _ in range(50)]
+    first: list[Decision] = [chooser.decide(None, 0.0, True) for _ in range(50)]
     chooser.reset()
-    assert first == [chooser.decide(None, True) for _ in range(50)]
+    assert first == [chooser.decide(None, 0.0, True) for _ in range(50)]
     assert {option.name for decision in first for option in decision.options} == {
         "large",
         "small",
         "skip2",
         "skip4",
     }
-    assert not any(chooser.decide(None, False).held for _ in range(50))
+    assert not any(chooser.decide(None, 0.0, False).held for _ in range(50))
 
 
 def test_option_costs() -> None:
-    # rgb224: 8 + 0.1 to resize; rgb84 is the policy's own view, rendered anyway; head and skip are free.
-    np.testing.assert_allclose(option_costs(arnet(), cost_table()), [8.1, 2.1, 1.0, 0, 0])
+    # rgb224: 8 + 0.1 to resize; rgb84 is the policy's own view, rendered anyway; its head is free; a skip
+    # of 4 saves three runs of the policy, 0.5 + 0.1 each.
+    np.testing.assert_allclose(option_costs(arnet(), cost_table()), [8.1, 2.1, 1.0, 0, -1.8])
 
 
 def test_option_costs_of_an_incomplete_table() -> None:
@@ -214,7 +235,7 @@ def test_option_costs_of_an_incomplete_table() -> None:
         graphs=(GraphCost(graph="net-int8", view="rgb84", p50_ms=1, p95_ms=1),),
         views=(ViewCost(view="rgb84", p50_ms=1, p95_ms=1),),
     )
-    with pytest.raises(KeyError, match="rgb224"):
+    with pytest.raises(KeyError, match="policy"):
         option_costs(arnet(), table)
 
 

@@ -1,0 +1,94 @@
+"""What power each price would have led to, worked out from the scores of the last decisions."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from itertools import accumulate, pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.spec import ActionSpace, Group
+
+Floats = NDArray[np.float64]
+
+_FEWEST, _MOST = 4, 32
+_REMEMBERED_S = 10.0
+"""Decisions by which prices are judged: so many at most, and none that is older, if there are a few."""
+
+
+class Forecast:
+    """Remembers decisions, and what any price would have chosen in their place.
+
+    As if scores did not depend on the price, which holds near the price that they were made at: what is
+    forecast far from it is forecast anew when it is near.
+    """
+
+    def __init__(self, space: ActionSpace) -> None:
+        bounds = accumulate((len(group.options) for group in space.groups), initial=0)
+        self._groups = [
+            _GroupOutcome(group, slice(first, after))
+            for group, (first, after) in zip(space.groups, pairwise(bounds), strict=True)
+        ]
+        self._decisions: deque[tuple[float, Floats]] = deque(maxlen=_MOST)
+
+    def __len__(self) -> int:
+        return len(self._decisions)
+
+    def forget(self) -> None:
+        """Another stream begins."""
+        self._decisions.clear()
+
+    def add(self, now_s: float, scores: NDArray[np.floating], absent_views: Collection[str]) -> None:
+        """Remember a decision's ``scores`` (n,); options on ``absent_views`` could not be chosen."""
+        values = scores.astype(np.float64)
+        if absent_views:
+            for group in self._groups:
+                group.leave_out(values, absent_views)
+        self._decisions.append((now_s, values))
+        while len(self._decisions) > _FEWEST and now_s - self._decisions[0][0] > _REMEMBERED_S:
+            self._decisions.popleft()
+
+    def energies(
+        self, prices: Floats, costs: NDArray[np.floating], energies_j: Floats
+    ) -> tuple[Floats, Floats]:
+        """Energy (J) of all remembered decisions at each price (m,), and how many steps they take up (m,).
+
+        ``costs`` (n,): relative, by which options are chosen; ``energies_j`` (1 + n,): of the policy and of
+        each option.
+        """
+        scores = np.stack([values for _, values in self._decisions])
+        values = scores[None] - prices[:, None, None] * costs
+        total_j = np.full(values.shape[:2], energies_j[0])
+        steps: Floats | None = None
+        for group in self._groups:
+            chosen = group.choose(values, costs)
+            total_j += energies_j[1:][group.options][chosen]
+            skips = group.skips[chosen]
+            steps = skips if steps is None else np.minimum(steps, skips)
+        assert steps is not None, "an action space has groups"
+        return total_j.sum(axis=1), np.maximum(steps, 1).sum(axis=1)
+
+
+class _GroupOutcome:
+    """One group's options, and which of them wins."""
+
+    def __init__(self, group: Group, options: slice) -> None:
+        self.options = options
+        self.skips = np.array([option.skip for option in group.options], np.float64)
+        self._views = [option.view for option in group.options]
+
+    def leave_out(self, values: Floats, absent_views: Collection[str]) -> None:
+        """Mark in the scores (n,) of all what is absent; a group of which all is takes its longest skip."""
+        own = values[self.options]
+        absent = np.array([view in absent_views for view in self._views])
+        own[absent] = -np.inf
+        branches = self.skips == 0
+        if absent[branches].all():
+            own[self.skips < self.skips.max()] = -np.inf
+
+    def choose(self, values: Floats, costs: NDArray[np.floating]) -> NDArray[np.intp]:
+        """The best of its options by the values (..., n) of all, ties to the cheaper one."""
+        order = np.argsort(costs[self.options], kind="stable")
+        return order[values[..., self.options][..., order].argmax(axis=-1)]

@@ -1,0 +1,147 @@
+"""Making the choices of a log of decisions again, and comparing: by the same scores, readings and budgets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from runtimes.errors import AdaptiveVideoError
+from runtimes.spec import ActionSpace
+from sdk.allowance import Readings
+from sdk.budget import Budget, BudgetError
+from sdk.controller import BudgetController
+from sdk.decision_log import FORMAT
+from sdk.results import HELD, NOTHING
+from sdk.scheduler import LearntChoice, Scheduler, less_saved
+from sdk.trace import StepTrace
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedStep:
+    """One step as it was logged and as it was decided again: the price and the choice."""
+
+    step: int
+    time_s: float
+    logged: tuple[float, str]
+    replayed: tuple[float, str]
+
+    @property
+    def same(self) -> bool:
+        """Whether price and choice are the same, to the last bit."""
+        return self.logged == self.replayed
+
+
+def replay(path: str | Path) -> Iterator[ReplayedStep]:
+    """Decide each step of the log at ``path`` again.
+
+    Raises: AdaptiveVideoError if the file is no log, is damaged, or is one of choices that were not learnt.
+    """
+    lines = _lines(Path(path))
+    _require_log(Path(path), next(lines, (1, {}))[1])
+    try:
+        yield from _Replay(next(lines, (2, {}))[1]).steps(lines)
+    except (KeyError, TypeError, ValueError, ValidationError, BudgetError) as error:
+        reason = f"is damaged ({type(error).__name__}: {' '.join(str(error).split())[:100]})"
+        raise AdaptiveVideoError(path, reason, "log the stream again") from None
+
+
+class _Replay:
+    """A chooser and a controller as the stream had them, fed with what is logged."""
+
+    def __init__(self, begin: Mapping[str, Any]) -> None:
+        if begin["chooser"] != "learnt":
+            raise AdaptiveVideoError(
+                "log", f"its choices were {begin['chooser']}, not learnt", "there is nothing to decide again"
+            )
+        space = ActionSpace.model_validate(begin["action_space"])
+        self._options = {option.name: option for option in space.options}
+        costs = begin["run_costs"]
+        run_costs = np.zeros(1 + len(space.options)) if costs is None else np.array(costs)
+        self._chooser = LearntChoice(space, less_saved(space, run_costs))
+        self._budget: Budget | None = None
+        self._controller: BudgetController | None = None
+        if costs is not None:
+            run_ms, known = np.array(begin["run_ms"]), bool(begin["known_energies"])
+            self._controller = BudgetController(self._chooser, space, run_costs, run_ms, known_energies=known)
+        self._scheduler = Scheduler(self._chooser)
+
+    def steps(self, lines: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[ReplayedStep]:
+        """Every step of the ``lines``."""
+        for _, line in lines:
+            if "stream" in line:
+                self._scheduler.reset()
+                if self._controller is not None:
+                    self._controller.begin()
+            elif "offer" in line:
+                self._chooser.offer(line["offer"])
+            else:
+                yield self._step(line)
+
+    def _step(self, line: Mapping[str, Any]) -> ReplayedStep:
+        if line["restarted"]:
+            self._scheduler.reset()
+        withheld = self._plan(line)
+        price, allow_skip = self._chooser.price, self._scheduler.answered
+        scores = None if line["scores"] is None else np.array(line["scores"])
+        choice = HELD
+        if not self._scheduler.idle() and not withheld and scores is not None:
+            decided = self._scheduler.decide(scores, price, line["absent_views"])
+            choice = "+".join(option.name for option in decided) or NOTHING
+        if self._controller is not None:
+            logged = tuple(self._options[name] for name in line["choice"])
+            times = line["policy_ms"], tuple(line["option_ms"]), line["step_ms"]
+            trace = StepTrace(scores, price, allow_skip, line["absent_views"], logged, withheld, *times)
+            self._controller.observe(line["done_s"], line["energy_j"], trace)
+        held = HELD if line["scores"] is None else NOTHING
+        logged_choice = "+".join(line["choice"]) or held
+        return ReplayedStep(line["step"], line["time_s"], (line["price"], logged_choice), (price, choice))
+
+    def _plan(self, line: Mapping[str, Any]) -> bool:
+        """Set the price as it was set: by the controller under a budget, else by the app."""
+        if self._controller is None:
+            self._chooser.price = line["price"]
+            return False
+        if "budget" in line:
+            self._budget = None if line["budget"] is None else Budget(**line["budget"])
+        if self._budget is None:
+            self._chooser.price = line["price"]
+        readings = Readings(line["temperature_c"], line["battery_j"])
+        return self._controller.plan(line["planned_s"], self._budget, readings)
+
+
+def _require_log(path: Path, first: Mapping[str, Any]) -> None:
+    if "decision_log" not in first:
+        raise AdaptiveVideoError(path, "is no log of decisions", "name a file that adaptive-run --log wrote")
+    if first["decision_log"] != FORMAT:
+        reason = f"has format {first['decision_log']}, and {FORMAT} is known here"
+        raise AdaptiveVideoError(path, reason, "replay it with the version that wrote it")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The log's lines with their numbers."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, text in enumerate(file, start=1):
+                yield number, _parsed(path, number, text)
+    except OSError as error:
+        raise AdaptiveVideoError(path, f"cannot be read ({error.strerror})", "check the path") from None
+    except UnicodeDecodeError:
+        raise AdaptiveVideoError(path, "is no text", "name a file that adaptive-run --log wrote") from None
+
+
+def _parsed(path: Path, number: int, text: str) -> Mapping[str, Any]:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        reason = "is cut off" if not text.endswith("\n") else "is no JSON"
+        mend = "the stream was interrupted: delete that line" if reason == "is cut off" else "log it again"
+        raise AdaptiveVideoError(f"{path}, line {number}", reason, mend) from None
+    if not isinstance(line, dict):
+        raise AdaptiveVideoError(f"{path}, line {number}", "is no JSON object", "log the stream again")
+    return line

@@ -1,0 +1,124 @@
+"""Streams of written scores on simulated devices, under budgets: all of the loop but pictures and graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.spec import ActionSpace, Group, Option
+from sdk.allowance import Readings
+from sdk.budget import Budget
+from sdk.controller import BudgetController, BudgetState
+from sdk.power.simulated import SimulatedDevice
+from sdk.scheduler import LearntChoice, Scheduler, less_saved
+from sdk.trace import StepTrace
+
+Scores = Callable[[int], NDArray[np.float64]]
+"""The policy's scores (n,) at a step."""
+
+
+def action_space(branches: int) -> ActionSpace:
+    """Branches b0, b1, ... of falling cost, the policy's own head, and skips of 1, 2 and 4."""
+    options = [Option(name=f"b{i}", graph=f"g{i}", view="view", precision="int8") for i in range(branches)]
+    options.append(Option(name="head", graph="policy", view="view", precision="int8"))
+    options += [Option(name=f"skip{k}", skip=k) for k in (1, 2, 4)]
+    return ActionSpace(groups=(Group(name="step", options=tuple(options)),))
+
+
+@dataclass
+class Step:
+    """What came of a step: joules used until then, by the device's own true count."""
+
+    time_s: float
+    used_j: float
+    price: float
+    choice: str
+    withheld: bool
+    value: float
+    state: BudgetState | None
+
+
+@dataclass
+class Stream:
+    """A stream's steps, and the controller that it was under."""
+
+    steps: list[Step]
+    controller: BudgetController
+
+    def worst_w(self, since_s: float, until_s: float, window_s: float = 30.0) -> float:
+        """The highest average power of any window within these times."""
+        times = np.array([step.time_s for step in self.steps])
+        used = np.array([step.used_j for step in self.steps])
+        begins = np.flatnonzero((times >= since_s) & (times + window_s <= until_s))
+        ends = np.searchsorted(times[:-1], times[begins] + window_s - 1e-9)
+        return float(((used[ends] - used[begins]) / (times[ends] - times[begins])).max())
+
+    def mean_w(self, since_s: float, until_s: float) -> float:
+        """The average power between these times."""
+        inside = self.between(since_s, until_s)
+        return (inside[-1].used_j - inside[0].used_j) / (inside[-1].time_s - inside[0].time_s)
+
+    def between(self, since_s: float, until_s: float) -> list[Step]:
+        """The steps between these times."""
+        return [step for step in self.steps if since_s <= step.time_s < until_s]
+
+    def options(self, since_s: float, until_s: float) -> list[str]:
+        """What was chosen between these times, held steps apart."""
+        chosen = (step.choice for step in self.between(since_s, until_s))
+        return [choice for choice in chosen if choice != "held"]
+
+
+def stream(
+    device: SimulatedDevice,
+    space: ActionSpace,
+    table: Sequence[float],
+    scores: Scores,
+    budgets: Sequence[tuple[float, Budget | None]],
+    *,
+    rate_hz: float = 10.0,
+    seconds: float = 120.0,
+    known: bool = False,
+    metered: bool = True,
+    sensed: Callable[[], Readings] = Readings,
+) -> Stream:
+    """Stream for so long; ``table`` (1 + n,): costs that the bundle states, of the policy and each option.
+
+    ``budgets``: from when on each holds.
+    """
+    costs = np.array(table, np.float64)
+    chooser = LearntChoice(space, less_saved(space, costs))
+    controller = BudgetController(chooser, space, costs, 10 * costs, known_energies=known)
+    scheduler, meter = Scheduler(chooser), device.meter()
+    places = {option.name: place for place, option in enumerate(space.options)}
+    controller.begin()
+    steps, waiting, budget = [], list(budgets), None
+    for number in range(int(seconds * rate_hz)):
+        device.advance(number / rate_hz)
+        while waiting and waiting[0][0] <= device.now_s:
+            budget = waiting.pop(0)[1]
+        withheld = controller.plan(device.now_s, budget, sensed())
+        row: NDArray[np.float64] | None = None
+        options: tuple[Option, ...] = ()
+        step_ms, price = 1.0, chooser.price
+        if not scheduler.idle() and not withheld:
+            row = scores(number)
+            step_ms += 1e3 * device.run("policy")
+            options = scheduler.decide(row, price)
+            for option in options:
+                if option.graph not in (None, "policy"):
+                    step_ms += 1e3 * device.run(option.name)
+        option_ms = tuple(1e3 * device.run_s.get(option.name, 0.0) for option in options)
+        trace = StepTrace(row, price, True, (), options, withheld, 1.0, option_ms, step_ms)
+        state = controller.observe(device.now_s, meter.read() if metered else None, trace)
+        value = 0.0 if row is None else float(row[places[options[0].name]])
+        choice = options[0].name if options else "held"
+        steps.append(Step(device.now_s, device.used_j, price, choice, withheld, value, state))
+    return Stream(steps, controller)
+
+
+def constant(*scores: float) -> Scores:
+    """The same scores at every step."""
+    return lambda step: np.array(scores)
