@@ -80,12 +80,13 @@ class DecisionLog:
         """From here on these graphs are not there."""
         self._write({"offer": sorted(absent)})
 
-    def plan(self, now_s: float, readings: Readings, budget: Budget | None) -> None:
-        """What was known when a step was due."""
+    def plan(self, now_s: float, readings: Readings, budget: Budget | None, price: float) -> None:
+        """What was known when a step was due; ``price``: before any budget moves it."""
         self._planned = {"planned_s": now_s, **asdict(readings)}
         if budget is not self._budget:
             self._budget = budget
             self._planned["budget"] = None if budget is None else asdict(budget)
+            self._planned["price_before"] = price
 
     def add(
         self, now_s: float, energy: StepEnergy | None, trace: StepTrace, recognition: Recognition

@@ -108,8 +108,9 @@ class _Replay:
             self._chooser.price = line["price"]
             return False
         if "budget" in line:
+            self._chooser.price = line["price_before"]
             self._budget = None if line["budget"] is None else Budget(**line["budget"])
-        if self._budget is None:
+        elif self._budget is None:
             self._chooser.price = line["price"]
         readings = Readings(line["temperature_c"], line["battery_j"])
         return self._controller.plan(line["planned_s"], self._budget, readings)

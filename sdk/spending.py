@@ -103,7 +103,7 @@ class Spending:
         now_s, budget = self._clock(), self._budget  # read once: it may be changed meanwhile
         self._sense(now_s, budget)
         if self._log is not None:
-            self._log.plan(now_s, self._readings, budget)
+            self._log.plan(now_s, self._readings, budget, self._chooser.price)
         if self._controller is None:
             return False
         return self._controller.plan(now_s, budget, self._readings)

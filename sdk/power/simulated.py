@@ -89,9 +89,8 @@ class SimulatedDevice:
             self._draw((self.idle_w + self.load_w()) * seconds)
             self.now_s += seconds
             self._warm(seconds)
-            self._told.append((self.now_s, self._seen_j))
-            while len(self._told) > 1 and self._told[1][0] <= self.now_s - self.probe.delay_s:
-                self._told.popleft()
+            if self.now_s < self.probe.freezes_s:
+                self._tell()
 
     def run(self, name: str) -> float:
         """Run one thing; how long that took, in seconds."""
@@ -101,6 +100,12 @@ class SimulatedDevice:
     def meter(self) -> Meter:
         """What an app of this device would give the recogniser; it reads the device's clock."""
         return AppMeter(self._read_j, "simulated device", period_s=0.1, clock=self.clock)
+
+    def _tell(self) -> None:
+        """Note what the meter will tell in a while, and forget what it no longer tells."""
+        self._told.append((self.now_s, self._seen_j))
+        while len(self._told) > 1 and self._told[1][0] <= self.now_s - self.probe.delay_s:
+            self._told.popleft()
 
     def _draw(self, joules: float) -> None:
         self.used_j += joules
@@ -122,8 +127,4 @@ class SimulatedDevice:
         if self.now_s >= probe.dies_s:
             return None
         told_j = self._told[0][1]
-        if self.now_s >= probe.freezes_s:
-            told_j = next(joules for at_s, joules in self._told if at_s <= self.now_s)
-            self._frozen_j = getattr(self, "_frozen_j", told_j)
-            told_j = self._frozen_j
         return np.floor(told_j / probe.grain_j) * probe.grain_j if probe.grain_j else told_j
