@@ -21,6 +21,7 @@ from compiler.pipeline import (
     check_precisions,
     check_request,
     compile_bundle,
+    of_data,
 )
 from compiler.targets import TARGETS, find_target
 from compiler.train import Hardware
@@ -111,6 +112,12 @@ def compile_model(
     costs: Annotated[
         Path | None, typer.Option(help="The device's own cost table, as adaptive-bench wrote it.")
     ] = None,
+    meter: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure energy here: auto, a meter of adaptive-inspect --power, or modelled:IDLE_W,BUSY_W."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Continue an interrupted stage from its last epoch.")] = False,
     dry_run: Annotated[
         bool, typer.Option(help="Check everything, say what would be done, and stop.")
@@ -153,7 +160,10 @@ def compile_model(
         modelled_costs=modelled_costs,
         costs=costs,
         modalities=chosen,
+        meter=meter,
     )
+    with request.open_meter():  # hours before it is needed
+        pass
     check_precisions(request)
     request.hardware.check()
     console = StageConsole()
@@ -174,6 +184,7 @@ def _describe(request: Request, console: StageConsole) -> int:
         clips = find_clips(request.data)
         labels = clips.labels
         console.note(f"data: {len(clips.clips)} clips of {len(clips.labels)} classes in {request.data}")
+        request = of_data(request, clips, console)
     if request.init is not None and not request.init.is_file():
         raise AdaptiveVideoError(request.init, "no such file", "check the path given to --init")
     _, model = build_model(request, labels, console)

@@ -160,12 +160,16 @@ def _policy(mixed: Training, target: Target, stage: str) -> Network:
 
 
 def _costs(model: AdaptiveModel, kept: Sequence[Precise], precision: str, *, modelled: bool) -> Tensor:
-    """Cost (A,) of each option: measured ms, or modelled BitOps; zero for the policy's own heads.
+    """Cost (A,) of each option: measured mJ, else ms, or modelled BitOps; zero for the policy's own heads.
 
     A long skip is worth the runs of the policy that it saves. The policy is not made yet: it is taken to cost
     per MAC what the branches do in its ``precision``, or in any if there are none.
     """
-    each = {one.name: one.macs * modelled_cost(one.bits) if modelled else one.ms for one in kept}
+    if modelled:
+        each = {one.name: one.macs * modelled_cost(one.bits) for one in kept}
+    else:
+        energies = {one.name: one.mj for one in kept if one.mj is not None}
+        each = energies if len(energies) == len(kept) else {one.name: one.ms for one in kept}
     alike = [one for one in kept if one.precision == precision] or list(kept)
     per_mac = sum(each[one.name] for one in alike) / sum(one.macs for one in alike)
     policy = per_mac * network_macs(model.policy, model.views_of(POLICY))

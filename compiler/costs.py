@@ -58,8 +58,16 @@ def declared_costs(contents: Contents, target: Target) -> CostTable:
     )
 
 
-def kept_costs(path: Path, graphs: Sequence[str], device: str, measure: Callable[[], CostTable]) -> CostTable:
+def kept_costs(
+    path: Path,
+    graphs: Sequence[str],
+    device: str,
+    measure: Callable[[], CostTable],
+    energy_source: str | None = None,
+) -> CostTable:
     """The table at ``path`` if of this ``device`` and with all ``graphs``; else ``measure()``, kept there.
+
+    A table without the energies of ``energy_source`` is none, if that is given.
 
     Kept with the training's results: measured anew every time, options would come and go between compiles.
     Of several processes of one training the first measures, and all go by its table.
@@ -67,7 +75,7 @@ def kept_costs(path: Path, graphs: Sequence[str], device: str, measure: Callable
     distributed = torch.distributed.is_initialized()
     if not distributed or torch.distributed.get_rank() == 0:
         kept = _read_kept(path)
-        if kept is None or kept.device != device or not set(graphs) <= {row.graph for row in kept.graphs}:
+        if kept is None or not _fits(kept, graphs, device, energy_source):
             draft = path.with_suffix(".draft")
             draft.write_text(measure().model_dump_json(indent=1))
             draft.replace(path)
@@ -76,6 +84,11 @@ def kept_costs(path: Path, graphs: Sequence[str], device: str, measure: Callable
     table = _read_kept(path)
     assert table is not None, "the first process has just written it"
     return table
+
+
+def _fits(table: CostTable, graphs: Sequence[str], device: str, energy_source: str | None) -> bool:
+    metered = energy_source in (None, table.energy_source)
+    return metered and table.device == device and set(graphs) <= {row.graph for row in table.graphs}
 
 
 def _read_kept(path: Path) -> CostTable | None:

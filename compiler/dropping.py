@@ -14,8 +14,9 @@ SAME_COST = 0.03
 
 @dataclass(frozen=True)
 class Precise:
-    """A branch at a precision: accuracy on held-out training clips, ms on its view, what it stores.
+    """A branch at a precision: accuracy on held-out training clips, ms and mJ on its view, what it stores.
 
+    ``mj``: None where it was not measured.
     ``validation``: accuracy on every step of the validation clips, measured last, as they decide nothing.
     """
 
@@ -27,6 +28,7 @@ class Precise:
     ms: float
     megabytes: float
     macs: int
+    mj: float | None = None
     validation: float = nan
 
     @property

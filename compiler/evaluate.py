@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from compiler.data.batches import availability
 from compiler.data.cache import ClipCache
+from compiler.step_costs import Costs, StepCosts
 from runtimes.engine import Engine
 from runtimes.spec import ANSWER, LOGITS, PRESENT, PRICE, CostTable, Manifest, Option, Policy, Variant
 from sdk.results import NOTHING
@@ -25,13 +26,15 @@ from sdk.scheduler import Chooser, Fusion, LearntChoice, RandomChoice, Scheduler
 FRAME_COUNTS = (1, 2, 4, 8, 16)
 
 Logits = NDArray[np.float32]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Outcome:
     """One way to run a variant over the validation clips.
 
-    ``correct`` (clips,), ``ms`` (clips,): resizing, policy and branches by the cost table, decoding apart.
+    ``correct`` (clips,), ``ms``, ``mj`` (clips,): time, and energy beyond the idle device's, of resizing,
+    policy and branches by the cost table, decoding apart; ``mj`` None where it was not measured.
     ``used`` (clips, groups): the share of a clip's steps at which each group ran, of choices that are made.
     """
 
@@ -42,6 +45,7 @@ class Outcome:
     ms: NDArray[np.float64]
     choices: Counter[str] = field(default_factory=Counter)
     used: NDArray[np.float64] | None = None
+    mj: NDArray[np.float64] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -52,6 +56,11 @@ class Outcome:
     def mean_ms(self) -> float:
         """Mean ms a clip."""
         return float(self.ms.mean())
+
+    @property
+    def mean_mj(self) -> float | None:
+        """Mean mJ a clip; None where it was not measured."""
+        return None if self.mj is None else float(self.mj.mean())
 
 
 @dataclass(frozen=True)
@@ -225,7 +234,7 @@ def _static(
     evaluator: Evaluator, name: str, options: Sequence[Option], count: int, table: CostTable
 ) -> Outcome:
     """The mean over ``count`` steps of what the ``options`` say; what a step lacks is not run."""
-    correct, ms = [], []
+    correct, spent, costs = [], [], StepCosts(table)
     for clip in evaluator.clips:
         steps = evenly_spaced(count, evaluator.cache.steps(clip))
         running = [[o for o in options if o.view not in evaluator.absent_views(clip, t)] for t in steps]
@@ -240,8 +249,15 @@ def _static(
         logits = [answer for answer in fused if answer is not None]
         right = bool(logits) and int(np.mean(logits, axis=0).argmax()) == evaluator.cache.target(clip)
         correct.append(right)
-        ms.append(sum(_together_ms(there, table) for there in running))
-    return Outcome(name, evaluator.variant.name, "static", np.array(correct), np.array(ms))
+        spent.append(sum(costs.of_branches(there) for there in running))
+    ms, mj = _ms_and_mj(spent)
+    return Outcome(name, evaluator.variant.name, "static", np.array(correct), ms, mj=mj)
+
+
+def _ms_and_mj(spent: Sequence[Costs | int]) -> tuple[Floats, Floats | None]:
+    """(clips,) each, of what every clip takes; no mJ if that of any part was not measured."""
+    ms, mj = np.array([np.zeros(2) + cost for cost in spent]).T
+    return ms, None if np.isnan(mj).any() else mj
 
 
 def _logits_at(evaluator: Evaluator, option: Option, clip: int, steps: Sequence[int]) -> Logits:
@@ -249,13 +265,6 @@ def _logits_at(evaluator: Evaluator, option: Option, clip: int, steps: Sequence[
     if evaluator.variant.is_head(option):
         return evaluator.head_logits(option, clip, steps)
     return evaluator.branch_logits(option, clip)[list(steps)]
-
-
-def _together_ms(options: Sequence[Option], table: CostTable, rendered: Sequence[str] = ()) -> float:
-    """Cost (ms) of a step that runs these branches: views are rendered once, those in ``rendered`` are."""
-    views = {option.view for option in options if option.view} - set(rendered)
-    runs = sum(table.run_ms(o.graph, o.view) for o in options if o.graph and o.view)
-    return runs + sum(table.view_ms(view) for view in views)
 
 
 def learnt_outcome(evaluator: Evaluator, table: CostTable, price: float, name: str) -> Outcome:
@@ -274,15 +283,16 @@ def random_outcome(evaluator: Evaluator, table: CostTable, seed: int) -> Outcome
 def _rolled_out(evaluator: Evaluator, table: CostTable, chooser: Chooser, name: str, kind: str) -> Outcome:
     variant = evaluator.variant
     assert variant.policy is not None, "a rollout is a policy's"
-    policy_ms, rendered = table.policy_ms(variant.policy), variant.policy.views
-    correct, ms, used, choices = [], [], [], Counter[str]()
+    costs, rendered = StepCosts(table), variant.policy.views
+    of_policy = costs.of_policy(variant.policy)
+    correct, spent, used, choices = [], [], [], Counter[str]()
     for clip in evaluator.clips:
         chooser.reset()
         steps = evaluator.roll_out(clip, chooser)
         decided = [step.options for step in steps if step.choice is not None]
         ran = [[o for o in options if o.graph and not variant.is_head(o)] for options in decided]
         correct.append(int(steps[-1].scores.argmax()) == evaluator.cache.target(clip))
-        ms.append(sum(policy_ms + _together_ms(options, table, rendered) for options in ran))
+        spent.append(sum(of_policy + costs.of_branches(options, rendered) for options in ran))
         used.append(
             [
                 sum(any(o in group.options and o.graph for o in step.options) for step in steps) / len(steps)
@@ -290,13 +300,16 @@ def _rolled_out(evaluator: Evaluator, table: CostTable, chooser: Chooser, name: 
             ]
         )
         choices.update(step.choice or "held" for step in steps)
-    return Outcome(name, variant.name, kind, np.array(correct), np.array(ms), choices, np.array(used))
+    ms, mj = _ms_and_mj(spent)
+    return Outcome(name, variant.name, kind, np.array(correct), ms, choices, np.array(used), mj)
 
 
-def static_front(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The static choices that no cheaper one equals, by rising cost: their upper envelope."""
+def static_front(
+    outcomes: Sequence[Outcome], cost: Callable[[Outcome], float] = lambda outcome: outcome.mean_ms
+) -> list[Outcome]:
+    """The static choices that no cheaper one equals, by rising ``cost``: their upper envelope."""
     front: list[Outcome] = []
-    for outcome in sorted(outcomes, key=lambda o: (o.mean_ms, -o.accuracy)):
+    for outcome in sorted(outcomes, key=lambda o: (cost(o), -o.accuracy)):
         if not front or outcome.accuracy > front[-1].accuracy:
             front.append(outcome)
     return front

@@ -110,7 +110,7 @@ def measure_offers(training: Training, offered: Offers, table: CostTable) -> lis
         _measured(training, offer.network, offer.codes.whole if offer.codes else (), table)
         for offer in offered.values()
     ]
-    return _share_times(measured)
+    return _share_costs(measured)
 
 
 def _measured(training: Training, network: Network, whole: Collection[str], table: CostTable) -> Precise:
@@ -125,6 +125,7 @@ def _measured(training: Training, network: Network, whole: Collection[str], tabl
         ms=table.graph_ms(network.graph, view.name),
         megabytes=_megabytes(network, whole),
         macs=network_macs(network.module, network.views),
+        mj=table.graph_mj(network.graph, view.name),
     )
 
 
@@ -137,13 +138,20 @@ def validate(training: Training, measured: Sequence[Precise], offered: Offers) -
     ]
 
 
-def _share_times(measured: Sequence[Precise]) -> list[Precise]:
-    """Integer precisions of one branch run the same kernels on the same shapes: their times are one."""
-    times: dict[str, list[float]] = {}
+def _share_costs(measured: Sequence[Precise]) -> list[Precise]:
+    """Integer precisions of one branch run the same kernels on the same shapes: their costs are one."""
+    integer: dict[str, list[Precise]] = {}
     for one in measured:
         if one.bits <= STORED:
-            times.setdefault(one.branch, []).append(one.ms)
-    return [replace(o, ms=median(times[o.branch])) if o.bits <= STORED else o for o in measured]
+            integer.setdefault(one.branch, []).append(one)
+
+    def shared(one: Precise) -> Precise:
+        alike = integer[one.branch]
+        energies = [other.mj for other in alike if other.mj is not None]
+        ms = median(other.ms for other in alike)
+        return replace(one, ms=ms, mj=median(energies) if len(energies) == len(alike) else None)
+
+    return [shared(one) if one.bits <= STORED else one for one in measured]
 
 
 def _megabytes(network: Network, whole: Collection[str]) -> float:

@@ -9,7 +9,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from compiler.costs import declared_costs, kept_costs, read_costs
 from compiler.data import synthetic
 from compiler.data.cache import ClipCache
 from compiler.data.clips import ClipSet, find_clips
+from compiler.data.probes import any_sound
 from compiler.data.rate import choose_rate_hz
 from compiler.errors import CompileError, DataError
 from compiler.offers import Precisions, multibit_of
@@ -46,10 +47,13 @@ from runtimes.cache import cache_folder
 from runtimes.device import device_name
 from runtimes.engine import Engine, open_engine
 from runtimes.spec import CostTable, Steps, Variant
+from sdk.power import Meter, open_meter
 
 _VERSIONED = ("adaptive-video", "av", "brevitas", "lightning", "numpy", "onnx", "onnxruntime", "torch")
 TRAINING_FORMAT = 7
 """Raised when models or stages change so that results kept from before do not fit any more."""
+_TRAINED_APART = (PRECISIONS["fp32"], PRECISIONS["int8"])
+"""The bits of models whose precisions share no weights."""
 _GATE_CLIPS, _MORE_GATE_CLIPS = 24, 128
 _STREAMED_CLIPS = 8
 """How many validation clips the gates look at: enough for their limits, and large sets take no longer."""
@@ -77,6 +81,7 @@ class Request:
 
     ``precisions``: those that one policy (or the app) chooses among; None leaves it to the model.
     ``modalities``: those that the model chooses among; None leaves them to its preset.
+    ``meter``: what measures the energy of each graph (see ``sdk.power.open_meter``); None measures none.
     ``keep_all_precisions``: also those not worth their cost. ``modelled_costs``: the policy's loss counts
     modelled BitOps. ``costs``: the device's own cost table.
     """
@@ -98,14 +103,19 @@ class Request:
     modelled_costs: bool = False
     costs: Path | None = None
     modalities: tuple[str, ...] | None = None
+    meter: str | None = None
+
+    def open_meter(self) -> AbstractContextManager[Meter | None]:
+        """The meter, if one is asked for. Raises: MeterError."""
+        return nullcontext() if self.meter is None else open_meter(self.meter)
 
     @property
     def wanted_precisions(self) -> tuple[str, ...] | None:
         """The precisions that one variant chooses among; None for a variant each."""
-        definition = MODELS[self.model]
+        definition, known = MODELS[self.model], self.target.precisions
         if self.precisions is not None or not definition.mixes_precisions:
             return self.precisions
-        widths, known = definition.presets[self.preset].widths, self.target.precisions
+        widths = getattr(definition.presets[self.preset], "widths", _TRAINED_APART)
         return tuple(
             name
             for name, bits in PRECISIONS.items()
@@ -121,6 +131,7 @@ def compile_bundle(request: Request, console: Console) -> Bundle:
     check_destination(request.out)
     console.stage("data")
     clips = find_training_clips(request, console)
+    request = of_data(request, clips, console)
     preset, model = build_model(request, clips.labels, console)
     cache = _cached(request, clips, model, preset, console)
     training = _training(request, preset, model, cache, console)
@@ -160,7 +171,10 @@ def _costs_of(request: Request, training: Training, console: Console, contents: 
         console.note("measuring every precision")
         return _measured_costs(request, training, contents)
 
-    return kept_costs(training.run.folder / f"costs-{target.name}.json", graphs, device_name(), measured)
+    with request.open_meter() as meter:
+        source = None if meter is None else meter.source
+    path = training.run.folder / f"costs-{target.name}.json"
+    return kept_costs(path, graphs, device_name(), measured, source)
 
 
 def _measured_costs(request: Request, training: Training, contents: Contents) -> CostTable:
@@ -170,8 +184,8 @@ def _measured_costs(request: Request, training: Training, contents: Contents) ->
         graphs.mkdir()
         parts = split(contents, request.target, graphs)
         bundle = write_bundle(Path(scratch) / "draft.bundle", graphs, _fields(request, training, parts))
-        with open_engine(bundle, "cpu") as engine:
-            return measure(bundle, engine, cache, cache.split("train"))
+        with open_engine(bundle, "cpu") as engine, request.open_meter() as meter:
+            return measure(bundle, engine, cache, cache.split("train"), meter)
 
 
 def find_training_clips(request: Request, console: Console) -> ClipSet:
@@ -179,16 +193,28 @@ def find_training_clips(request: Request, console: Console) -> ClipSet:
     if request.data is not None:
         return find_clips(request.data)
     root = synthetic.make_clips(seed=request.seed)
-    modalities: Any = request.modalities or getattr(_preset(request), "modalities", ())
-    if "audio" in modalities:
+    if "audio" in _modalities(request):
         return find_clips(root)
     # A model of frames alone cannot tell classes that only sound different.
     console.note(f"built-in data, the visible classes: {', '.join(synthetic.VISIBLE_CLASSES)}")
     return find_clips(root, classes=synthetic.VISIBLE_CLASSES)
 
 
-def _preset(request: Request) -> Any:
-    return MODELS[request.model].presets[request.preset]
+def _modalities(request: Request) -> tuple[str, ...]:
+    """What the model chooses among; empty for one that sees pictures alone."""
+    preset = MODELS[request.model].presets[request.preset]
+    known: tuple[str, ...] = getattr(preset, "modalities", ())
+    return request.modalities or known
+
+
+def of_data(request: Request, clips: ClipSet, console: Console) -> Request:
+    """The request without sound, if nobody asked for it, the model does without, and no clip has any."""
+    follows = MODELS[request.model].follows_data and request.modalities is None
+    if not follows or "audio" not in _modalities(request) or any_sound(clips):
+        return request
+    rest = tuple(name for name in _modalities(request) if name != "audio")
+    console.note(f"no clip has sound: {request.model} chooses among {', '.join(rest)} alone")
+    return replace(request, modalities=rest)
 
 
 def build_model(request: Request, labels: tuple[str, ...], console: Console) -> tuple[Any, BranchModel]:
@@ -196,12 +222,12 @@ def build_model(request: Request, labels: tuple[str, ...], console: Console) -> 
     torch.manual_seed(request.seed)
     definition = MODELS[request.model]
     preset = definition.presets[request.preset]
+    if request.modalities is not None and definition.of_modalities is not None:
+        preset = definition.of_modalities(preset, request.modalities)
     recipe = preset.recipe if request.init else preset.recipe.from_scratch()
     if request.flip is not None:
         recipe = replace(recipe, flip=request.flip)
     preset = replace(preset, recipe=recipe)
-    if request.modalities is not None:
-        preset = replace(preset, modalities=request.modalities)
     model = definition.build(preset, labels)
     if request.init is not None:
         _load_init(model, request.init, console)
@@ -296,9 +322,9 @@ def _pack(request: Request, training: Training, trained: Trained, console: Conso
         fields = _fields(request, training, split(contents, target, graphs))
         bundle = write_bundle(draft, graphs, fields)
         console.stage("verify")
-        with open_engine(bundle, "cpu") as engine:
+        with open_engine(bundle, "cpu") as engine, request.open_meter() as meter:
             gates = _verify(bundle, engine, target, contents, cache, val)
-            costs = measure(bundle, engine, cache, val)
+            costs = measure(bundle, engine, cache, val, meter)
         variants = _priced(bundle, training, trained.policy_stage)
         fields = fields | {"cost_tables": (costs,), "variants": variants}
         bundle = write_bundle(draft, graphs, fields)
@@ -394,8 +420,9 @@ def check_modalities(model: str, preset: str, names: Sequence[str]) -> None:
     """Raises: CompileError if the model does not choose among modalities, or these are not what it knows."""
     given = f"modalities {','.join(names) or 'none'}"
     known = getattr(MODELS[model].presets[preset], "branches", {})
-    if not hasattr(MODELS[model].presets[preset], "modalities"):
-        raise CompileError(given, f"{model} sees pictures alone", "leave --modalities out, or use adamml")
+    if MODELS[model].of_modalities is None:
+        mend = "leave --modalities out, or use adamml or joint"
+        raise CompileError(given, f"{model} sees pictures alone", mend)
     if not names or len(set(names)) != len(names) or not set(names) <= set(known):
         reason = "name one twice" if len(set(names)) != len(names) else "are not what the model knows"
         raise CompileError(given, reason, f"give some of {', '.join(known)}, each once")

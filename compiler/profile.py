@@ -25,8 +25,9 @@ from compiler.price import PRICES
 from runtimes.bundle import Bundle
 from runtimes.engine import Engine
 from runtimes.spec import CostTable, Variant
-from sdk.bench import measure_costs
+from sdk.costs import measure_costs
 from sdk.media import Wanted, decode_steps
+from sdk.power import Meter
 from sdk.recognizer import StreamRecognizer
 from sdk.scheduler import LearntChoice, dearest_choice, option_costs
 
@@ -88,6 +89,7 @@ class Profile:
                 "kind": o.kind,
                 "accuracy": round(o.accuracy, 5),
                 "ms_per_clip": round(o.mean_ms, 4),
+                "mj_per_clip": None if o.mean_mj is None else round(o.mean_mj, 4),
                 "choices": dict(o.choices.most_common()),
             }
             for o in self.outcomes
@@ -99,11 +101,13 @@ class Profile:
         return {"clips": len(self.outcomes[0].correct), "outcomes": rows, "end_to_end": spans}
 
 
-def measure(bundle: Bundle, engine: Engine, cache: ClipCache, clips: Sequence[int]) -> CostTable:
+def measure(
+    bundle: Bundle, engine: Engine, cache: ClipCache, clips: Sequence[int], meter: Meter | None = None
+) -> CostTable:
     """The cost table of this device, views rendered from a real clip's frame."""
     manifest = bundle.manifest
     frames = decode_steps(cache.clips[clips[0]].path, Wanted.of(manifest.steps, manifest.views))
-    return measure_costs(engine, manifest, next(frames))
+    return measure_costs(engine, manifest, next(frames), meter=meter)
 
 
 def profile(
@@ -182,22 +186,27 @@ def verdict(profile: Profile, variant: str) -> str:
     if adaptive is None:
         return _menu(profile, variant)
     clips = len(adaptive.correct)
-    at = f"{adaptive.accuracy:.1%} at {adaptive.mean_ms:.2f} ms a clip"
-    share = f"{adaptive.mean_ms / dense.mean_ms:.0%} of {dense.name}'s {dense.mean_ms:.2f} ms"
+    at = f"{adaptive.accuracy:.1%} at {_cost(adaptive)} a clip"
+    share = f"{adaptive.mean_ms / dense.mean_ms:.0%} of the time of {dense.name}, {_cost(dense)}"
     static = best_static_within(profile.front(variant), adaptive.mean_ms)
     if static is None:
-        return f"Adaptive {variant} has no static rival as cheap: {at} ({share}, {dense.accuracy:.1%})."
+        return f"Adaptive {variant} has no static rival as fast: {at} ({share}, {dense.accuracy:.1%})."
     difference, error = paired_difference(adaptive, static)
     if abs(difference) < 2 * error or (difference == 0 and error == 0):
         word = "is no better than"
     else:
         word = "beats" if difference > 0 else "LOSES to"
-    rival = f"{static.accuracy:.1%} of {static.name} ({static.mean_ms:.2f} ms)"
+    rival = f"{static.accuracy:.1%} of {static.name} ({_cost(static)})"
     margin = f"difference {difference:+.1%} ± {2 * error:.1%} on {clips} clips"
     return (
-        f"Adaptive {variant} {word} the static front at no more measured cost: "
+        f"Adaptive {variant} {word} the static front at no more measured time: "
         f"{at} against {rival}, {margin}; {share} ({dense.accuracy:.1%})."
     )
+
+
+def _cost(outcome: Outcome) -> str:
+    energy = "" if outcome.mean_mj is None else f" and {outcome.mean_mj:.2f} mJ"
+    return f"{outcome.mean_ms:.2f} ms{energy}"
 
 
 def _menu(profile: Profile, variant: str) -> str:
@@ -205,7 +214,7 @@ def _menu(profile: Profile, variant: str) -> str:
     static = profile.of(variant, "static")
     every_frame = max(static_count(outcome) for outcome in static)
     dense = [outcome for outcome in static if static_count(outcome) == every_frame]
-    entries = (f"{o.name}: {o.accuracy:.1%} at {o.mean_ms:.2f} ms a clip" for o in dense)
+    entries = (f"{o.name}: {o.accuracy:.1%} at {_cost(o)} a clip" for o in dense)
     return f"The app chooses; {'; '.join(entries)}."
 
 

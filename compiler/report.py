@@ -6,7 +6,9 @@ import base64
 import html
 import io
 import itertools
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,10 +18,10 @@ from PIL import Image
 
 from compiler.data.cache import ClipCache
 from compiler.dropping import Precise
-from compiler.evaluate import Outcome
+from compiler.evaluate import Outcome, static_front
 from compiler.profile import Profile, Timeline, verdict
 from compiler.verify import Gate
-from runtimes.spec import Manifest, Variant
+from runtimes.spec import CostTable, Manifest, Variant
 
 matplotlib.use("svg")
 
@@ -34,6 +36,8 @@ th { border-bottom: 1px solid #888 } .failed { color: #b00; font-weight: bold }
 """
 _COLOURS = ("#c0392b", "#e67e22", "#f1c40f", "#27ae60", "#95a5a6", "#7f8c8d", "#626e70")
 _HELD = "#dfe4e6"
+_KINDS = (("static", "#999", "."), ("random", "#8e44ad", "x"), ("curve", "#2980b9", "."))
+"""What is drawn as points: each kind of outcome with its colour and marker."""
 
 
 def verdicts(manifest: Manifest, profile: Profile) -> list[str]:
@@ -59,7 +63,8 @@ def write_report(
         _plot(manifest, profile),
         "<p>Cost: resizing, policy and branches, as measured on "
         f"{html.escape(profile.costs.device)} with {profile.costs.threads} thread(s) a branch; "
-        "decoding is the same for all and comes on top (see whole clips).</p>",
+        "decoding is the same for all and comes on top (see whole clips). "
+        f"{html.escape(_energy_line(profile.costs))}</p>",
         _outcome_table(manifest, profile),
         "<h2>Whole clips through the SDK, decoding included</h2>",
         _end_to_end_table(profile),
@@ -77,6 +82,16 @@ def write_report(
     ]
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
     return f"<!doctype html><html><head>{head}</head><body>{''.join(body)}</body></html>\n"
+
+
+def _energy_line(costs: CostTable) -> str:
+    if costs.energy_source is None:
+        return "Energy was not measured (adaptive-compile --meter)."
+    return f"Energy: beyond the {costs.idle_w:.2f} W of the idle device; from {costs.energy_source}."
+
+
+def _mj(energy_mj: float | None) -> str:
+    return "" if energy_mj is None else f"{energy_mj:.2f}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -105,9 +120,10 @@ def _outcome_table(manifest: Manifest, profile: Profile) -> str:
                 f"{outcome.accuracy:.1%}",
                 f"{outcome.mean_ms:.2f}",
                 share,
+                _mj(outcome.mean_mj),
             )
             rows.append(row)
-    return _table(("choice", "variant", "kind", "accuracy", "ms a clip", "of dense"), rows)
+    return _table(("choice", "variant", "kind", "accuracy", "ms a clip", "of dense", "mJ a clip"), rows)
 
 
 def _precision_part(precisions: Sequence[Precise], dropped: Sequence[str]) -> list[str]:
@@ -122,11 +138,21 @@ def _precision_part(precisions: Sequence[Precise], dropped: Sequence[str]) -> li
             f"{one.validation:.1%}",
             f"{one.megabytes:.2f}",
             f"{one.ms:.2f}",
+            _mj(one.mj),
             f"{one.bit_operations / 1e9:.3f}",
         )
         for one in precisions
     ]
-    head = ("precision", "bits", "held-out accuracy", "validation", "MB", "ms", "modelled BitOps (10^9)")
+    head = (
+        "precision",
+        "bits",
+        "held-out accuracy",
+        "validation",
+        "MB",
+        "ms",
+        "mJ",
+        "modelled BitOps (10^9)",
+    )
     lines = "".join(f"<p>{html.escape(line)}</p>" for line in dropped)
     return ["<h2>Precisions tried</h2>", _table(head, rows), lines]
 
@@ -141,14 +167,13 @@ def _graph_table(manifest: Manifest, profile: Profile) -> str:
     for cost in profile.costs.graphs:
         macs = manifest.graph(cost.graph).macs.get(cost.view, 0)
         memory = "unknown" if cost.memory_mb is None else f"{cost.memory_mb:.1f}"
-        rows.append(
-            (cost.graph, cost.view, f"{macs / 1e6:.1f}", f"{cost.p50_ms:.3f}", f"{cost.p95_ms:.3f}", memory)
-        )
+        spent = f"{cost.p50_ms:.3f}", f"{cost.p95_ms:.3f}", _mj(cost.energy_mj)
+        rows.append((cost.graph, cost.view, f"{macs / 1e6:.1f}", *spent, memory))
     rows += [
-        (f"resize to {v.view}", v.view, "", f"{v.p50_ms:.3f}", f"{v.p95_ms:.3f}", "")
+        (f"resize to {v.view}", v.view, "", f"{v.p50_ms:.3f}", f"{v.p95_ms:.3f}", _mj(v.energy_mj), "")
         for v in profile.costs.views
     ]
-    return _table(("graph", "view", "million MACs", "p50 ms", "p95 ms", "memory MB"), rows)
+    return _table(("graph", "view", "million MACs", "p50 ms", "p95 ms", "mJ", "memory MB"), rows)
 
 
 def _gate_table(gates: Sequence[Gate]) -> str:
@@ -231,44 +256,36 @@ def _jpeg(frame: NDArray[np.uint8]) -> str:
 
 
 def _plot(manifest: Manifest, profile: Profile) -> str:
-    """Accuracy over cost, one panel per variant, as inline SVG."""
-    figure = Figure(figsize=(5.2 * len(manifest.variants), 4), layout="constrained")
-    panels = figure.subplots(1, len(manifest.variants), squeeze=False)[0]
-    for panel, variant in zip(panels, manifest.variants, strict=True):
-        front = profile.front(variant.name)
-        for kind, colour, marker in (
-            ("static", "#999", "."),
-            ("random", "#8e44ad", "x"),
-            ("curve", "#2980b9", "."),
-        ):
-            _scatter(panel, profile.of(variant.name, kind), kind, colour, marker)
-        panel.step(
-            [o.mean_ms for o in front],
-            [o.accuracy for o in front],
-            where="post",
-            color="#555",
-            label="static front",
-        )
-        adaptive = profile.adaptive(variant.name)
-        if adaptive is not None:
-            star = {"color": "#c0392b", "markersize": 14, "label": "adaptive"}
-            panel.plot(adaptive.mean_ms, adaptive.accuracy, "*", **star)
-        panel.set(xscale="log", xlabel="measured ms a clip", ylabel="accuracy", title=variant.name)
-        panel.legend(fontsize=8)
-        panel.grid(alpha=0.3)
+    """Accuracy over time and, if it was measured, energy: a panel per variant in each row, as inline SVG."""
+    units = ["ms"] if profile.costs.energy_source is None else ["ms", "mJ"]
+    figure = Figure(figsize=(5.2 * len(manifest.variants), 4 * len(units)), layout="constrained")
+    rows = figure.subplots(len(units), len(manifest.variants), squeeze=False)
+    for unit, panels in zip(units, rows, strict=True):
+        for panel, variant in zip(panels, manifest.variants, strict=True):
+            _draw_panel(panel, profile, variant.name, unit)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
     return buffer.getvalue().partition("?>")[2].partition('.dtd">')[2]
 
 
-def _scatter(
-    panel: matplotlib.axes.Axes, outcomes: Sequence[Outcome], label: str, colour: str, marker: str
-) -> None:
-    panel.plot(
-        [o.mean_ms for o in outcomes],
-        [o.accuracy for o in outcomes],
-        marker,
-        color=colour,
-        linestyle="",
-        label=label,
-    )
+def _draw_panel(panel: matplotlib.axes.Axes, profile: Profile, variant: str, unit: str) -> None:
+    """Accuracy over what a clip costs, in ms or mJ."""
+
+    def cost(outcome: Outcome) -> float:
+        value = outcome.mean_ms if unit == "ms" else outcome.mean_mj
+        return math.nan if value is None else value
+
+    def points(outcomes: Sequence[Outcome]) -> tuple[list[float], list[float]]:
+        return [cost(outcome) for outcome in outcomes], [outcome.accuracy for outcome in outcomes]
+
+    for kind, colour, marker in _KINDS:
+        style: dict[str, Any] = {"color": colour, "linestyle": "", "label": kind}
+        panel.plot(*points(profile.of(variant, kind)), marker, **style)
+    front = static_front(profile.of(variant, "static"), cost)
+    panel.step(*points(front), where="post", color="#555", label="static front")
+    adaptive = profile.adaptive(variant)
+    if adaptive is not None:
+        panel.plot(*points([adaptive]), "*", color="#c0392b", markersize=14, label="adaptive")
+    panel.set(xscale="log", xlabel=f"measured {unit} a clip", ylabel="accuracy", title=variant)
+    panel.legend(fontsize=8)
+    panel.grid(alpha=0.3)

@@ -33,7 +33,7 @@ from compiler.tasks import FrameTask, RolloutLoss, RolloutTask, branch_answer
 from compiler.train import TrainingRun, fit
 from models.adaptive import POLICY, AdaptiveModel, BranchModel, pixels
 from models.macs import network_macs
-from models.policy import Pupil, RecurrentPolicy
+from models.policy import Pupil
 from models.recipe import Recipe, Stage
 
 Announce = Callable[[str], None]
@@ -342,7 +342,7 @@ def _policy_lessons(training: Training, clips: Sequence[int], costs: Tensor, nam
             outputs["target"] = dense_targets(outputs, branch, recipe.dense_targets)
     if recipe.start_skip:
         skip = model.skips.tolist().index(recipe.start_skip)
-        assert isinstance(model.policy, RecurrentPolicy), "schedules are for policies of one group"
+        assert len(model.space.groups) == 1, "schedules are for policies of one group"
         model.policy.start_from_schedule(dearest_option(model, costs), skip)
     return lessons
 

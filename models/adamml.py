@@ -235,7 +235,7 @@ class ModalityPolicy(StepPolicy):
     def score_options(self, count: int) -> None:
         """Start anew with the scores of ``count`` options, all alike at first."""
         self.num_options = count
-        self.lstm = LSTMStep(self.width + count, self.price_code.size, self.hidden)
+        self.lstm = LSTMStep(self.width + count, self.num_told, self.hidden)
         self.score = nn.Linear(self.hidden, count)
         make_indifferent(self.score)
 
@@ -305,15 +305,16 @@ def _view(preset: Preset, modality: str, sight: Sight) -> View:
     )
 
 
-def build(
-    preset: Preset, labels: tuple[str, ...], modalities: tuple[str, ...] | None = None
-) -> AdaptiveModel:
-    """AdaMML of a preset for the given labels and ``modalities`` (None: the preset's), randomly initialised.
+def of_modalities(preset: Preset, modalities: tuple[str, ...]) -> Preset:
+    """The preset for just these modalities."""
+    return replace(preset, modalities=modalities)
+
+
+def build(preset: Preset, labels: tuple[str, ...]) -> AdaptiveModel:
+    """AdaMML of a preset for the given labels, randomly initialised.
 
     Raises: ValueError if a modality is unknown or named twice.
     """
-    if modalities is not None:
-        preset = replace(preset, modalities=modalities)
     names, classes = preset.modalities, len(labels)
     if not names or len(set(names)) != len(names) or not set(names) <= set(MODALITIES):
         raise ValueError(f"modalities {', '.join(names)}: give some of {', '.join(MODALITIES)}, each once")

@@ -89,19 +89,29 @@ class StepPolicy(nn.Module, ABC):
     """Base: features of each cheap view, joined and taken through the steps, to a score for every option.
 
     ``num_views``: how many views ``embed`` takes. ``num_groups``: of the action space; with several, ``join``
-    is told which are there. ``heads``: for each class head of its own, the places of the group that it
-    answers for and of the view whose features it reads. ``recalls``: of how many classes it is told the
-    stream's answer so far; 0: it is not. All are told the price.
+    is told which are there. ``recalls``: of how many classes it is told the stream's answer so far; 0: it is
+    not. All are told the price. ``lstm``, ``score``: take it through the steps, and to its scores.
     """
 
     num_views: int
     num_groups: int
-    heads: tuple[tuple[int, int], ...] = ()
     recalls: int = 0
+    lstm: LSTMStep
+    score: nn.Linear
 
     def __init__(self) -> None:
         super().__init__()
         self.price_code = PriceCode()
+
+    @property
+    def heads(self) -> tuple[tuple[int, int], ...]:
+        """For each class head of its own, the places of its group and of the view whose features it reads."""
+        return ()
+
+    @property
+    def num_told(self) -> int:
+        """Values that its LSTM is told beside its input."""
+        return self.price_code.size
 
     @property
     @abstractmethod
@@ -125,6 +135,18 @@ class StepPolicy(nn.Module, ABC):
     @abstractmethod
     def score_options(self, count: int) -> None:
         """Start anew with the scores of ``count`` options, all alike at first."""
+
+    def start_from_schedule(self, branch: int, skip: int) -> None:
+        """Score option ``branch`` best at the first of every two decisions, option ``skip`` at the second.
+
+        Training then has to find where to deviate from a good fixed choice, not the choice itself.
+        """
+        units = min(_BEATING_UNITS, self.lstm.hidden)
+        self.lstm.beat(units)
+        with torch.no_grad():
+            for option, sign in ((branch, 1.0), (skip, -1.0)):
+                self.score.weight[option, :units] = sign * _LEAD / (2 * _SWING * units)
+                self.score.bias[option] = _LEAD
 
     @abstractmethod
     def initial_state(self, batch: int) -> Any:
@@ -202,18 +224,22 @@ class RecurrentPolicy(StepPolicy):
     """
 
     num_views = num_groups = 1
-    heads = ((0, 0),)
 
     def __init__(self, backbone: Backbone, hidden: int, num_options: int, num_classes: int) -> None:
         super().__init__()
         backbone.remove_classifier()
         self.backbone = backbone
-        self.lstm = LSTMStep(backbone.num_features, self.price_code.size, hidden)
+        self.lstm = LSTMStep(backbone.num_features, self.num_told, hidden)
         self.dropout = nn.Dropout(0.5)
         self.h_out = Boundary()
         self.score = nn.Linear(hidden, num_options)
         self.classify = nn.Linear(backbone.num_features, num_classes)
         make_indifferent(self.score)
+
+    @property
+    def heads(self) -> tuple[tuple[int, int], ...]:
+        """One."""
+        return ((0, 0),)
 
     @property
     def view_backbones(self) -> Sequence[Backbone]:
@@ -233,18 +259,6 @@ class RecurrentPolicy(StepPolicy):
         """Start anew with the scores of ``count`` options, all alike at first."""
         self.score = nn.Linear(self.lstm.hidden, count)
         make_indifferent(self.score)
-
-    def start_from_schedule(self, branch: int, skip: int) -> None:
-        """Score option ``branch`` best at the first of every two decisions, option ``skip`` at the second.
-
-        Training then has to find where to deviate from a good fixed choice, not the choice itself.
-        """
-        units = min(_BEATING_UNITS, self.lstm.hidden)
-        self.lstm.beat(units)
-        with torch.no_grad():
-            for option, sign in ((branch, 1.0), (skip, -1.0)):
-                self.score.weight[option, :units] = sign * _LEAD / (2 * _SWING * units)
-                self.score.bias[option] = _LEAD
 
     def initial_state(self, batch: int) -> State:
         """Zeros, for ``batch`` streams that start."""

@@ -359,6 +359,11 @@ class CostTable(Spec):
         """
         return self.run_ms(graph, view) + self.view_ms(view)
 
+    def graph_mj(self, graph: str, view: str) -> float | None:
+        """Energy (mJ) of the same, None if not measured. Raises: KeyError."""
+        run, rendering = self.run_mj(graph, view), self.view_mj(view)
+        return None if run is None or rendering is None else run + rendering
+
     def run_ms(self, graph: str, view: str) -> float:
         """Median ms of one run of ``graph`` on ``view`` alone. Raises: KeyError."""
         return {(row.graph, row.view): row.p50_ms for row in self.graphs}[graph, view]
@@ -374,10 +379,6 @@ class CostTable(Spec):
     def view_mj(self, view: str) -> float | None:
         """Energy (mJ) of rendering ``view``, None if not measured. Raises: KeyError."""
         return {row.view: row.energy_mj for row in self.views}[view]
-
-    def policy_ms(self, policy: Policy) -> float:
-        """Median ms of one run of a policy, its views rendered; its row names the first. Raises: KeyError."""
-        return self.run_ms(policy.graph, policy.views[0]) + sum(self.view_ms(view) for view in policy.views)
 
 
 class FileRecord(Spec):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from compiler.data.clips import ClipSet
+from compiler.data.probes import probe_clips
 from compiler.errors import DataError
-from sdk.errors import SourceError
-from sdk.media.probe import Probe, probe
 
-_PROBED_AT_MOST = 500
 _FITTING_SHARE = 0.9
 
 
@@ -23,7 +19,7 @@ def choose_rate_hz(clips: ClipSet, clip_steps: int) -> float:
 
     Raises: DataError if no clip states its length.
     """
-    probes = _probes(clips)
+    probes = probe_clips(clips)
     lengths = [entry.duration_s for entry in probes if entry.duration_s]
     if not lengths:
         raise DataError(clips.root, "no clip states its length", "give the rate in steps per second yourself")
@@ -31,14 +27,3 @@ def choose_rate_hz(clips: ClipSet, clip_steps: int) -> float:
     rate_hz = round(clip_steps / length_s, 3)
     rates = [entry.rate_hz for entry in probes if entry.rate_hz]
     return min(rate_hz, max(rates)) if rates else rate_hz
-
-
-def _probes(clips: ClipSet) -> Sequence[Probe]:
-    stride = -(-len(clips.clips) // _PROBED_AT_MOST)
-    probes = []
-    for clip in clips.clips[::stride]:
-        try:
-            probes.append(probe(clip.path))
-        except SourceError:
-            continue  # The cache reports it, with every other clip that cannot be decoded.
-    return probes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,8 @@ from runtimes.bundle import Bundle
 from sdk.bench import DEFAULT_SOURCE, BenchReport, bench
 from sdk.cli.command import FAILED_LIMIT, Version, fail, run_command
 from sdk.cli.display import print_json
+from sdk.power import open_meter
+from sdk.sustained import Minute
 from sdk.switching import SwitchCost
 
 
@@ -29,19 +32,32 @@ def measure(
     max_p95_ms: Annotated[
         float | None, typer.Option(help="Fail if a graph or the pipeline is above.")
     ] = None,
+    meter: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure energy: auto, a meter of adaptive-inspect --power, or modelled:IDLE_W,BUSY_W."
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Then stream for so long, and compare the first and last minute.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     version: Version = False,
 ) -> int:
     """Measure BUNDLE here and write BUNDLE.cost.json, by which options are priced on this device."""
-    report = bench(
-        bundle,
-        device,
-        source=source,
-        runs=runs,
-        variant=variant,
-        threads=threads,
-        allow_fallback=allow_fallback,
-    )
+    with ExitStack() as opened:
+        report = bench(
+            bundle,
+            device,
+            source=source,
+            runs=runs,
+            variant=variant,
+            threads=threads,
+            allow_fallback=allow_fallback,
+            meter=None if meter is None else opened.enter_context(open_meter(meter)),
+            minutes=minutes,
+            each_minute=_silent if as_json else _say_minute,
+        )
     saved = Bundle.open(bundle).save_device_costs(report.costs)
     if as_json:
         print_json(report)
@@ -60,33 +76,53 @@ def _print_tables(report: BenchReport, saved: Path) -> None:
         f"verified in {load.verify_ms:.0f} ms, opened in {load.graphs_ms:.0f} ms, "
         f"first result after {load.first_result_ms:.0f} ms"
     )
+    if costs.energy_source is None:
+        console.print("energy was not measured: give --meter")
+    else:
+        console.print(f"energy beyond the idle device's {costs.idle_w:.2f} W; from {costs.energy_source}")
     console.print(_costs_table(report), _pipeline_table(report))
     if report.switching is not None:
         console.print(_switching_line(report.switching), soft_wrap=True)
+    if report.sustained:
+        console.print(_sustained_line(report), soft_wrap=True)
     console.print(f"costs written to {saved}", soft_wrap=True)
 
 
 def _costs_table(report: BenchReport) -> Table:
-    table = Table("graph", "view", "p50 ms", "p95 ms", "MB")
+    table = Table("graph", "view", "p50 ms", "p95 ms", "mJ", "MB")
     for row in report.costs.graphs:
         memory = "" if row.memory_mb is None else f"{row.memory_mb:.1f}"
-        table.add_row(row.graph, row.view, f"{row.p50_ms:.3f}", f"{row.p95_ms:.3f}", memory)
+        table.add_row(
+            row.graph, row.view, f"{row.p50_ms:.3f}", f"{row.p95_ms:.3f}", _mj(row.energy_mj), memory
+        )
     for view in report.costs.views:
-        table.add_row("(resizing)", view.view, f"{view.p50_ms:.3f}", f"{view.p95_ms:.3f}", "")
+        spent = f"{view.p50_ms:.3f}", f"{view.p95_ms:.3f}", _mj(view.energy_mj)
+        table.add_row("(resizing)", view.view, *spent, "")
     return table
+
+
+def _mj(energy_mj: float | None) -> str:
+    return "" if energy_mj is None else f"{energy_mj:.2f}"
 
 
 def _pipeline_table(report: BenchReport) -> Table:
     pipeline = report.pipeline
-    table = Table("pipeline", "mean ms", "p50 ms", "p95 ms", "choices", title=f"variant {pipeline.variant}")
+    head = ("pipeline", "mean ms", "p50 ms", "p95 ms", "mJ a clip", "choices")
+    table = Table(*head, title=f"variant {pipeline.variant}")
     rows = (
-        (f"{pipeline.chosen} (x{pipeline.speed_up:.2f})", pipeline.adaptive_mean_ms, pipeline.adaptive),
-        (f"always {pipeline.dense_option}", pipeline.dense_mean_ms, pipeline.dense),
+        (
+            f"{pipeline.chosen} (x{pipeline.speed_up:.2f})",
+            pipeline.adaptive_mean_ms,
+            pipeline.adaptive,
+            pipeline.adaptive_mj,
+        ),
+        (f"always {pipeline.dense_option}", pipeline.dense_mean_ms, pipeline.dense, pipeline.dense_mj),
     )
-    for name, mean_ms, statistics in rows:
+    for name, mean_ms, statistics, energy_mj in rows:
         total = statistics.latency_ms["total"]
         choices = ", ".join(f"{choice} {count}" for choice, count in statistics.choices.items())
-        table.add_row(name, f"{mean_ms:.2f}", f"{total.p50:.2f}", f"{total.p95:.2f}", choices)
+        spent = f"{mean_ms:.2f}", f"{total.p50:.2f}", f"{total.p95:.2f}", _mj(energy_mj)
+        table.add_row(name, *spent, choices)
     return table
 
 
@@ -95,6 +131,30 @@ def _switching_line(cost: SwitchCost) -> str:
     return (
         f"changing the branch at every frame ({', '.join(cost.branches)}): {cost.changing_ms:.2f} ms where "
         f"staying takes {cost.staying_ms:.2f} ms, {extra}"
+    )
+
+
+def _silent(minute: Minute) -> None:
+    """Only the whole is wanted."""
+
+
+def _say_minute(minute: Minute) -> None:
+    parts = [f"{minute.steps} steps", f"p50 {minute.p50_ms:.2f} ms", f"p95 {minute.p95_ms:.2f} ms"]
+    parts.append("power not measured" if minute.power_w is None else f"{minute.power_w:.2f} W")
+    hot = "temperature not told" if minute.temperature_c is None else f"{minute.temperature_c:.1f} °C"
+    slowed = "throttling not told"
+    if minute.slowed_by is not None:
+        slowed = f"slowed by {', '.join(minute.slowed_by)}" if minute.slowed_by else "not throttled"
+    print(f"minute {minute.number}: {', '.join([*parts, hot, slowed])}", flush=True)
+
+
+def _sustained_line(report: BenchReport) -> str:
+    first, last = report.sustained[0], report.sustained[-1]
+    if report.drift is None:
+        return "one minute shows no drift: give --minutes 2 or more"
+    return (
+        f"minute {last.number} against minute 1: p50 {last.p50_ms:.2f} ms where it was "
+        f"{first.p50_ms:.2f} ms, {report.drift - 1:+.1%}; p95 {last.p95_ms:.2f} and {first.p95_ms:.2f} ms"
     )
 
 

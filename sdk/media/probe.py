@@ -15,10 +15,14 @@ from sdk.media.decoder import DecoderOptions, open_container, video_stream
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Length in seconds and frames per second as stated by the file; None where it states none."""
+    """Length in seconds and frames per second as stated by the file; None where it states none.
+
+    ``has_sound``: whether it has a sound track.
+    """
 
     duration_s: float | None
     rate_hz: float | None
+    has_sound: bool
 
 
 def probe(path: str | os.PathLike[str]) -> Probe:
@@ -27,7 +31,7 @@ def probe(path: str | os.PathLike[str]) -> Probe:
     with open_container(address, DecoderOptions()) as container:
         stream = video_stream(container, address)
         rate_hz = float(stream.average_rate) if stream.average_rate else None
-        return Probe(_duration_s(container, stream), rate_hz)
+        return Probe(_duration_s(container, stream), rate_hz, bool(container.streams.audio))
 
 
 def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,12 +57,15 @@ class ArrayCache:
         return steps % 2 == 1 if lacks else steps < 0
 
 
-def small_training(folder: Path, preset: adamml.Preset | None = None) -> Training:
-    """A small AdaMML of random weights, to be trained on arrays with results in ``folder``."""
+def small_training(folder: Path, preset: Any = None, paper: ModuleType = adamml) -> Training:
+    """A small model of a ``paper``'s file, of random weights, to be trained on arrays.
+
+    Its results are kept in ``folder``; a ``preset`` of None is AdaMML's.
+    """
     preset = preset or small_preset()
     torch.manual_seed(0)
-    model = adamml.build(preset, LABELS)
+    model = paper.build(preset, LABELS)
     cache = ArrayCache(model)
     run = TrainingRun(folder, seed=0, hardware=Hardware(accelerator="cpu", devices="1"), progress=False)
-    loss = partial(adamml.loss, preset=preset)
-    return Training(model, preset.recipe, loss, cache, run, name="adamml")  # type: ignore[arg-type]
+    loss = partial(paper.loss, preset=preset)
+    return Training(model, preset.recipe, loss, cache, run, name=paper.__name__.rpartition(".")[2])  # type: ignore[arg-type]

@@ -43,7 +43,7 @@ PUBLISHED_POLICY_MACS = {
 
 def test_macs_of_a_segment_are_the_published_ones() -> None:
     """Convolutions alone: the published numbers leave out the classifier, and the policy's joint layers."""
-    model = adamml.build(adamml.PRESETS["paper"], LABELS, ("rgb", "audio", "flow"))
+    model = adamml.build(adamml.of_modalities(adamml.PRESETS["paper"], MODALITIES), LABELS)
     for name, published in PUBLISHED_MACS.items():
         network, view = model.backbones()[name], model.view_of(name)
         assert embedding_macs(network, view) == published
@@ -306,7 +306,7 @@ def test_gradients_reach_the_policy_and_the_fusion() -> None:
 def test_presets(name: str) -> None:
     preset = adamml.PRESETS[name]
     for modalities in (("rgb", "audio"), ("rgb", "audio", "flow", "rgbdiff"), ("audio",)):
-        model = adamml.build(preset, LABELS, modalities)
+        model = adamml.build(adamml.of_modalities(preset, modalities), LABELS)
         assert [group.name for group in model.space.groups] == list(modalities)
         # Flow and rgbdiff are judged by the same differences; flow itself is never seen by the policy.
         seen = {model.views[view].modality for view in model.policy_views}
@@ -324,7 +324,7 @@ def test_published_usage_weights() -> None:
 @pytest.mark.parametrize("modalities", [(), ("rgb", "rgb"), ("rgb", "smell")])
 def test_modalities_that_are_none(modalities: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="each once"):
-        adamml.build(adamml.PRESETS["tiny"], LABELS, modalities)
+        adamml.build(adamml.of_modalities(adamml.PRESETS["tiny"], modalities), LABELS)
 
 
 @pytest.mark.parametrize("name", ["tiny", "mobile"])

@@ -146,8 +146,24 @@ def test_bench_passes_below_a_limit(copy: Path) -> None:
     assert call("bench", copy, "--runs", 3, "--source", SOURCE, "--max-p95-ms", 1e4).returncode == 0
 
 
-def test_bench_mistakes(copy: Path) -> None:
-    assert_mistake(call("bench", copy, "--runs", 0), "use 1 or more")
+def test_bench_runs_on_and_tells_each_minute(copy: Path) -> None:
+    done = call("bench", copy, "--runs", 1, "--source", SOURCE, "--minutes", 0.01)
+    assert done.returncode == 0, done.stderr
+    assert "minute 1: " in done.stdout and "power not measured" in done.stdout
+    assert "energy was not measured: give --meter" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--runs", 0), "use 1 or more"),
+        (("--minutes", 0), "minutes 0.0: is no time to run for; use more than 0"),
+        (("--meter", "nonsense"), "meter nonsense: is unknown"),
+        (("--meter", "modelled:2"), "does not know (the bundle's cost table has no energies"),
+    ],
+)
+def test_bench_mistakes(arguments: tuple[object, ...], words: str, copy: Path) -> None:
+    assert_mistake(call("bench", copy, "--source", SOURCE, *arguments), words)
 
 
 def test_inspect_shows_what_is_in_it(bundle: Bundle) -> None:

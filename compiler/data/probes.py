@@ -1,0 +1,28 @@
+"""What the files of a data set say of themselves, without decoding any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.data.clips import ClipSet
+from sdk.errors import SourceError
+from sdk.media.probe import Probe, probe
+
+_PROBED_AT_MOST = 500
+
+
+def probe_clips(clips: ClipSet) -> Sequence[Probe]:
+    """Of at most 500 clips, spread evenly over the set; those that cannot be opened are passed over."""
+    stride = -(-len(clips.clips) // _PROBED_AT_MOST)
+    probes = []
+    for clip in clips.clips[::stride]:
+        try:
+            probes.append(probe(clip.path))
+        except SourceError:
+            continue  # The cache reports it, with every other clip that cannot be decoded.
+    return probes
+
+
+def any_sound(clips: ClipSet) -> bool:
+    """Whether a clip of the set has sound, as far as it is probed."""
+    return any(entry.has_sound for entry in probe_clips(clips))
