@@ -64,7 +64,9 @@ def main() -> None:
     with ExitStack() as opened, tempfile.TemporaryDirectory() as folder:
         clips = list(_muted(clips, arguments.mute, Path(folder)))
         muted_clips = [clip.path.parent == Path(folder) for clip in clips]
-        ways = [opened.enter_context(way.recognizer) and way for way in _ways(bundle, arguments.variant)]
+        ways = list(_ways(bundle, arguments.variant))
+        for way in ways:
+            opened.enter_context(way.recognizer)
         for clip in clips:
             for way in ways:
                 _recognize(way, clip, bundle.manifest)

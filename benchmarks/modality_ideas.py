@@ -33,7 +33,7 @@ from compiler.price import load_price
 from compiler.stages import Training, clip_outputs, option_macs, train_branches, train_policy
 from compiler.train import Hardware, TrainingRun
 from models import adamml
-from models.adaptive import AdaptiveModel, Rollout, argmax_sampler
+from models.adaptive import AdaptiveModel, Rollout, argmax_sampler, relative_costs
 from models.macs import network_macs
 from runtimes.cache import cache_folder
 
@@ -107,8 +107,9 @@ def _rolled_out(model: AdaptiveModel, outputs: OutputBatch, costs: torch.Tensor,
             outputs["features"],
             outputs["branches"],
             outputs["present"],
-            argmax_sampler(costs / costs.max(), price),
+            argmax_sampler(relative_costs(costs)),
             outputs["available"],
+            price,
         )
 
 

@@ -35,7 +35,7 @@ from models import coquant
 from models.adaptive import pixels
 from models.augmentation import Augmentation
 from models.coquant import Transfer
-from models.nested import WIDTHS, set_width
+from models.nested import WIDTHS, Rule, set_width
 from models.recipe import Recipe, Stage
 from runtimes.cache import cache_folder
 
@@ -45,7 +45,7 @@ _TOGETHER = {
     "highest teacher": Transfer("highest", swap_blocks=True),
     "highest teacher, no block swapping": Transfer("highest", swap_blocks=False),
 }
-_RULES = ("centred", "floor", "rescaled")
+_RULES: tuple[Rule, ...] = ("centred", "floor", "rescaled")
 _ALONE = Transfer("none", swap_blocks=False)
 
 

@@ -101,7 +101,10 @@ def _runner(bundle: Any, name: str, layout: str) -> Callable[[], object]:
     import numpy as np
 
     graph: Graph = bundle.manifest.graph(name)
-    inputs = {key: np.zeros(tensor.shape, tensor.dtype) for key, tensor in graph.inputs.items()}
+    inputs = {
+        key: np.zeros([size or 1 for size in tensor.shape], tensor.dtype)
+        for key, tensor in graph.inputs.items()
+    }
     if layout in (SDK, "8 bits alone", "all three widths"):
         from runtimes.onnx import OnnxEngine
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.film import benchmark_film
 from benchmarks.paper import STEP_RATE_HZ, paper_bundle
+from compiler.plan import Contents, Network, Plan
 from compiler.split import split
 from compiler.targets import find_target
 from models import arnet
@@ -46,7 +48,12 @@ def build(destination: Path) -> Bundle:
         calibrate(quantised, _runs(quantised, batches))
         integer[name] = freeze(quantised)
     with tempfile.TemporaryDirectory(prefix="paper-bundle-") as graphs:
-        parts = split("arnet", model, integer, target, Path(graphs))
+        floating = {POLICY: model.policy, **model.branches}
+        plans = tuple(
+            _plan(model, precision, integer if precision == "int8" else floating)
+            for precision in target.precisions
+        )
+        parts = split(Contents(plans), target, Path(graphs))
         fields = {
             "model": "arnet",
             "preset": PRESET,
@@ -60,6 +67,15 @@ def build(destination: Path) -> Bundle:
             "default_variant": target.precisions[0],
         }
         return write_bundle(destination, graphs, fields)
+
+
+def _plan(model: AdaptiveModel, precision: str, modules: Mapping[str, nn.Module]) -> Plan:
+    networks = {
+        part: Network(f"arnet-{part}-{precision}", part, module, precision, model.views_of(part))
+        for part, module in modules.items()
+    }
+    policy = replace(networks.pop(POLICY), heads=model.heads)
+    return Plan(precision, model, policy, networks)
 
 
 def _networks(model: AdaptiveModel) -> list[tuple[nn.Module, list[Tensor]]]:
@@ -91,7 +107,8 @@ def _set_norms(network: nn.Module, batches: list[Tensor]) -> None:
 def _runs(network: nn.Module, batches: list[Tensor]) -> Iterator[None]:
     for batch in batches:
         if isinstance(network, RecurrentPolicy):
-            network.advance(network.embed(batch), network.initial_state(len(batch)))
+            told = network.told_nothing(len(batch))
+            network.advance(network.embed(batch), told, network.initial_state(len(batch)))
         else:
             network(batch)
         yield

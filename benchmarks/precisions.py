@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -97,19 +98,21 @@ def _policy() -> onnx.ModelProto:
     policy = RecurrentPolicy(BACKBONES["mobilenetv2"](CLASSES), HIDDEN, len(WIDTHS) + 1, CLASSES).eval()
     frozen = _frozen(policy, torch.rand(1, 3, _SMALL.size, _SMALL.size) * 4 - 2)
     assert isinstance(frozen, RecurrentPolicy)
-    return export_policy(frozen, "policy", {"frame": _SMALL}, "uint8")
+    return export_policy(frozen, "policy", {"frame": _SMALL}, ["logits"], "uint8")
 
 
 def _frozen(network: nn.Module, pictures: torch.Tensor) -> Any:
     quantised = quantise(network, "uint8")
 
-    def run() -> None:
+    def run() -> Iterator[None]:
         if isinstance(quantised, RecurrentPolicy):
-            quantised.advance(quantised.embed(pictures), quantised.initial_state(len(pictures)))
+            told = quantised.told_nothing(len(pictures))
+            quantised.advance(quantised.embed(pictures), told, quantised.initial_state(len(pictures)))
         else:
             quantised(pictures)
+        yield
 
-    calibrate(quantised, (run() for _ in range(1)))
+    calibrate(quantised, run())
     return freeze(quantised)
 
 
@@ -154,5 +157,5 @@ def _variant() -> Variant:
     )
     group = Group(name="step", options=(*options, Option(name="skip1", skip=1)))
     state: dict[str, tuple[int, ...]] = dict.fromkeys(("h", "c"), (1, HIDDEN))
-    policy = Policy(graph="policy", view=_SMALL.name, state=state)
+    policy = Policy(graph="policy", views=(_SMALL.name,), state=state)
     return Variant(name="int8", policy=policy, action_space=ActionSpace(groups=(group,)))

@@ -29,9 +29,11 @@ class ScriptedChoice(LearntChoice):
         super().__init__(space, np.arange(len(space.options), dtype=np.float64), price=0.01)
         self.options: tuple[Option, ...] = tuple(named[name] for name in counts)
 
-    def decide(self, scores: Floats | None, allow_skip: bool, absent_views: Collection[str] = ()) -> Decision:
+    def decide(
+        self, scores: Floats | None, price: float, allow_skip: bool, absent_views: Collection[str] = ()
+    ) -> Decision:
         """The next of the script."""
-        super().decide(scores, allow_skip)
+        super().decide(scores, price, allow_skip, absent_views)
         option = self._script[self._step % len(self._script)]
         self._step += 1
         return Decision((option,), max(option.skip - 1, 0))

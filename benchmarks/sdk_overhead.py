@@ -46,12 +46,14 @@ class BareLoop:
     def __init__(self, bundle: Bundle) -> None:
         variant = bundle.variant(VARIANT)
         self._options = {option.name: option for option in variant.action_space.options}
+        assert variant.policy is not None, "a paper's bundle has a policy"
         self._policy = variant.policy
+        self._price = np.zeros((1, 1), np.float32)
         self._scalers = {view.name: (view.size, VideoReformatter()) for view in bundle.manifest.views}
         names = {option.graph for option in self._options.values() if option.graph}
         self._sessions = {
             name: _session(bundle.path(bundle.manifest.graph(name).file))
-            for name in {*names, variant.policy.graph}
+            for name in {*names, self._policy.graph}
         }
 
     def take(self, path: Path, choices: list[str]) -> float:
@@ -95,7 +97,7 @@ class BareLoop:
             return state
         frame = self._render(image, self._policy.views[0])
         _, _, h, c = self._sessions[self._policy.graph].run(
-            ["scores", "logits", "next_h", "next_c"], {"frame": frame, **state}
+            ["scores", "logits", "next_h", "next_c"], {"frame": frame, "price": self._price, **state}
         )
         option = self._options[choice]
         if option.graph and option.view and option.graph != self._policy.graph:

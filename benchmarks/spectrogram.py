@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,9 @@ def main() -> None:
     frame = _segment()
     measured = {}
     for view in VIEWS:
-        made = renderer(view)
+        render = partial(renderer(view).render, frame)
         repeats = 15 if view.modality == "flow" else 200 if view.modality == "audio" else 50
-        measured[view.name] = spread(_times_ms(lambda made=made: made.render(frame), repeats))
+        measured[view.name] = spread(_times_ms(render, repeats))
         print(f"{view.name:16} {shown(measured[view.name])} ms")
     source = f"noise moving over 320x240 at {RATE_HZ} Hz, H.264; white noise, AAC"
     print(write("spectrogram", {"segment_s": SEGMENT_S, "source": source, "render_processor_ms": measured}))

@@ -98,7 +98,6 @@ class BudgetController:
 
     def begin(self) -> None:
         """A stream begins, maybe long after the last: what passes until its first step is not counted."""
-        self._forecast.forget()
         self._ledger.restart()
         self._taken_s = self._withheld_s = -math.inf
         self._moved_s = -math.inf

@@ -36,10 +36,6 @@ class Forecast:
     def __len__(self) -> int:
         return len(self._decisions)
 
-    def forget(self) -> None:
-        """Another stream begins."""
-        self._decisions.clear()
-
     def add(self, now_s: float, scores: NDArray[np.floating], absent_views: Collection[str]) -> None:
         """Remember a decision's ``scores`` (n,); options on ``absent_views`` could not be chosen."""
         values = scores.astype(np.float64)

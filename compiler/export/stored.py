@@ -91,13 +91,21 @@ def _refer(tensor: onnx.TensorProto, place: Mapping[str, object]) -> None:
 def _drop_zero_points(model: onnx.ModelProto) -> None:
     """Leave out the zero points of weights and biases, which are zeros, one for every channel.
 
-    Not those of a Gemm's weights: ONNX Runtime fuses none without.
+    Not those of a Gemm's weights: ONNX Runtime fuses none without. Nor any weights' between signed
+    activations: where it makes both unsigned (see runtimes.onnx.session_options), it puts a wrong one there.
     """
-    kept = {f"{node.input[1]}.zeros" for node in model.graph.node if node.op_type == "Gemm"}
+    kept_of = ("Conv", "Gemm") if _is_symmetric(model) else ("Gemm",)
+    kept = {f"{node.input[1]}.zeros" for node in model.graph.node if node.op_type in kept_of}
     for node in model.graph.node:
         zeros = f"{node.output[0]}.zeros"
         if node.op_type == "DequantizeLinear" and node.input[2:] == [zeros] and zeros not in kept:
             del node.input[2]
+
+
+def _is_symmetric(model: onnx.ModelProto) -> bool:
+    """Whether activations are signed."""
+    signed = {t.name for t in model.graph.initializer if t.data_type == TensorProto.INT8}
+    return any(node.op_type == "QuantizeLinear" and node.input[2] in signed for node in model.graph.node)
 
 
 def _derive_bias_scales(model: onnx.ModelProto) -> None:

@@ -63,13 +63,13 @@ def test_single_branches_answer_as_before(model: AdaptiveModel) -> None:
     features = torch.randn(4, model.policy.backbone.num_features)
     with torch.no_grad():
         before = {name: model.branches[name](pictures[name]) for name in BRANCHES}
-        head = model.policy.answer(features)
+        (head,) = model.policy.head_logits(features)
         fold_scales(model, scales)
         for name in BRANCHES:
             after = model.branches[name](pictures[name])
             assert torch.allclose(after, scales[name] * before[name], rtol=1e-4, atol=1e-5)
             assert torch.equal(after.argmax(1), before[name].argmax(1))
-        assert torch.allclose(model.policy.answer(features), 0.5 * head, rtol=1e-4, atol=1e-5)
+        assert torch.allclose(model.policy.head_logits(features)[0], 0.5 * head, rtol=1e-4, atol=1e-5)
 
 
 def test_outputs_are_scaled_with_the_model(model: AdaptiveModel, outputs: OutputBatch) -> None:

@@ -65,8 +65,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
 @pytest.fixture(scope="module")
 def trained(training: Training) -> Trained:
     precisions = Precisions(("fp32", "int8"), keep_all=True)
-    made = train_mixed(training, TARGETS["cpu"], precisions, table_of)
-    return made
+    return train_mixed(training, TARGETS["cpu"], precisions, table_of)
 
 
 @pytest.fixture(scope="module")

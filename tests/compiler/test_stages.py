@@ -14,7 +14,7 @@ from compiler.data.cache import ClipCache
 from compiler.data.clips import Clip, ClipSet
 from compiler.stages import Training, option_macs, train_float
 from models.adaptive import POLICY
-from models.macs import count_macs
+from models.macs import count_macs, network_macs
 from tests.compiler.small_training import small_training
 from tests.models.small_arnet import BRANCHES, small_model, small_preset
 
@@ -113,4 +113,7 @@ def test_options_cost_their_branches() -> None:
         branch = model.branches[name]
         assert int(macs[i]) == count_macs(branch, lambda branch=branch, image=image: branch(image))
     assert macs[: len(BRANCHES)].tolist() == sorted(macs[: len(BRANCHES)].tolist(), reverse=True)
-    assert not macs[len(BRANCHES) :].any()
+    policy = network_macs(model.policy, model.views_of(POLICY))
+    assert macs[len(BRANCHES) :].tolist() == [0, 0, -policy, -3 * policy], (
+        "long skips save runs of the policy"
+    )

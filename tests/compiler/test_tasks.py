@@ -99,21 +99,21 @@ def test_policy_outputs_are_causal() -> None:
 
 def test_each_clip_has_its_price() -> None:
     """As if each were alone."""
-    batch = clip_batch(3)
+    batch, model = clip_batch(3), small_model(5)
     prices = torch.tensor([0.0, 1.0, 10.0])
     with torch.no_grad():
-        together = roll_out_clips(MODEL, batch, DECIDE, only_chosen=True, price=prices)
+        together = roll_out_clips(model, batch, DECIDE, only_chosen=True, price=prices)
         for clip, price in enumerate(prices):
             alone = {
                 "views": {name: view[clip : clip + 1] for name, view in batch["views"].items()},
                 "present": batch["present"][clip : clip + 1],
                 "label": batch["label"][clip : clip + 1],
             }
-            single = roll_out_clips(MODEL, alone, DECIDE, only_chosen=True, price=price)  # type: ignore[arg-type]
+            single = roll_out_clips(model, alone, DECIDE, only_chosen=True, price=price)  # type: ignore[arg-type]
             assert torch.equal(single.choices[0], together.choices[clip])
             assert torch.equal(together.price, prices)
     spent = (together.choices * COSTS).sum(dim=(1, 2))
-    assert spent[2] < spent[0]
+    assert spent[2] < spent[1] < spent[0]
 
 
 class Batches(Dataset[ClipBatch]):

@@ -74,8 +74,8 @@ def run_policy(network: nn.Module, pictures: NDArray[np.uint8]) -> dict[str, NDA
         features = network.embed(seen(pictures))
         told = network.tell(torch.from_numpy(prices(len(pictures))), None)
         output = network.advance(features, told, State(**state))
-    named = {"scores": output.scores, "logits": network.head_logits(features)[0]}
-    named |= {"next_h": output.state.h, "next_c": output.state.c}
+        named = {"scores": output.scores, "logits": network.head_logits(features)[0]}
+        named |= {"next_h": output.state.h, "next_c": output.state.c}
     return {name: value.numpy() for name, value in named.items()}
 
 
@@ -261,7 +261,8 @@ def test_weights_lie_in_a_file_beside_the_graph(tmp_path: Path, activations: Act
     files = save(model, tmp_path / "net.onnx")
     assert [file.name for file in files] == ["net.onnx", "net.weights"]
     assert files[0].stat().st_size < files[1].stat().st_size
-    opened = onnxruntime.InferenceSession(str(files[0]), providers=["CPUExecutionProvider"])
+    options, providers = session_options(threads=1), ["CPUExecutionProvider"]
+    opened = onnxruntime.InferenceSession(str(files[0]), options, providers=providers)
     np.testing.assert_array_equal(run_graph(opened, frames(2))["logits"], before["logits"])
 
 

@@ -1,0 +1,262 @@
+"""Accuracy and energy of bundles under budgets from the cheapest to dense, against the static front.
+
+    python -m benchmarks.budget_sweep BUNDLE... [--data DIR] [--budgets 9] [--clips 200] [--name NAME]
+
+Costs of all bundles are measured first, in one run, with ``--meter`` (a model of 5 W while busy unless told
+otherwise). Then each bundle streams the validation clips in a shuffled order, once for every budget, on a
+clock that is the clips' own time, and with a meter that counts what the cost table says of what ran, and
+nothing for idling: a budget is of the work alone, so that following it is not made easy. Reported for each:
+watts spent of those allowed, accuracy, and the area under accuracy over energy (the best at no more energy,
+between the cheapest budget and dense; energy in the logarithm and plain), beside that of the static front:
+the best fixed options on evenly spaced steps. Without ``--data``: the built-in clips. Written to
+``benchmarks/results/budget-sweep-<data>.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.record import write
+from compiler.data.clips import Clip, find_clips
+from compiler.data.synthetic import make_clips
+from runtimes.bundle import Bundle
+from runtimes.engine import open_engine
+from runtimes.spec import CostTable
+from sdk.budget import Budget
+from sdk.costs import measure_costs
+from sdk.media import Wanted, decode_steps
+from sdk.power import Meter, ModelledMeter, open_meter
+from sdk.recognizer import StreamRecognizer
+from sdk.scheduler import dearest_choice, option_costs, run_energies
+
+_SETTLING_CLIPS = 12
+
+
+class Point(NamedTuple):
+    """What a way to run comes to: mJ a clip, and the share of clips that it gets right."""
+
+    mj: float
+    accuracy: float
+
+
+class Clock:
+    """The clips' own time, one after the other."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def read(self) -> float:
+        """Seconds."""
+        return self.now_s
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundles", type=Path, nargs="+")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--budgets", type=int, default=9)
+    parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--meter", default="modelled:0,5")
+    parser.add_argument("--name")
+    arguments = parser.parse_args()
+    data = arguments.data or make_clips(seed=0)
+    bundles = [Bundle.open(path) for path in arguments.bundles]
+    clips = _clips(data, bundles[0], arguments.clips)
+    with open_meter(arguments.meter) as meter:
+        for bundle in bundles:
+            _measure(bundle, clips[0], meter)
+    sweeps = [_swept(bundle, clips, arguments.budgets) for bundle in bundles]
+    least = min(point.mj for sweep in sweeps for point in sweep["curve"])
+    most = sweeps[0]["dense"].mj
+    for sweep in sweeps:
+        for name in ("curve", "static"):
+            sweep[f"{name} area"] = _areas(sweep[name], least, most)
+        sweep["of dense"] = _at_shares(sweep["curve"], sweep["dense"])
+    name = arguments.name or (arguments.data.name if arguments.data else "built-in")
+    write(f"budget-sweep-{name}", {"clips": len(clips), "meter": arguments.meter, "bundles": sweeps})
+    for sweep in sweeps:
+        _print(sweep)
+
+
+def _clips(data: Path, bundle: Bundle, count: int) -> list[Clip]:
+    """Validation clips of the bundle's labels, shuffled: streams are not sorted by class."""
+    labels = set(bundle.manifest.labels)
+    clips = [clip for clip in find_clips(data).clips if clip.split == "val" and clip.label in labels]
+    random.Random(0).shuffle(clips)
+    return clips[:count]
+
+
+def _measure(bundle: Bundle, clip: Clip, meter: Meter) -> None:
+    """Keep the costs of this device beside the bundle: the recogniser and the static front go by them."""
+    manifest = bundle.manifest
+    frame = next(decode_steps(clip.path, Wanted.of(manifest.steps, manifest.views)))
+    with open_engine(bundle, "cpu") as engine:
+        bundle.save_device_costs(measure_costs(engine, manifest, frame, meter=meter))
+
+
+def _swept(bundle: Bundle, clips: Sequence[Clip], count: int) -> dict[str, Any]:
+    table, variant = bundle.device_costs()[0], bundle.variant(None)
+    energies = run_energies(variant, table)
+    assert energies is not None, "they have just been measured"
+    rate_hz = bundle.manifest.steps.rate_hz
+    dense_mj = sum(
+        float(energies[1 + i])
+        for i, option in enumerate(variant.action_space.options)
+        if option.name in dearest_choice(variant, option_costs(variant, table)).split("+")
+    )
+    most_w = (float(energies[0]) + dense_mj) * 1e-3 * rate_hz
+    least_w = _cheapest_w(bundle, clips)
+    budgets = np.geomspace(1.02 * least_w, most_w, count)
+    rows = [_row(bundle, clips, float(watts)) for watts in budgets]
+    static, dense = _static(bundle, table)
+    return {
+        "bundle": bundle.location.name,
+        "model": bundle.manifest.model,
+        "rows": rows,
+        "curve": [Point(row["mj a clip"], row["accuracy"]) for row in rows],
+        "static": static,
+        "dense": dense,
+    }
+
+
+def _cheapest_w(bundle: Bundle, clips: Sequence[Clip]) -> float:
+    """What is left at a price that nothing earns."""
+    run = _Run(bundle, None, price=1e4)
+    for clip in clips[:_SETTLING_CLIPS]:
+        run.clip(clip)
+    return run.watts
+
+
+def _row(bundle: Bundle, clips: Sequence[Clip], watts: float) -> dict[str, Any]:
+    run = _Run(bundle, Budget(watts=watts))
+    for clip in clips[:_SETTLING_CLIPS]:
+        run.clip(clip)
+    run.forget()
+    for clip in clips:
+        run.clip(clip)
+    run.recognizer.close()
+    return {
+        "budget_w": watts,
+        "spent_w": run.watts,
+        "spent of allowed": run.watts / watts,
+        "accuracy": float(np.mean(run.right)),
+        "mj a clip": run.spent_mj / len(run.right),
+        "price": float(np.median(run.prices)),
+        "not met": run.not_met / max(len(run.prices), 1),
+        "choices": dict(run.choices.most_common()),
+    }
+
+
+class _Run:
+    """One bundle's stream under one budget."""
+
+    def __init__(self, bundle: Bundle, budget: Budget | None, **choice: Any) -> None:
+        self.clock = Clock()
+        meter = ModelledMeter(0.0, clock=self.clock.read)
+        self.recognizer = StreamRecognizer(
+            bundle, "cpu", threads=1, meter=meter, clock=self.clock.read, budget=budget, **choice
+        )
+        self._step_s = 1 / bundle.manifest.steps.rate_hz
+        self.forget()
+
+    def forget(self) -> None:
+        """Count from now."""
+        self.right: list[bool] = []
+        self.prices: list[float] = []
+        self.choices: Counter[str] = Counter()
+        self.spent_mj = self.seconds = 0.0
+        self.not_met = 0
+
+    @property
+    def watts(self) -> float:
+        """Average power of the work since."""
+        return self.spent_mj * 1e-3 / self.seconds
+
+    def clip(self, clip: Clip) -> None:
+        """One more clip: its steps at their own time."""
+        results = self.recognizer.stream(str(clip.path))
+        label = ""
+        for result in self._timed(results):
+            assert result.energy_mj is not None, result.energy_problem
+            self.spent_mj += result.energy_mj
+            self.seconds += self._step_s
+            self.prices.append(result.price)
+            self.choices[result.choice] += 1
+            self.not_met += result.budget_met is False
+            label = result.label
+        self.right.append(label == clip.label)
+
+    def _timed(self, results: Iterator[Any]) -> Iterator[Any]:
+        for result in results:
+            yield result
+            self.clock.now_s += self._step_s
+
+
+def _static(bundle: Bundle, table: CostTable) -> tuple[list[Point], Point]:
+    """The manifest's static choices at the costs of ``table``; and the dearest int8 one on every step."""
+    outcomes: list[Any] = bundle.manifest.accuracy["outcomes"]  # type: ignore[assignment]
+    points = {}
+    for outcome in outcomes:
+        if outcome["kind"] == "static" and outcome["variant"] == bundle.manifest.default_variant:
+            mj = _static_mj(bundle, table, outcome)
+            points[outcome["name"]] = Point(mj, outcome["accuracy"])
+    integer = {name: point for name, point in points.items() if "fp32" not in name}
+    return list(points.values()), max(integer.values() or points.values(), key=lambda point: point.mj)
+
+
+def _static_mj(bundle: Bundle, table: CostTable, outcome: dict[str, Any]) -> float:
+    """Per clip: as the manifest counted, in the proportion of this table to the one that it counted by."""
+    variant = bundle.variant(None)
+    names, _, count = outcome["name"].rpartition(" x ")
+    options = {option.name: option for option in variant.action_space.options}
+    chosen = [options[name] for name in names.split("+")]
+
+    def step(of: CostTable) -> tuple[float, float]:
+        graphs = [(str(o.graph), str(o.view)) for o in chosen]
+        views = {view for _, view in graphs}
+        ms = sum(of.run_ms(*graph) for graph in graphs) + sum(map(of.view_ms, views))
+        energies = [of.run_mj(*graph) for graph in graphs] + [of.view_mj(view) for view in views]
+        return ms, sum(mj or 0.0 for mj in energies)
+
+    packed_ms, _ = step(bundle.manifest.cost_tables[0])
+    _, mj = step(table)
+    steps = outcome["ms_per_clip"] / packed_ms  # fewer than ``count`` on short clips, or those that lack some
+    return mj * min(steps, float(count))
+
+
+def _areas(points: Sequence[Point], least: float, most: float) -> dict[str, float]:
+    """Mean accuracy of the best point at no more energy, over energies from ``least`` to ``most``."""
+    grids = {"log": np.geomspace(least, most, 200), "plain": np.linspace(least, most, 200)}
+    return {name: float(np.mean([_best(points, mj) for mj in grid])) for name, grid in grids.items()}
+
+
+def _best(points: Sequence[Point], mj: float) -> float:
+    return max((point.accuracy for point in points if point.mj <= mj * (1 + 1e-9)), default=0.0)
+
+
+def _at_shares(points: Sequence[Point], dense: Point) -> dict[str, float]:
+    """The best accuracy at shares of dense int8's energy, less dense's own."""
+    return {f"{share:.0%}": _best(points, share * dense.mj) - dense.accuracy for share in (0.5, 0.25)}
+
+
+def _print(sweep: dict[str, Any]) -> None:
+    print(f"{sweep['bundle']}: dense int8 {sweep['dense'].accuracy:.3f} at {sweep['dense'].mj:.1f} mJ a clip")
+    for row in sweep["rows"]:
+        print(
+            f"  {row['budget_w'] * 1e3:8.2f} mW allowed, {row['spent of allowed']:6.1%} spent, "
+            f"{row['mj a clip']:8.2f} mJ a clip, {row['accuracy']:.3f}, not met {row['not met']:.0%}"
+        )
+    print(
+        f"  area {sweep['curve area']}, static front {sweep['static area']}; less dense: {sweep['of dense']}"
+    )
+
+
+if __name__ == "__main__":
+    main()
