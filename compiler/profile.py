@@ -187,10 +187,10 @@ def verdict(profile: Profile, variant: str) -> str:
         return _menu(profile, variant)
     clips = len(adaptive.correct)
     at = f"{adaptive.accuracy:.1%} at {_cost(adaptive)} a clip"
-    share = f"{adaptive.mean_ms / dense.mean_ms:.0%} of the time of {dense.name}, {_cost(dense)}"
+    share = f"{adaptive.mean_ms / dense.mean_ms:.0%} of {dense.name}'s {_cost(dense)}"
     static = best_static_within(profile.front(variant), adaptive.mean_ms)
     if static is None:
-        return f"Adaptive {variant} has no static rival as fast: {at} ({share}, {dense.accuracy:.1%})."
+        return f"Adaptive {variant} has no static rival as cheap: {at} ({share}, {dense.accuracy:.1%})."
     difference, error = paired_difference(adaptive, static)
     if abs(difference) < 2 * error or (difference == 0 and error == 0):
         word = "is no better than"
@@ -199,13 +199,13 @@ def verdict(profile: Profile, variant: str) -> str:
     rival = f"{static.accuracy:.1%} of {static.name} ({_cost(static)})"
     margin = f"difference {difference:+.1%} ± {2 * error:.1%} on {clips} clips"
     return (
-        f"Adaptive {variant} {word} the static front at no more measured time: "
+        f"Adaptive {variant} {word} the static front at no more measured cost: "
         f"{at} against {rival}, {margin}; {share} ({dense.accuracy:.1%})."
     )
 
 
 def _cost(outcome: Outcome) -> str:
-    energy = "" if outcome.mean_mj is None else f" and {outcome.mean_mj:.2f} mJ"
+    energy = "" if outcome.mean_mj is None else f", {outcome.mean_mj:.2f} mJ"
     return f"{outcome.mean_ms:.2f} ms{energy}"
 
 

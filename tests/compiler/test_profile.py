@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,13 @@ def test_no_rival_as_cheap() -> None:
     line = said(10, ms=1.0)
     assert "has no static rival as cheap: 10.0% at 1.00 ms a clip" in line
     assert not re.search("beats|LOSES|no better", line)
+
+
+def test_energy_is_told_where_it_is_known() -> None:
+    static, learnt = outcome("static", "rgb112 x 1", 60, 3.0), outcome("adaptive", "adaptive", 80, 4.0)
+    known = [replace(one, mj=5 * one.ms) for one in (static, learnt)]
+    line = verdict(Profile(TABLE, tuple(known), (), ()), "int8")
+    assert "80.0% at 4.00 ms, 20.00 mJ a clip" in line and "(3.00 ms, 15.00 mJ)" in line
 
 
 def test_the_rival_is_the_best_that_costs_no_more() -> None:

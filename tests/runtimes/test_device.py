@@ -24,7 +24,9 @@ def test_which_processors_sum_int8_products_exactly(
 ) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     if flags is not None:
-        cpuinfo.write_text(f"processor : 0\nflags\t\t: {flags}\nbugs : none\n\nprocessor : 1\nflags : {flags}\n")
+        cpuinfo.write_text(
+            f"processor : 0\nflags\t\t: {flags}\nbugs : none\n\nprocessor : 1\nflags : {flags}\n"
+        )
     monkeypatch.setattr(device.platform, "machine", lambda: machine)
     monkeypatch.setattr(device, "_CPUINFO", cpuinfo)
     device.sums_int8_exactly.cache_clear()

@@ -1,0 +1,163 @@
+"""What metering and the budget's controller add to a step, in processor time.
+
+    python -m benchmarks.controller_cost [--steps 3000]
+
+The joint model's largest action space (mobile: two modalities, several resolutions and precisions), scores
+drawn at random, a meter that reads a file of the kernel's as hardware meters do. At 25, 10 and 4 steps a
+second of stream time: processor time of ``Spending.withholds`` and ``Spending.add`` for each step, with a
+budget and a meter, with a meter alone, and with neither, in turns; between steps an int8 branch's worth of
+memory is read, so that caches are as cold as they are in a stream. Written to
+``benchmarks/results/controller_cost.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.record import shown, spread, write
+from models import joint
+from models.adaptive import POLICY
+from runtimes.spec import ActionSpace, CostTable, GraphCost, Group, Policy, Variant, ViewCost
+from sdk.budget import Budget
+from sdk.power.meter import Counter, CounterMeter
+from sdk.results import Latency, Recognition
+from sdk.scheduler import LearntChoice, Scheduler, option_costs
+from sdk.spending import Spending
+from sdk.trace import StepTrace
+
+_COUNTER = Path("/sys/devices/system/cpu/online")
+_COLD = np.zeros(4_000_000, np.uint8)
+_TURNS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=3000)
+    arguments = parser.parse_args()
+    variant, table = _variant()
+    rows = []
+    for rate_hz in (25.0, 10.0, 4.0):
+        spent: dict[str, list[float]] = {"neither": [], "meter": [], "budget": []}
+        for turn in range(_TURNS):
+            for way in list(spent)[:: 1 if turn % 2 else -1]:
+                spent[way].append(_Stream(variant, table, way, rate_hz).run(arguments.steps // _TURNS))
+        bare = np.array(spent["neither"])
+        row = {
+            "rate_hz": rate_hz,
+            "options": len(variant.action_space.options),
+            "meter, ms a step": spread(np.array(spent["meter"]) - bare, 4),
+            "meter and budget, ms a step": spread(np.array(spent["budget"]) - bare, 4),
+        }
+        row["share of a core"] = row["meter and budget, ms a step"]["median"] * 1e-3 * rate_hz  # type: ignore[index]
+        rows.append(row)
+        print(
+            f"{rate_hz:g} Hz: meter {shown(row['meter, ms a step'])}, with budget "  # type: ignore[arg-type]
+            f"{shown(row['meter and budget, ms a step'])} ms a step, {row['share of a core']:.3%} of a core"  # type: ignore[arg-type]
+        )
+    write("controller_cost", {"rows": rows})
+
+
+def _variant() -> tuple[Variant, CostTable]:
+    """The joint model's options at two precisions, and made-up costs by their sizes."""
+    preset = joint.PRESETS["mobile"]
+    groups: list[Group] = []
+    graphs, views = [], {}
+    for group in joint.action_space(preset).groups:
+        options: list[Any] = []
+        for option in group.options:
+            if option.graph in (None, POLICY):
+                options.append(option)
+                continue
+            for precision, factor in (("fp32", 2.0), ("int8", 1.0)):
+                name = f"{option.name}-{precision}"
+                options.append(
+                    option.model_copy(update={"name": name, "graph": name, "precision": precision})
+                )
+                ms = factor * len(groups + options)
+                graphs.append(
+                    GraphCost(graph=name, view=str(option.view), p50_ms=ms, p95_ms=ms, energy_mj=5 * ms)
+                )
+            views[str(option.view)] = ViewCost(view=str(option.view), p50_ms=0.2, p95_ms=0.2, energy_mj=1.0)
+        groups.append(group.model_copy(update={"options": tuple(options)}))
+    seen = [joint.view_of(name, preset.policy[name]).name for name in preset.modalities]
+    views |= {view: ViewCost(view=view, p50_ms=0.1, p95_ms=0.1, energy_mj=0.5) for view in seen}
+    graphs.append(GraphCost(graph=POLICY, view=seen[0], p50_ms=2.0, p95_ms=2.0, energy_mj=10.0))
+    heads = {name: f"logits_{name}" for name in preset.modalities}
+    policy = Policy(graph=POLICY, views=tuple(seen), state={"h": (1, 64)}, heads=heads)
+    variant = Variant(name="mixed", policy=policy, action_space=ActionSpace(groups=tuple(groups)))
+    table = CostTable(
+        device="desk", providers=(), threads=1, graphs=tuple(graphs), views=tuple(views.values())
+    )
+    return variant, table
+
+
+def _counting(read_j: Callable[[], float]) -> CounterMeter:
+    return CounterMeter("package", "a counter", [Counter(read_j)], 0.001)
+
+
+@dataclass
+class _Stream:
+    """Steps of a stream: their choices are made, and nothing is run."""
+
+    variant: Variant
+    table: CostTable
+    way: str
+    rate_hz: float
+
+    def __post_init__(self) -> None:
+        self.now_s, self.used_j = 0.0, 0.0
+        space = self.variant.action_space
+        self.chooser = LearntChoice(space, option_costs(self.variant, self.table), 1.0)
+        meter = None if self.way == "neither" else _counting(self._read)
+        self.spending = Spending(
+            self.variant, self.chooser, self.table, meter=meter, clock=lambda: self.now_s
+        )
+        if self.way == "budget":
+            self.spending.budget = Budget(watts=2.0 + 0.05 * self.rate_hz)
+        self.energies = dict(
+            zip((o.name for o in space.options), 1e-3 * option_costs(self.variant, self.table), strict=True)
+        )
+
+    def _read(self) -> float:
+        _COUNTER.read_bytes()  # what reading a counter of the kernel takes
+        return self.used_j
+
+    def run(self, steps: int) -> float:
+        """Processor ms a step."""
+        random, scheduler, spent = np.random.default_rng(0), Scheduler(self.chooser), 0.0
+        latency = Latency(queue=0, decode=1, resize=1, policy=2, branch=5, post=0.1, total=9.1)
+        self.spending.begin()
+        for step in range(steps):
+            self.now_s = step / self.rate_hz
+            self.used_j += 2.0 / self.rate_hz
+            _COLD.sum()
+            began = time.thread_time()
+            withheld = self.spending.withholds()
+            spent += time.thread_time() - began
+            held = scheduler.idle() or withheld
+            scores = None if held else random.normal(scale=3.0, size=len(self.variant.action_space.options))
+            allow_skip = scheduler.answered
+            options = () if scores is None else scheduler.decide(scores, self.chooser.price)
+            self.used_j += 0.01 * (scores is not None) + sum(max(self.energies[o.name], 0.0) for o in options)
+            trace = StepTrace(
+                scores, self.chooser.price, allow_skip, (), options, withheld, 2.0, (5.0,) * len(options), 9.1
+            )
+            recognition = Recognition(
+                self.now_s, step, "disc", 0.9, (("disc", 0.9),), "rgb", "int8", latency, 0, False
+            )
+            _COLD.sum()
+            began = time.thread_time()
+            self.spending.add(recognition, trace)
+            spent += time.thread_time() - began
+        return spent * 1e3 / steps
+
+
+if __name__ == "__main__":
+    main()
