@@ -61,9 +61,12 @@ class PowerPlot:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._points:
-            self._draw()
-            self._figure.savefig(self._path, dpi=120)
+        if not self._points:
+            if not self._path.stat().st_size:  # one that was there before stays
+                self._path.unlink()
+            return
+        self._draw()
+        self._figure.savefig(self._path, dpi=120)
 
     def add(self, recognition: Recognition, budget: Budget | None) -> None:
         """Take one step in."""

@@ -16,6 +16,7 @@ from runtimes.bundle import Bundle
 from tests.sdk.films import BRIGHT, DARK, encode
 
 SOURCE = "test://?duration=2&live=0"
+BUDGET = ("--power-budget", "5W", "--meter", "modelled:2,5")
 
 
 def command(name: str, *arguments: object) -> list[str]:
@@ -62,6 +63,25 @@ def test_run_measures_energy(bundle: Bundle) -> None:
     results = [json.loads(line) for line in done.stdout.splitlines()]
     assert all(result["energy_mj"] > 0 for result in results)
     assert "mJ a step (modelled: 2 W idle, 5 W more while busy)" in " ".join(done.stderr.split())
+
+
+def test_run_keeps_to_a_budget_draws_it_logs_it_and_replays_it(bundle: Bundle, tmp_path: Path) -> None:
+    plot, log, control = tmp_path / "power.png", tmp_path / "decisions.jsonl", tmp_path / "budget.txt"
+    control.write_text("4W,900ms\n")
+    asked = ("--plot", plot, "--log", log, "--control", control)
+    done = call("run", bundle.folder, SOURCE, *BUDGET, *asked)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "budget: 4W,900ms\n"
+    assert " W  price " in done.stdout and "budget" in done.stdout
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+    done = call("run", "--replay", log)
+    assert done.returncode == 0 and done.stdout == "20 steps: 0 choices and 0 prices or choices differ\n"
+    lines = log.read_text().splitlines()
+    changed = {**json.loads(lines[-1]), "choice": ["rgb84"], "price": 77.0}
+    log.write_text("\n".join([*lines[:-1], json.dumps(changed)]) + "\n")
+    done = call("run", "--replay", log)
+    assert_mistake(done, "1 steps are decided otherwise", status=1)
+    assert "step 19: price and choice" in done.stdout
 
 
 def test_run_saves_an_annotated_video(bundle: Bundle, tmp_path: Path) -> None:
@@ -113,11 +133,26 @@ def test_interrupt_ends_with_the_summary(bundle: Bundle) -> None:
         (("{bundle}", SOURCE, "--meter", "modelled:2,x"), "give powers in W"),
         (("{bundle}", SOURCE, "--save-video", "/no/such/folder/out.mp4"), "cannot be written"),
         (("{bundle}", SOURCE, "--colour"), "--colour"),
-        (("{bundle}",), "argument 'source'"),
+        (("{bundle}",), "BUNDLE and SOURCE: are missing; give both, or --replay LOG"),
+        (("{bundle}", SOURCE, "--power-budget", "5"), "budget 5: has no unit; write it with one of mW, W"),
+        (("{bundle}", SOURCE, "--power-budget", "-5W"), "is no number above 0"),
+        (("{bundle}", SOURCE, "--power-budget", "0W"), "is no number above 0"),
+        (("{bundle}", SOURCE, "--power-budget", "lots"), "is no number with a unit"),
+        (("{bundle}", SOURCE, "--power-budget", "20ms"), "--power-budget 20ms: is of another kind"),
+        (("{bundle}", SOURCE, "--fixed", "rgb84", *BUDGET), "nothing is chosen by its cost here"),
+        (("{bundle}", SOURCE, "--power-budget", "5W", "--meter", "jetson"), "not on this machine"),
+        (("{bundle}", SOURCE, "--plot", "/no/such/folder/power.png"), "cannot be written"),
+        (("{bundle}", SOURCE, "--plot", "{tmp}/power.txt"), "is of no kind that can be drawn"),
+        (("{bundle}", SOURCE, "--log", "/no/such/folder/decisions.jsonl"), "cannot be written"),
+        (("--replay", "/no/such/log.jsonl"), "cannot be read"),
     ],
 )
-def test_mistakes_are_one_line(bundle: Bundle, arguments: tuple[str, ...], words: str) -> None:
-    filled = [argument.replace("{bundle}", str(bundle.folder)) for argument in arguments]
+def test_mistakes_are_one_line(
+    bundle: Bundle, arguments: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    filled = [
+        text.replace("{bundle}", str(bundle.folder)).replace("{tmp}", str(tmp_path)) for text in arguments
+    ]
     assert_mistake(call("run", *filled), words)
 
 
