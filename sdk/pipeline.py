@@ -137,6 +137,7 @@ class Pipeline:
             dropped=dropped,
             restarted=frame.restarted,
             modalities=modalities,
+            price=step.price,
         )
 
     def _forget(self) -> None:

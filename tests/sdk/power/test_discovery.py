@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -92,14 +93,22 @@ class Forbidden:
     """A file that only root may read (tests may run as root)."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-        read_text = Path.read_text
+        read_text, open_file = Path.read_text, os.open
 
-        def refuse(path: Path, *arguments: str) -> str:
+        def refuse(path: Path) -> None:
             if path.name == name:
                 raise PermissionError(13, "Permission denied", str(path))
+
+        def read_or_refuse(path: Path, *arguments: str) -> str:
+            refuse(path)
             return read_text(path, *arguments)
 
-        monkeypatch.setattr(Path, "read_text", refuse)
+        def open_or_refuse(path: str | Path, flags: int, mode: int = 0o777, **place: int) -> int:
+            refuse(Path(path))
+            return open_file(path, flags, mode, **place)
+
+        monkeypatch.setattr(Path, "read_text", read_or_refuse)
+        monkeypatch.setattr(os, "open", open_or_refuse)
 
 
 def test_rapl_without_permission_says_how_to_mend_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
