@@ -249,9 +249,17 @@ def _static(
         logits = [answer for answer in fused if answer is not None]
         right = bool(logits) and int(np.mean(logits, axis=0).argmax()) == evaluator.cache.target(clip)
         correct.append(right)
-        spent.append(sum(costs.of_branches(there) for there in running))
+        spent.append(sum(_together(evaluator.variant, there, costs) for there in running))
     ms, mj = _ms_and_mj(spent)
     return Outcome(name, evaluator.variant.name, "static", np.array(correct), ms, mj=mj)
+
+
+def _together(variant: Variant, options: Sequence[Option], costs: StepCosts) -> Costs:
+    """A step that runs these, without a choice: the policy only where its own heads are among them."""
+    branches = [option for option in options if not variant.is_head(option)]
+    if variant.policy is None or len(branches) == len(options):
+        return costs.of_branches(branches)
+    return costs.of_policy(variant.policy) + costs.of_branches(branches, variant.policy.views)
 
 
 def _ms_and_mj(spent: Sequence[Costs | int]) -> tuple[Floats, Floats | None]:

@@ -11,7 +11,7 @@ import torch
 
 from compiler.contents import MIXED, Trained, train_mixed
 from compiler.data.clips import ClipSet, find_clips
-from compiler.evaluate import Evaluator, branch_sets, learnt_outcome
+from compiler.evaluate import Evaluator, branch_sets, learnt_outcome, static_outcomes
 from compiler.offers import Precisions
 from compiler.pipeline import Request, build_model, of_data
 from compiler.plan import Contents
@@ -171,6 +171,12 @@ def test_heads_are_static_choices_that_cost_nothing_more(
     with open_engine(bundle, "cpu") as engine:
         evaluator = Evaluator(bundle.manifest, variant, engine, training.cache, training.cache.split("val"))
         outcome = learnt_outcome(evaluator, table, 1e4, "cheapest")
+        static = {one.name: one for one in static_outcomes(evaluator, table)}
+    policy_mj = 0.5 + 2 * 0.5  # in int8, with both its views
+    steps = max(training.cache.steps(clip) for clip in training.cache.split("val"))
+    assert steps == 5 and static["rgb16x2+audio16 x 1"].mj.tolist()[:1] == [policy_mj]  # type: ignore[union-attr]
+    assert static["rgb32x3-int8+audio16 x 1"].mj.tolist()[:1] == [policy_mj + 4.5]  # type: ignore[union-attr]
+    assert static["rgb32x3-int8 x 2"].mj.tolist()[:1] == [9.0]  # type: ignore[union-attr]
     assert outcome.mj is not None and outcome.mean_mj is not None
     assert set(outcome.choices) <= {"rgb16x2+audio16", "held"} | {
         f"{rgb}+{audio}" for rgb in ("rgb16x2", "rgb-skip2") for audio in ("audio16", "audio-skip2")
