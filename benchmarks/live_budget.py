@@ -6,8 +6,8 @@ Built-in validation clips, one after the other in one film, go through ``adaptiv
 meter is a model of time: idle watts, and more while the recogniser works (this machine shows no energy), so
 that a load on the machine, which makes every step longer, costs energy here too. Budgets, by the control
 file: idle, and 90 % of what the work takes freely, then 60 %, then 75 %; in the last fifth of the time two
-processes spin. Reported: watts of each part against its budget, the worst 30 s of all, seconds until a change
-is kept, choices. Written to ``benchmarks/results/live_budget.json``.
+processes spin. Reported: watts of each part against its budget, the worst 30 s of all, prices and
+choices. Written to ``benchmarks/results/live_budget.json``.
 """
 
 from __future__ import annotations
@@ -178,22 +178,10 @@ def _part(steps: list[dict[str, Any]], number: int, seconds: int) -> dict[str, A
         "budget_w": watts[begin],
         "settled": _watts(settled) / watts[begin],
         "under load": _watts(loaded) / watts[begin] if len(loaded) > 1 else None,
-        "kept after s": _kept_after(own, watts[begin]),
         "not met": sum(step["budget_met"] is False for step in settled) / len(settled),
         "price": [float(np.percentile([step["price"] for step in settled], q)) for q in (5, 50, 95)],
         "choices": dict(choices.most_common()),
     }
-
-
-def _kept_after(own: list[dict[str, Any]], watts: float) -> float | None:
-    """Seconds from a change until five seconds' power is never again above 105 %."""
-    late = None
-    for i, step in enumerate(own):
-        begin = next(j for j in range(i + 1) if step["done_s"] - own[j]["done_s"] <= 5.0)
-        whole = step["done_s"] - own[0]["done_s"] >= 5.0
-        if whole and i > begin and _watts(own[begin : i + 1]) > 1.05 * watts:
-            late = step["time_s"] - own[0]["time_s"]
-    return 0.0 if late is None else float(late)
 
 
 def _worst(steps: list[dict[str, Any]]) -> float:

@@ -67,12 +67,13 @@ class Outcome:
 class Step:
     """One step of a rollout: the choice (None where held) and the fused scores (C,) after it.
 
-    ``options``: what was chosen, one of each group.
+    ``options``: what was chosen, one of each group. ``preferences``: the policy's scores (n,), None if held.
     """
 
     choice: str | None
     scores: NDArray[np.float64]
     options: tuple[Option, ...] = ()
+    preferences: NDArray[np.float64] | None = None
 
 
 class Evaluator:
@@ -141,11 +142,12 @@ class Evaluator:
         state, steps = self._initial_state(), []
         scores: NDArray[np.float64] | None = None
         for t in range(self.cache.steps(clip)):
-            choice, logits = None, None
+            choice, logits, preferences = None, None, None
             options: tuple[Option, ...] = ()
             if not scheduler.idle():
                 absent, price = self.absent_views(clip, t), chooser.price
                 outputs, state = self._run_policy(clip, t, state, price, scores)
+                preferences = outputs["scores"][0].astype(np.float64)
                 options = scheduler.decide(outputs["scores"][0], price, absent)
                 choice = "+".join(option.name for option in options) or NOTHING
                 answers = [(o, self._answer(o, clip, t, outputs)) for o in options if not o.skip]
@@ -153,7 +155,7 @@ class Evaluator:
             scores = fusion.update(logits)
             # Where nothing was there to run from the beginning, nothing is known.
             unknown = np.full(len(self.manifest.labels), 1 / len(self.manifest.labels))
-            steps.append(Step(choice, unknown if scores is None else scores, options))
+            steps.append(Step(choice, unknown if scores is None else scores, options, preferences))
         return steps
 
     def _answer(self, option: Option, clip: int, t: int, outputs: dict[str, NDArray[np.generic]]) -> Logits:

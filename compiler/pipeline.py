@@ -26,12 +26,14 @@ from compiler.data.clips import ClipSet, find_clips
 from compiler.data.probes import any_sound
 from compiler.data.rate import choose_rate_hz
 from compiler.errors import CompileError, DataError
+from compiler.evaluate import Evaluator
 from compiler.offers import Precisions, multibit_of
 from compiler.plan import PRECISIONS, Contents
 from compiler.precisions import check_clips
 from compiler.price import load_price
 from compiler.profile import measure, profile
 from compiler.report import verdicts, write_report
+from compiler.response import price_response
 from compiler.split import Split, split
 from compiler.stages import Training
 from compiler.targets import Target
@@ -325,7 +327,8 @@ def _pack(request: Request, training: Training, trained: Trained, console: Conso
         with open_engine(bundle, "cpu") as engine, request.open_meter() as meter:
             gates = _verify(bundle, engine, target, contents, cache, val)
             costs = measure(bundle, engine, cache, val, meter)
-        variants = _priced(bundle, training, trained.policy_stage)
+            variants = _priced(bundle, training, trained.policy_stage)
+            variants = _responding(variants, bundle, engine, cache, _spread(val, _GATE_CLIPS), costs)
         fields = fields | {"cost_tables": (costs,), "variants": variants}
         bundle = write_bundle(draft, graphs, fields)
         gates += verify_streaming(bundle, contents, cache, _spread(val, _STREAMED_CLIPS))
@@ -357,6 +360,27 @@ def _priced(bundle: Bundle, training: Training, stage: str | None) -> tuple[Vari
         return bundle.manifest.variants
     chosen = load_price(training.price_file(stage))
     return tuple(variant.model_copy(update={"price": chosen}) for variant in bundle.manifest.variants)
+
+
+def _responding(
+    variants: tuple[Variant, ...],
+    bundle: Bundle,
+    engine: Engine,
+    cache: ClipCache,
+    clips: list[int],
+    costs: CostTable,
+) -> tuple[Variant, ...]:
+    """The variants with how their policies answer to the price."""
+    return tuple(
+        variant
+        if variant.policy is None
+        else variant.model_copy(
+            update={
+                "response": price_response(Evaluator(bundle.manifest, variant, engine, cache, clips), costs)
+            }
+        )
+        for variant in variants
+    )
 
 
 def _verify(

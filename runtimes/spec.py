@@ -7,6 +7,7 @@ No torch, no numpy: a manifest can be read anywhere.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -161,10 +162,29 @@ class Policy(Spec):
         return {view: "frame" if len(self.views) == 1 else view for view in self.views}
 
 
+class PriceResponse(Spec):
+    """How a policy's scores change with the price that it is told, on average over clips.
+
+    ``scores``: for each of the rising ``prices`` each option's mean score, less that at the first price.
+    """
+
+    prices: tuple[Annotated[float, Field(ge=0)], ...]
+    scores: tuple[tuple[float, ...], ...]
+
+    @model_validator(mode="after")
+    def _rows_and_order(self) -> Self:
+        if len(self.scores) != len(self.prices) or len({len(row) for row in self.scores}) != 1:
+            raise ValueError("a price response needs a row of the same length for every price")
+        if any(after <= before for before, after in pairwise(self.prices)):
+            raise ValueError("the prices of a price response must rise")
+        return self
+
+
 class Variant(Spec):
     """One runnable choice of policy graph and action space, e.g. everything in int8.
 
-    Without a policy the app chooses the option, and the first is where it starts.
+    Without a policy the app chooses the option, and the first is where it starts. ``response``: what a budget
+    expects of the policy at other prices; None: its scores are taken to be the same at all.
     """
 
     name: Name
@@ -172,6 +192,14 @@ class Variant(Spec):
     action_space: ActionSpace
     price: Annotated[float, Field(ge=0)] = 0.0
     """The price to start with: the score that the dearest option must earn more than a free one."""
+    response: PriceResponse | None = None
+
+    @model_validator(mode="after")
+    def _response_of_all_options(self) -> Self:
+        options = len(self.action_space.options)
+        if self.response is not None and len(self.response.scores[0]) != options:
+            raise ValueError(f"variant {self.name}: the price response is not of its {options} options")
+        return self
 
     @model_validator(mode="after")
     def _no_head_without_policy(self) -> Self:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.spec import ActionSpace
+from runtimes.spec import ActionSpace, PriceResponse
 from sdk.allowance import Account, Allowance, Readings
 from sdk.budget import Budget
 from sdk.forecast import Forecast
@@ -74,10 +74,12 @@ class BudgetController:
         run_ms: Floats,
         *,
         known_energies: bool = False,
+        response: PriceResponse | None = None,
     ) -> None:
         """``run_costs`` (1 + n,): of the policy and of each option, 0 for heads and skips.
 
         In mJ that were measured on this device if ``known_energies``, else in any unit; ``run_ms``: in ms.
+        ``response``: how the policy's scores depend on the price.
         """
         self._in_force: Budget | None = None
         self._chooser, self._space = chooser, space
@@ -85,7 +87,7 @@ class BudgetController:
         self._resting_price = chooser.price
         self._pricing = Pricing(chooser.price)
         self._places = {option.name: place for place, option in enumerate(space.options, 1)}
-        self._forecast = Forecast(space)
+        self._forecast = Forecast(space, response)
         self._speeds = LearntSpeeds(float(run_ms[0]), run_ms[1:].tolist())
         self._ledger = Ledger(len(run_costs))
         self._energies = [0.0] * len(run_costs)
@@ -130,7 +132,7 @@ class BudgetController:
             return None
         predicted_j = self._book(now_s, energy_j, trace)
         if trace.scores is not None:
-            self._forecast.add(now_s, trace.scores, trace.absent_views)
+            self._forecast.add(now_s, trace.scores, trace.absent_views, trace.price)
             self._learn_speeds(trace)
         if trace.withheld:
             self._withheld_s = now_s

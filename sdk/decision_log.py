@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.errors import AdaptiveVideoError
-from runtimes.spec import ActionSpace
+from runtimes.spec import Variant
 from sdk.allowance import Readings
 from sdk.budget import Budget
 from sdk.power.window import StepEnergy
@@ -56,7 +56,7 @@ class DecisionLog:
     def begin(
         self,
         chooser: str,
-        space: ActionSpace,
+        variant: Variant,
         run_costs: NDArray[np.float64] | None,
         run_ms: NDArray[np.float64] | None,
         known_energies: bool,
@@ -65,7 +65,8 @@ class DecisionLog:
         self._write(
             {
                 "chooser": chooser,
-                "action_space": space.model_dump(mode="json"),
+                "action_space": variant.action_space.model_dump(mode="json"),
+                "response": None if variant.response is None else variant.response.model_dump(mode="json"),
                 "run_costs": None if run_costs is None else run_costs.tolist(),
                 "run_ms": None if run_ms is None else run_ms.tolist(),
                 "known_energies": known_energies,

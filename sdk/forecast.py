@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.spec import ActionSpace, Group
+from runtimes.spec import ActionSpace, Group, PriceResponse
 
 Floats = NDArray[np.float64]
 
@@ -21,24 +21,27 @@ _REMEMBERED_S = 10.0
 class Forecast:
     """Remembers decisions, and what any price would have chosen in their place.
 
-    As if scores did not depend on the price, which holds near the price that they were made at: what is
-    forecast far from it is forecast anew when it is near.
+    The policy is told the price, and scores accordingly. Its scores at another price are taken to differ as
+    they do on average (``response``); what is off by that is put right when the price is there.
     """
 
-    def __init__(self, space: ActionSpace) -> None:
+    def __init__(self, space: ActionSpace, response: PriceResponse | None = None) -> None:
         bounds = accumulate((len(group.options) for group in space.groups), initial=0)
         self._groups = [
             _GroupOutcome(group, slice(first, after))
             for group, (first, after) in zip(space.groups, pairwise(bounds), strict=True)
         ]
         self._decisions: deque[tuple[float, Floats]] = deque(maxlen=_MOST)
+        self._response = _Response(response)
 
     def __len__(self) -> int:
         return len(self._decisions)
 
-    def add(self, now_s: float, scores: NDArray[np.floating], absent_views: Collection[str]) -> None:
-        """Remember a decision's ``scores`` (n,); options on ``absent_views`` could not be chosen."""
-        values = scores.astype(np.float64)
+    def add(
+        self, now_s: float, scores: NDArray[np.floating], absent_views: Collection[str], price: float = 0.0
+    ) -> None:
+        """Remember a decision's ``scores`` (n,) at a price; none of the ``absent_views`` could be chosen."""
+        values = scores - self._response.at(np.array([price]))[0]
         if absent_views:
             for group in self._groups:
                 group.leave_out(values, absent_views)
@@ -55,7 +58,7 @@ class Forecast:
         each option.
         """
         scores = np.stack([values for _, values in self._decisions])
-        values = scores[None] - prices[:, None, None] * costs
+        values = scores[None] + (self._response.at(prices) - prices[:, None] * costs)[:, None]
         total_j = np.full(values.shape[:2], energies_j[0])
         steps: Floats | None = None
         for group in self._groups:
@@ -65,6 +68,23 @@ class Forecast:
             steps = skips if steps is None else np.minimum(steps, skips)
         assert steps is not None, "an action space has groups"
         return total_j.sum(axis=1), np.maximum(steps, 1).sum(axis=1)
+
+
+class _Response:
+    """By how much scores differ from those at price 0."""
+
+    def __init__(self, response: PriceResponse | None) -> None:
+        self._told = None if response is None else np.log1p(response.prices)
+        self._scores = np.zeros((1, 1)) if response is None else np.array(response.scores)
+
+    def at(self, prices: Floats) -> Floats:
+        """The differences (m, n) at each price, linear between those known in the price's logarithm."""
+        if self._told is None:
+            return np.broadcast_to(self._scores, (len(prices), 1))
+        along = np.interp(np.log1p(prices), self._told, np.arange(len(self._told), dtype=np.float64))
+        below = np.minimum(along.astype(int), len(self._told) - 2)
+        share = (along - below)[:, None]
+        return (1 - share) * self._scores[below] + share * self._scores[below + 1]
 
 
 class _GroupOutcome:

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from runtimes.errors import AdaptiveVideoError
-from runtimes.spec import ActionSpace
+from runtimes.spec import ActionSpace, PriceResponse
 from sdk.allowance import Readings
 from sdk.budget import Budget, BudgetError
 from sdk.controller import BudgetController
@@ -67,8 +67,15 @@ class _Replay:
         self._budget: Budget | None = None
         self._controller: BudgetController | None = None
         if costs is not None:
-            run_ms, known = np.array(begin["run_ms"]), bool(begin["known_energies"])
-            self._controller = BudgetController(self._chooser, space, run_costs, run_ms, known_energies=known)
+            response = begin["response"]
+            self._controller = BudgetController(
+                self._chooser,
+                space,
+                run_costs,
+                np.array(begin["run_ms"]),
+                known_energies=bool(begin["known_energies"]),
+                response=None if response is None else PriceResponse.model_validate(response),
+            )
         self._scheduler = Scheduler(self._chooser)
 
     def steps(self, lines: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[ReplayedStep]:

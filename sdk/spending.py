@@ -59,10 +59,15 @@ class Spending:
         self._controller: BudgetController | None = None
         if isinstance(chooser, LearntChoice) and costs is not None and run_ms is not None:
             self._controller = BudgetController(
-                chooser, variant.action_space, costs, run_ms, known_energies=known
+                chooser,
+                variant.action_space,
+                costs,
+                run_ms,
+                known_energies=known,
+                response=variant.response,
             )
         if log is not None:
-            log.begin(chooser.kind, variant.action_space, costs, run_ms, known)
+            log.begin(chooser.kind, variant, costs, run_ms, known)
 
     @property
     def budget(self) -> Budget | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.spec import ActionSpace, Group, Option
+from runtimes.spec import ActionSpace, Group, Option, PriceResponse
 from sdk.allowance import Readings
 from sdk.budget import Budget
 from sdk.controller import BudgetController, BudgetState
@@ -82,15 +82,21 @@ def stream(
     seconds: float = 120.0,
     known: bool = False,
     metered: bool = True,
+    responds: float = 0.0,
+    expected: float = 0.0,
     sensed: Callable[[], Readings] = Readings,
 ) -> Stream:
     """Stream for so long; ``table`` (1 + n,): costs that the bundle states, of the policy and each option.
 
-    ``budgets``: from when on each holds.
+    ``budgets``: from when on each holds. ``responds``: by how much the dearest option's score falls when the
+    policy is told a price that is e-fold as high; ``expected``: what the bundle says of that.
     """
     costs = np.array(table, np.float64)
     chooser = LearntChoice(space, less_saved(space, costs))
-    controller = BudgetController(chooser, space, costs, 10 * costs, known_energies=known)
+    response = PriceResponse(prices=PRICES, scores=tuple(map(tuple, expected * _told(PRICES, costs))))
+    controller = BudgetController(
+        chooser, space, costs, 10 * costs, known_energies=known, response=response if expected else None
+    )
     scheduler, meter = Scheduler(chooser), device.meter()
     places = {option.name: place for place, option in enumerate(space.options)}
     controller.begin()
@@ -104,7 +110,7 @@ def stream(
         options: tuple[Option, ...] = ()
         step_ms, price = 1.0, chooser.price
         if not scheduler.idle() and not withheld:
-            row = scores(number)
+            row = scores(number) + responds * _told((price,), costs)[0]
             step_ms += 1e3 * device.run("policy")
             options = scheduler.decide(row, price)
             for option in options:
@@ -117,6 +123,14 @@ def stream(
         choice = options[0].name if options else "held"
         steps.append(Step(device.now_s, device.used_j, price, choice, withheld, value, state))
     return Stream(steps, controller)
+
+
+PRICES = (0.0, 0.5, 1.0, 2.0, 4.0, 10.0)
+
+
+def _told(prices: Sequence[float], costs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What being told these prices does to scores (m, n); above 10 nothing more."""
+    return -np.log1p(np.minimum(prices, 10.0))[:, None] * (costs[1:] / costs.max())
 
 
 def constant(*scores: float) -> Scores:

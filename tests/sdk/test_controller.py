@@ -35,7 +35,10 @@ def watts(budget: float) -> list[tuple[float, Budget | None]]:
 
 @dataclass(frozen=True)
 class Trial:
-    """A random device under two budgets, one after the other; under the first a load comes and goes."""
+    """A random device under two budgets, one after the other; under the first a load comes and goes.
+
+    The policy ``responds`` to the price that it is told, about as is ``expected`` (1: just so).
+    """
 
     branches: int
     rate_hz: float
@@ -45,6 +48,8 @@ class Trial:
     load: float
     probe: Probe
     seed: int
+    responds: float
+    expected: float
 
     @property
     def table(self) -> NDArray[np.float64]:
@@ -91,7 +96,10 @@ class Trial:
         budgets = [(0.0, Budget(watts=self.budget_w(0))), (160.0, Budget(watts=self.budget_w(1)))]
         space = action_space(self.branches)
         rate = self.rate_hz
-        return stream(simulated, space, self.table.tolist(), scores, budgets, rate_hz=rate, seconds=220)
+        told = {"responds": self.responds, "expected": self.responds * self.expected}
+        return stream(
+            simulated, space, self.table.tolist(), scores, budgets, rate_hz=rate, seconds=220, **told
+        )
 
     def feasible_spans(self) -> list[tuple[float, float, float]]:
         """(from, to, watts): settled times in which the budget can be kept."""
@@ -119,6 +127,8 @@ TRIALS = st.builds(
         delay_s=st.floats(0, 0.5),
     ),
     seed=st.integers(0, 2**16),
+    responds=st.sampled_from([0.0, 1.0, 3.0]),
+    expected=st.floats(0.6, 1.5),
 )
 
 
