@@ -17,8 +17,9 @@ PRICES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 
 """Prices tried: the score that the dearest option must earn more than a free one."""
 _ACCURACY_GIVEN = 0.005
 _LIKELIHOOD_GIVEN = 0.01
+_SAVING_GIVEN = 0.05
 _MARGIN = 0.5
-"""Of the highest price that seems to cost nothing: the clips that tell are few, and what follows is steep."""
+"""Of the price that seems to cost nothing: the clips that tell are few, and what follows is steep."""
 
 
 @dataclass(frozen=True)
@@ -54,28 +55,31 @@ def price_curve(model: AdaptiveModel, outputs: OutputBatch, costs: Tensor) -> li
 
 
 def best_price(curve: list[Priced]) -> float:
-    """Half the highest price that costs next to nothing in accuracy.
+    """Half the price that saves all but a little of what can be saved for next to nothing in accuracy.
 
     Given up at most are half a point of accuracy and 0.01 of the log-likelihood, which tells the nearing
-    of mistakes before there are any.
+    of mistakes before there are any; and 5 % of the cost at no price, as the last of the saving asks for
+    prices far out, and leads to where the policy falls off.
     """
     free = curve[0]
-    return _MARGIN * max(
-        entry.price
+    harmless = [
+        entry
         for entry in curve
         if entry.accuracy >= free.accuracy - _ACCURACY_GIVEN
         and entry.log_likelihood >= free.log_likelihood - _LIKELIHOOD_GIVEN
-    )
+    ]
+    enough = min(entry.cost for entry in harmless) + _SAVING_GIVEN * abs(free.cost)
+    return _MARGIN * min(entry.price for entry in harmless if entry.cost <= enough)
 
 
 def save_price(path: Path, curve: list[Priced]) -> None:
-    """Keep the chosen price and the curve that it was chosen from."""
-    document = {"price": best_price(curve), "curve": [asdict(entry) for entry in curve]}
+    """Keep the curve that the price is chosen from."""
+    document = {"curve": [asdict(entry) for entry in curve]}
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(document, indent=1))
     draft.replace(path)
 
 
 def load_price(path: Path) -> float:
-    """The chosen price: the score that the dearest option must earn more than a free one."""
-    return float(json.loads(path.read_text())["price"])
+    """The price chosen from the kept curve: the score that the dearest option must earn more than a free one."""
+    return best_price([Priced(**entry) for entry in json.loads(path.read_text())["curve"]])
