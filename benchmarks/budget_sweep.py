@@ -34,7 +34,7 @@ from sdk.costs import measure_costs
 from sdk.media import Wanted, decode_steps
 from sdk.power import Meter, ModelledMeter, open_meter
 from sdk.recognizer import StreamRecognizer
-from sdk.scheduler import dearest_choice, option_costs, run_energies
+from sdk.scheduler import run_energies
 
 _SETTLING_CLIPS = 12
 
@@ -109,7 +109,7 @@ def _swept(bundle: Bundle, clips: Sequence[Clip], count: int) -> dict[str, Any]:
     dense_mj = sum(
         float(energies[1 + i])
         for i, option in enumerate(variant.action_space.options)
-        if option.name in dearest_choice(variant, option_costs(variant, table)).split("+")
+        if option.name in _dense_int8(bundle).split("+")
     )
     most_w = (float(energies[0]) + dense_mj) * 1e-3 * rate_hz
     least_w = _cheapest_w(bundle, clips)
@@ -207,8 +207,18 @@ def _static(bundle: Bundle, table: CostTable) -> tuple[list[Point], Point]:
         if outcome["kind"] == "static" and outcome["variant"] == bundle.manifest.default_variant:
             mj = _static_mj(bundle, table, outcome)
             points[outcome["name"]] = Point(mj, outcome["accuracy"])
-    integer = {name: point for name, point in points.items() if "fp32" not in name}
-    return list(points.values()), max(integer.values() or points.values(), key=lambda point: point.mj)
+    dense = [point for name, point in points.items() if name.rpartition(" x ")[0] == _dense_int8(bundle)]
+    return list(points.values()), max(dense, key=lambda point: point.mj)
+
+
+def _dense_int8(bundle: Bundle) -> str:
+    """The first branch of each group in int8: spaces list them from the largest; in fp32 if it has no other."""
+    variant, names = bundle.variant(None), []
+    for group in variant.action_space.groups:
+        branches = [o for o in group.options if not o.skip and not variant.is_head(o)]
+        integer = [o for o in branches if o.precision == "int8"]
+        names.append((integer or branches)[0].name)
+    return "+".join(names)
 
 
 def _static_mj(bundle: Bundle, table: CostTable, outcome: dict[str, Any]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,6 +63,8 @@ class Profile:
     outcomes: tuple[Outcome, ...]
     end_to_end: tuple[EndToEnd, ...]
     timelines: tuple[Timeline, ...]
+    dearest: Mapping[str, str]
+    """Of each variant: its dearest branch, or one of each group, as ``dearest_choice`` names them."""
 
     def of(self, variant: str, kind: str) -> list[Outcome]:
         """The outcomes of one variant and kind: static, random, adaptive or curve."""
@@ -73,8 +75,9 @@ class Profile:
         return next(iter(self.of(variant, "adaptive")), None)
 
     def dense(self, variant: str) -> Outcome:
-        """The dearest static choice: the largest branch on every frame."""
-        return max(self.of(variant, "static"), key=lambda o: o.mean_ms)
+        """The dearest branches on every step."""
+        named = [o for o in self.of(variant, "static") if o.name.rpartition(" x ")[0] == self.dearest[variant]]
+        return max(named, key=static_count)
 
     def front(self, variant: str) -> list[Outcome]:
         """The static front of one variant."""
@@ -136,7 +139,8 @@ def profile(
         timelines += _timelines(evaluator, costs, variant)
     progress("whole clips through the SDK")
     end_to_end = _end_to_end(bundle, cache, clips, costs)
-    return Profile(costs, tuple(outcomes), tuple(end_to_end), tuple(timelines))
+    dearest = {v.name: dearest_choice(v, option_costs(v, costs)) for v in bundle.manifest.variants}
+    return Profile(costs, tuple(outcomes), tuple(end_to_end), tuple(timelines), dearest)
 
 
 def _timelines(evaluator: Evaluator, costs: CostTable, variant: Variant) -> list[Timeline]:

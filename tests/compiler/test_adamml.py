@@ -170,7 +170,7 @@ def test_the_report_tells_modalities_by_label(bundle: Bundle, training: Training
         learnt = learnt_outcome(evaluator, table, 0.0, "adaptive")
         outcomes = (*static_outcomes(evaluator, table), learnt)
     manifest = bundle.manifest.model_copy(update={"variants": (variant,)})
-    report = write_report(manifest, Profile(table, outcomes, (), ()), [], cache)
+    report = write_report(manifest, Profile(table, outcomes, (), (), {"int8": "rgb+audio+flow"}), [], cache)
     assert "steps that used, int8" in report and "<th>audio</th>" in report
     for label in cache.labels:
         assert f"<td>{label}</td>" in report

@@ -27,7 +27,7 @@ def said(adaptive: NDArray[np.bool_] | int, ms: float = 4.0) -> str:
     """The verdict on an adaptive model beside a small and a large static choice."""
     statics = (outcome("static", "rgb112 x 4", 60, 3.0), outcome("static", "rgb224 x 16", 90, 40.0))
     learnt = outcome("adaptive", "adaptive", adaptive, ms)
-    return verdict(Profile(TABLE, (*statics, learnt), (), ()), "int8")
+    return verdict(Profile(TABLE, (*statics, learnt), (), (), {"int8": "rgb224"}), "int8")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_no_rival_as_cheap() -> None:
 def test_energy_is_told_where_it_is_known() -> None:
     static, learnt = outcome("static", "rgb112 x 1", 60, 3.0), outcome("adaptive", "adaptive", 80, 4.0)
     known = [replace(one, mj=5 * one.ms) for one in (static, learnt)]
-    line = verdict(Profile(TABLE, tuple(known), (), ()), "int8")
+    line = verdict(Profile(TABLE, tuple(known), (), (), {"int8": "rgb112"}), "int8")
     assert "80.0% at 4.00 ms, 20.00 mJ a clip" in line and "(3.00 ms, 15.00 mJ)" in line
 
 
@@ -73,7 +73,7 @@ def test_the_rival_is_the_best_that_costs_no_more() -> None:
 def test_all_or_nothing_is_a_difference() -> None:
     learnt = outcome("adaptive", "adaptive", CLIPS, 3.0)
     static = outcome("static", "rgb112 x 1", 0, 3.0)
-    assert " beats " in verdict(Profile(TABLE, (static, learnt), (), ()), "int8")
+    assert " beats " in verdict(Profile(TABLE, (static, learnt), (), (), {"int8": "rgb112"}), "int8")
 
 
 def test_paired_difference_by_hand() -> None:
