@@ -203,6 +203,11 @@ def frame_counts(longest: int) -> tuple[int, ...]:
     return (*fewer, *FRAME_COUNTS[len(fewer) : len(fewer) + 1])
 
 
+def static_options(outcome: Outcome) -> str:
+    """What a static choice runs, as its name says."""
+    return outcome.name.rpartition(" x ")[0]
+
+
 def static_count(outcome: Outcome) -> int:
     """On how many steps a static choice runs, as its name says."""
     return int(outcome.name.rpartition(" x ")[2])

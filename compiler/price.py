@@ -81,5 +81,5 @@ def save_price(path: Path, curve: list[Priced]) -> None:
 
 
 def load_price(path: Path) -> float:
-    """The price chosen from the kept curve: the score that the dearest option must earn more than a free one."""
+    """The price from the kept curve: the score that the dearest option must earn more than a free one."""
     return best_price([Priced(**entry) for entry in json.loads(path.read_text())["curve"]])

@@ -19,6 +19,7 @@ from compiler.evaluate import (
     random_outcome,
     static_count,
     static_front,
+    static_options,
     static_outcomes,
 )
 from compiler.price import PRICES
@@ -76,8 +77,9 @@ class Profile:
 
     def dense(self, variant: str) -> Outcome:
         """The dearest branches on every step."""
-        named = [o for o in self.of(variant, "static") if o.name.rpartition(" x ")[0] == self.dearest[variant]]
-        return max(named, key=static_count)
+        dearest = self.dearest[variant]
+        dense = [outcome for outcome in self.of(variant, "static") if static_options(outcome) == dearest]
+        return max(dense, key=static_count)
 
     def front(self, variant: str) -> list[Outcome]:
         """The static front of one variant."""
