@@ -212,7 +212,7 @@ def _static(bundle: Bundle, table: CostTable) -> tuple[list[Point], Point]:
 
 
 def _dense_int8(bundle: Bundle) -> str:
-    """The first branch of each group in int8: spaces begin with the largest; in fp32 where it has no other."""
+    """The first (largest) branch of each group in int8; in fp32 where it has no other."""
     variant, names = bundle.variant(None), []
     for group in variant.action_space.groups:
         branches = [o for o in group.options if not o.skip and not variant.is_head(o)]
