@@ -148,8 +148,8 @@ def _replay(path: Path) -> int:
     differing = [step for step in steps if not step.same]
     for step in differing[:_SHOWN_DIFFERENCES]:
         print(f"step {step.step}: price and choice {step.replayed} where {step.logged} is logged")
-    choices = sum(step.logged[1] != step.replayed[1] for step in differing)
-    print(f"{len(steps)} steps: {choices} choices and {len(differing)} prices or choices differ")
+    prices, choices = (sum(s.logged[part] != s.replayed[part] for s in differing) for part in (0, 1))
+    print(f"{len(steps)} steps decided again: {choices} choices and {prices} prices differ")
     return fail(f"{path}: {len(differing)} steps are decided otherwise", FAILED_LIMIT) if differing else 0
 
 

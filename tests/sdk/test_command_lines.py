@@ -75,7 +75,7 @@ def test_run_keeps_to_a_budget_draws_it_logs_it_and_replays_it(bundle: Bundle, t
     assert " W  price " in done.stdout and "budget" in done.stdout
     assert plot.read_bytes()[:4] == b"\x89PNG"
     done = call("run", "--replay", log)
-    assert done.returncode == 0 and done.stdout == "20 steps: 0 choices and 0 prices or choices differ\n"
+    assert done.returncode == 0 and done.stdout == "20 steps decided again: 0 choices and 0 prices differ\n"
     lines = log.read_text().splitlines()
     changed = {**json.loads(lines[-1]), "choice": ["rgb84"], "price": 77.0}
     log.write_text("\n".join([*lines[:-1], json.dumps(changed)]) + "\n")
