@@ -229,8 +229,12 @@ def _static_mj(bundle: Bundle, table: CostTable, outcome: dict[str, Any]) -> flo
     chosen = [options[name] for name in names.split("+")]
 
     def step(of: CostTable) -> tuple[float, float]:
-        graphs = [(str(o.graph), str(o.view)) for o in chosen]
+        branches = [option for option in chosen if not variant.is_head(option)]
+        graphs = [(str(o.graph), str(o.view)) for o in branches]
         views = {view for _, view in graphs}
+        if variant.policy is not None and len(branches) < len(chosen):
+            graphs.append((variant.policy.graph, variant.policy.views[0]))
+            views |= set(variant.policy.views)
         ms = sum(of.run_ms(*graph) for graph in graphs) + sum(map(of.view_ms, views))
         energies = [of.run_mj(*graph) for graph in graphs] + [of.view_mj(view) for view in views]
         return ms, sum(mj or 0.0 for mj in energies)
