@@ -2,6 +2,7 @@
 
     python -m benchmarks.budget_sweep BUNDLE... [--data DIR] [--budgets 9] [--clips 200] [--name NAME]
 
+Budgets lie between what the cheapest options take and what the policy takes freely, and one is dense.
 Costs of all bundles are measured first, in one run, with ``--meter`` (a model of 5 W while busy unless told
 otherwise). Then each bundle streams the validation clips in a shuffled order, once for every budget, on a
 clock that is the clips' own time, and with a meter that counts what the cost table says of what ran, and
@@ -37,6 +38,8 @@ from sdk.recognizer import StreamRecognizer
 from sdk.scheduler import run_energies
 
 _SETTLING_CLIPS = 12
+_PROHIBITIVE = 1e4
+"""A price that nothing earns: what is left is the cheapest."""
 
 
 class Point(NamedTuple):
@@ -112,13 +115,16 @@ def _swept(bundle: Bundle, clips: Sequence[Clip], count: int) -> dict[str, Any]:
         if option.name in _dense_int8(bundle).split("+")
     )
     most_w = (float(energies[0]) + dense_mj) * 1e-3 * rate_hz
-    least_w = _cheapest_w(bundle, clips)
-    budgets = np.geomspace(1.02 * least_w, most_w, count)
+    least_w, free_w = (_unbound_w(bundle, clips, price) for price in (_PROHIBITIVE, 0.0))
+    # Above what the policy takes freely a budget binds nothing: one such is enough.
+    budgets = [*np.geomspace(1.05 * least_w, free_w, count - 1), max(most_w, free_w)]
     rows = [_row(bundle, clips, float(watts)) for watts in budgets]
     static, dense = _static(bundle, table)
     return {
         "bundle": bundle.location.name,
         "model": bundle.manifest.model,
+        "cheapest_w": least_w,
+        "free_w": free_w,
         "rows": rows,
         "curve": [Point(row["mj a clip"], row["accuracy"]) for row in rows],
         "static": static,
@@ -126,10 +132,10 @@ def _swept(bundle: Bundle, clips: Sequence[Clip], count: int) -> dict[str, Any]:
     }
 
 
-def _cheapest_w(bundle: Bundle, clips: Sequence[Clip]) -> float:
-    """What is left at a price that nothing earns."""
-    run = _Run(bundle, None, price=1e4)
-    for clip in clips[:_SETTLING_CLIPS]:
+def _unbound_w(bundle: Bundle, clips: Sequence[Clip], price: float) -> float:
+    """Watts at a price, whatever they are."""
+    run = _Run(bundle, None, price=price)
+    for clip in clips:
         run.clip(clip)
     return run.watts
 
