@@ -52,7 +52,7 @@ from runtimes.spec import CostTable, Steps, Variant
 from sdk.power import Meter, open_meter
 
 _VERSIONED = ("adaptive-video", "av", "brevitas", "lightning", "numpy", "onnx", "onnxruntime", "torch")
-TRAINING_FORMAT = 7
+TRAINING_FORMAT = 8
 """Raised when models or stages change so that results kept from before do not fit any more."""
 _TRAINED_APART = (PRECISIONS["fp32"], PRECISIONS["int8"])
 """The bits of models whose precisions share no weights."""

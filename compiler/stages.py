@@ -29,9 +29,10 @@ from compiler.data.batches import (
 from compiler.data.cache import ClipCache
 from compiler.dense_targets import dearest_option, dense_targets
 from compiler.price import price_curve, save_price
+from compiler.schedules import best_schedules
 from compiler.tasks import FrameTask, RolloutLoss, RolloutTask, branch_answer
 from compiler.train import TrainingRun, fit
-from models.adaptive import POLICY, AdaptiveModel, BranchModel, pixels
+from models.adaptive import POLICY, AdaptiveModel, BranchModel, pixels, relative_costs
 from models.macs import network_macs
 from models.policy import Pupil
 from models.recipe import Recipe, Stage
@@ -340,10 +341,10 @@ def _policy_lessons(training: Training, clips: Sequence[int], costs: Tensor, nam
         branch = str(model.space.options[dearest_option(model, costs)].graph)
         for outputs in lessons:
             outputs["target"] = dense_targets(outputs, branch, recipe.dense_targets)
-    if recipe.start_skip:
-        skip = model.skips.tolist().index(recipe.start_skip)
-        assert len(model.space.groups) == 1, "schedules are for policies of one group"
-        model.policy.start_from_schedule(dearest_option(model, costs), skip)
+    if recipe.starts_from_schedules:
+        assert training.rollout_loss is not None, "what has a policy has a loss for it"
+        schedules = best_schedules(model, lessons, costs, training.rollout_loss)
+        model.policy.start_from_schedules(schedules, relative_costs(costs))
     return lessons
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -27,13 +28,29 @@ class PolicyOutput(NamedTuple):
     state: Any
 
 
+_CELL = 2
+"""Which of the gates is the cell's input."""
 _OPEN = 4.0
 """A gate's input at which it is all but open; its negative all but closes it."""
 _SWING = 0.75
 """How far a unit that beats swings."""
 _BEATING_UNITS = 8
+_FOLLOWING_UNITS = 8
+"""How many units follow each value that a schedule goes by: weights on few would be too large for int8."""
+_FOLLOWING = 0.5
+"""The cell's input of such a unit as its value is 1: small, so that it is all but linear."""
 _LEAD = 3.0
 """By how much the scores of a schedule lead those of all else."""
+
+
+class Schedule(NamedTuple):
+    """The option chosen at the first of every two decisions and the one at the second, by their places.
+
+    The second is a skip, or the first again.
+    """
+
+    first: int
+    second: int
 
 
 class LSTMStep(nn.Module):
@@ -62,15 +79,33 @@ class LSTMStep(nn.Module):
         -0.75 and 0.75; the first step is positive.
         """
         with torch.no_grad():
-            for gate, bias in enumerate((_OPEN, -_OPEN, 1.0, _OPEN)):  # input, forget, cell, output
-                rows = slice(gate * self.hidden, gate * self.hidden + units)
-                self.from_input.weight[rows] *= 0.01  # not 0: a quantiser needs a range
-                self.from_told.weight[rows] *= 0.01
-                self.from_input.bias[rows] = bias
-                self.from_state.weight[rows] = 0.0
-                self.from_state.bias[rows] = 0.0
+            self._heed_nothing(slice(0, units), cell_bias=1.0)
             for unit in range(units):
                 self.from_state.weight[2 * self.hidden + unit, unit] = -_OPEN
+
+    def follow(self, units: slice, told: int) -> float:
+        """Let some units follow one of the values that it is told, from 0 to 1, and nothing else.
+
+        Returns what their output is for 1; in between it is all but linear.
+        """
+        with torch.no_grad():
+            self._heed_nothing(units, cell_bias=0.0)
+            self.from_told.weight[self._rows(units, _CELL), told] = _FOLLOWING
+        gate = 1 / (1 + math.exp(-_OPEN))
+        return gate * math.tanh(gate * math.tanh(_FOLLOWING))
+
+    def _heed_nothing(self, units: slice, cell_bias: float) -> None:
+        """Open some units' input and output gates, close their forget gate, and let them see nothing."""
+        for gate, bias in enumerate((_OPEN, -_OPEN, cell_bias, _OPEN)):  # input, forget, cell, output
+            rows = self._rows(units, gate)
+            self.from_input.weight[rows] *= 0.01  # not 0: a quantiser needs a range
+            self.from_told.weight[rows] *= 0.01
+            self.from_input.bias[rows] = bias
+            self.from_state.weight[rows] = 0.0
+            self.from_state.bias[rows] = 0.0
+
+    def _rows(self, units: slice, gate: int) -> slice:
+        return slice(gate * self.hidden + units.start, gate * self.hidden + units.stop)
 
     def forward(self, x: Tensor, told: Tensor, state: State) -> State:
         gates = self.from_input(x) + self.from_told(self.told_in(told)) + self.from_state(self.h_in(state.h))
@@ -136,17 +171,28 @@ class StepPolicy(nn.Module, ABC):
     def score_options(self, count: int) -> None:
         """Start anew with the scores of ``count`` options, all alike at first."""
 
-    def start_from_schedule(self, branch: int, skip: int) -> None:
-        """Score option ``branch`` best at the first of every two decisions, option ``skip`` at the second.
+    def start_from_schedules(self, schedules: Sequence[Schedule], costs: Tensor) -> None:
+        """Score the options of a schedule best at each knot of the price code, in its turns.
 
-        Training then has to find where to deviate from a good fixed choice, not the choice itself.
+        Training then has to find where to deviate from good fixed choices, not these themselves. ``costs``
+        (A,) in units of the dearest option: what the price takes off, the scores are higher by.
         """
-        units = min(_BEATING_UNITS, self.lstm.hidden)
-        self.lstm.beat(units)
+        beating = min(_BEATING_UNITS, self.lstm.hidden // 2)
+        self.lstm.beat(beating)
+        following = min(_FOLLOWING_UNITS, (self.lstm.hidden - beating) // len(schedules))
         with torch.no_grad():
-            for option, sign in ((branch, 1.0), (skip, -1.0)):
-                self.score.weight[option, :units] = sign * _LEAD / (2 * _SWING * units)
-                self.score.bias[option] = _LEAD
+            for option in {option for schedule in schedules for option in schedule}:
+                sign = -1.0 if any(option == s.second != s.first for s in schedules) else 1.0
+                self.score.weight[option, :beating] = sign * _LEAD / (2 * _SWING * beating)
+            for knot, (schedule, price) in enumerate(zip(schedules, self.price_code.prices, strict=True)):
+                begin = beating + knot * following
+                units = slice(begin, begin + following)
+                said = self.lstm.follow(units, knot)
+                # One that runs at every step leads the skips of others in both turns.
+                lead = _LEAD if schedule.first != schedule.second else 2 * _LEAD
+                for option in set(schedule):
+                    offset = lead + price * float(costs[option] - costs.min())
+                    self.score.weight[option, units] = offset / (following * said)
 
     @abstractmethod
     def initial_state(self, batch: int) -> Any:

@@ -63,10 +63,10 @@ class Recipe:
     trains the branches on all of them. ``flip``: mirror clips at random. ``augmentation``: what else happens
     to training images.
 
-    Where the branches are frozen while the policy trains: ``start_skip``: the policy starts from a fixed
-    schedule, the dearest branch and then a skip of so many frames; 0: from indifference. ``dense_targets``:
-    how much of its target is what the dearest branch says of every step, the rest being the label.
-    ``calibrated``: each option's logits are scaled on the clips held out before any are averaged.
+    Where the branches are frozen while the policy trains: ``starts_from_schedules``: the policy starts from
+    the best fixed schedule at each price, a branch and then a skip, and not from indifference.
+    ``dense_targets``: how much of its target is what the dearest branch says of every step, the rest being
+    the label. ``calibrated``: each option's logits are scaled on the clips held out before any are averaged.
 
     ``dropped_modalities``: how likely a clip is trained on without each of its groups, never without all.
     """
@@ -81,7 +81,7 @@ class Recipe:
     holdout: float = 0.0
     flip: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
-    start_skip: int = 0
+    starts_from_schedules: bool = False
     dense_targets: float = 0.0
     calibrated: bool = False
     warmup: Stage | None = None

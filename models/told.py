@@ -54,6 +54,12 @@ class PriceCode(nn.Module):
         super().__init__()
         self.hats = Hats(self.size)
 
+    @property
+    def prices(self) -> tuple[float, ...]:
+        """The prices at which one bump stands alone."""
+        step = math.log1p(PRICE_TOP) / (self.size - 1)
+        return tuple(math.expm1(step * knot) for knot in range(self.size))
+
     def forward(self, price: Tensor) -> Tensor:
         return self.hats(torch.log(price + 1) / math.log1p(PRICE_TOP))
 

@@ -67,7 +67,7 @@ PRESETS = {
             joint=Stage(epochs=60, lr=5e-4, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
             qat=Stage(epochs=1, lr=1e-4, batch=8, frames=2, adam=True),
             holdout=0.2,
-            start_skip=2,
+            starts_from_schedules=True,
             dense_targets=0.5,
         ),
         # Empty and still frames are half of the built-in clips: a balance of options would be waste.
@@ -91,7 +91,7 @@ PRESETS = {
             holdout=0.2,
             flip=True,
             augmentation=Augmentation(smallest_crop=0.6, lighting=0.3, share=0.5),
-            start_skip=2,
+            starts_from_schedules=True,
             dense_targets=1.0,
             calibrated=True,
         ),
