@@ -5,12 +5,12 @@
 Budgets lie between what the cheapest options take and what the policy takes freely, and one is dense.
 Costs of all bundles are measured first, in one run, with ``--meter`` (a model of 5 W while busy unless told
 otherwise). Then each bundle streams the validation clips in a shuffled order, once for every budget, on a
-clock that is the clips' own time, and with a meter that counts what the cost table says of what ran, and
-nothing for idling: a budget is of the work alone, so that following it is not made easy. Reported for each:
-watts spent of those allowed, accuracy, and the area under accuracy over energy (the best at no more energy,
-between the cheapest budget and dense; energy in the logarithm and plain), beside that of the static front:
-the best fixed options on evenly spaced steps. Without ``--data``: the built-in clips. Written to
-``benchmarks/results/budget-sweep-<data>.json``.
+clock that is the clips' own time, and with a meter that counts what the cost table says of what ran, and an
+idle device of 50 mW, about what the work takes: on one that takes much more a budget is easily followed.
+Reported for each: watts spent of those allowed, of all and of the work alone, accuracy, and the area under
+accuracy over the work's energy (the best at no more energy, between the cheapest budget and dense; energy in
+the logarithm and plain), beside that of the static front: the best fixed options on evenly spaced steps.
+Without ``--data``: the built-in clips. Written to ``benchmarks/results/budget-sweep-<data>.json``.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from sdk.recognizer import StreamRecognizer
 from sdk.scheduler import run_energies
 
 _SETTLING_CLIPS = 12
+_IDLE_W = 0.05
 _PROHIBITIVE = 1e4
 """A price that nothing earns: what is left is the cheapest."""
 
@@ -114,10 +115,11 @@ def _swept(bundle: Bundle, clips: Sequence[Clip], count: int) -> dict[str, Any]:
         for i, option in enumerate(variant.action_space.options)
         if option.name in _dense_int8(bundle).split("+")
     )
-    most_w = (float(energies[0]) + dense_mj) * 1e-3 * rate_hz
+    most_w = _IDLE_W + (float(energies[0]) + dense_mj) * 1e-3 * rate_hz
     least_w, free_w = (_unbound_w(bundle, clips, price) for price in (_PROHIBITIVE, 0.0))
     # Above what the policy takes freely a budget binds nothing: one such is enough.
-    budgets = [*np.geomspace(1.05 * least_w, free_w, count - 1), max(most_w, free_w)]
+    bound = np.geomspace(1.05 * (least_w - _IDLE_W), free_w - _IDLE_W, count - 1)
+    budgets = [*(_IDLE_W + bound), max(most_w, free_w)]
     rows = [_row(bundle, clips, float(watts)) for watts in budgets]
     static, dense = _static(bundle, table)
     return {
@@ -152,8 +154,9 @@ def _row(bundle: Bundle, clips: Sequence[Clip], watts: float) -> dict[str, Any]:
         "budget_w": watts,
         "spent_w": run.watts,
         "spent of allowed": run.watts / watts,
+        "of the work": (run.watts - _IDLE_W) / (watts - _IDLE_W),
         "accuracy": float(np.mean(run.right)),
-        "mj a clip": run.spent_mj / len(run.right),
+        "mj a clip": run.worked_mj / len(run.right),
         "price": float(np.median(run.prices)),
         "not met": run.not_met / max(len(run.prices), 1),
         "choices": dict(run.choices.most_common()),
@@ -165,7 +168,7 @@ class _Run:
 
     def __init__(self, bundle: Bundle, budget: Budget | None, **choice: Any) -> None:
         self.clock = Clock()
-        meter = ModelledMeter(0.0, clock=self.clock.read)
+        meter = ModelledMeter(_IDLE_W, clock=self.clock.read)
         self.recognizer = StreamRecognizer(
             bundle, "cpu", threads=1, meter=meter, clock=self.clock.read, budget=budget, **choice
         )
@@ -182,8 +185,13 @@ class _Run:
 
     @property
     def watts(self) -> float:
-        """Average power of the work since."""
+        """Average power since, of the idle device and the work."""
         return self.spent_mj * 1e-3 / self.seconds
+
+    @property
+    def worked_mj(self) -> float:
+        """What the work took since."""
+        return self.spent_mj - 1e3 * _IDLE_W * self.seconds
 
     def clip(self, clip: Clip) -> None:
         """One more clip: its steps at their own time."""
@@ -270,7 +278,8 @@ def _print(sweep: dict[str, Any]) -> None:
     print(f"{sweep['bundle']}: dense int8 {sweep['dense'].accuracy:.3f} at {sweep['dense'].mj:.1f} mJ a clip")
     for row in sweep["rows"]:
         print(
-            f"  {row['budget_w'] * 1e3:8.2f} mW allowed, {row['spent of allowed']:6.1%} spent, "
+            f"  {row['budget_w'] * 1e3:8.2f} mW allowed, {row['spent of allowed']:6.1%} spent "
+            f"({row['of the work']:.0%} of the work's), "
             f"{row['mj a clip']:8.2f} mJ a clip, {row['accuracy']:.3f}, not met {row['not met']:.0%}"
         )
     print(

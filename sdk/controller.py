@@ -98,9 +98,9 @@ class BudgetController:
         self._step_s: float | None = None
         self._put_in_force(None, 0.0)
 
-    def begin(self) -> None:
-        """A stream begins, maybe long after the last: what passes until its first step is not counted."""
-        self._ledger.restart()
+    def begin(self, now_s: float, energy_j: float | None) -> None:
+        """A stream begins, maybe long after the last, as the meter tells ``energy_j``: count from there."""
+        self._ledger.restart(now_s, energy_j)
         self._taken_s = self._withheld_s = -math.inf
         self._moved_s = -math.inf
 
@@ -154,7 +154,7 @@ class BudgetController:
         """What was learnt of the device stays; what was judged of the last budget goes."""
         if self._in_force is None:
             self._resting_price = self._pricing.price = self._chooser.price
-            self._ledger.restart()
+            self._ledger.restart(now_s)
         elif budget is None:
             self._chooser.price = self._resting_price
         self._in_force = budget

@@ -29,7 +29,7 @@ from sdk.power.window import StepEnergy
 from sdk.results import Recognition
 from sdk.trace import StepTrace
 
-FORMAT = 1
+FORMAT = 2
 
 
 class DecisionLog:
@@ -73,9 +73,9 @@ class DecisionLog:
             }
         )
 
-    def stream(self) -> None:
-        """A stream begins."""
-        self._write({"stream": True})
+    def stream(self, now_s: float, energy_j: float | None) -> None:
+        """A stream begins, while the meter tells ``energy_j``."""
+        self._write({"stream": True, "began_s": now_s, "energy_j": energy_j})
 
     def offer(self, absent: Collection[str]) -> None:
         """From here on these graphs are not there."""

@@ -50,11 +50,11 @@ class Ledger:
         self._size = size
         self._ran: deque[tuple[float, Places]] = deque()
 
-    def restart(self) -> None:
-        """A stream begins: what passed since the last one is not its doing."""
-        self._last_s = None
+    def restart(self, now_s: float, energy_j: float | None = None) -> None:
+        """Count from now, as the meter tells ``energy_j``: what passed since the last stream is not booked."""
+        self._last_s = now_s
         self._ran.clear()
-        self._start_span(0.0, None)
+        self._start_span(now_s, energy_j)
 
     @property
     def blind(self) -> bool:

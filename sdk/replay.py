@@ -84,7 +84,7 @@ class _Replay:
             if "stream" in line:
                 self._scheduler.reset()
                 if self._controller is not None:
-                    self._controller.begin()
+                    self._controller.begin(line["began_s"], line["energy_j"])
             elif "offer" in line:
                 self._chooser.offer(line["offer"])
             else:

@@ -91,12 +91,12 @@ class Spending:
 
     def begin(self) -> None:
         """A stream begins."""
-        if self._window is not None:
-            self._window.begin()
+        now_s = self._clock()
+        energy_j = None if self._window is None else self._window.begin()
         if self._controller is not None:
-            self._controller.begin()
+            self._controller.begin(now_s, energy_j)
         if self._log is not None:
-            self._log.stream()
+            self._log.stream(now_s, energy_j)
 
     def offer(self, absent: Collection[str]) -> None:
         """From here on these graphs are not there; only the log minds."""

@@ -24,9 +24,10 @@ class EnergyWindow:
         self._meter = meter
         self.begin()
 
-    def begin(self) -> None:
-        """Count from now."""
+    def begin(self) -> float | None:
+        """Count from now; the meter's joules, None where not known."""
         self._last_j = self._meter.read()
+        return self._last_j
 
     def step(self, worked_ms: float, worked_mj: float | None = None) -> StepEnergy:
         """The energy since the last reading; what a step's work took meanwhile, for meters that are models.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -85,11 +86,13 @@ def stream(
     responds: float = 0.0,
     expected: float = 0.0,
     sensed: Callable[[], Readings] = Readings,
+    restarts_s: float = math.inf,
 ) -> Stream:
     """Stream for so long; ``table`` (1 + n,): costs that the bundle states, of the policy and each option.
 
     ``budgets``: from when on each holds. ``responds``: by how much the dearest option's score falls when the
     policy is told a price that is e-fold as high; ``expected``: what the bundle says of that.
+    ``restarts_s``: how long until the next stream begins.
     """
     costs = np.array(table, np.float64)
     chooser = LearntChoice(space, less_saved(space, costs))
@@ -99,9 +102,12 @@ def stream(
     )
     scheduler, meter = Scheduler(chooser), device.meter()
     places = {option.name: place for place, option in enumerate(space.options)}
-    controller.begin()
-    steps, waiting, budget = [], list(budgets), None
+    steps, waiting, budget, began_s = [], list(budgets), None, -math.inf
     for number in range(int(seconds * rate_hz)):
+        if number / rate_hz - began_s >= restarts_s or number == 0:
+            began_s = number / rate_hz
+            scheduler.reset()
+            controller.begin(device.now_s, meter.read() if metered else None)
         device.advance(number / rate_hz)
         while waiting and waiting[0][0] <= device.now_s:
             budget = waiting.pop(0)[1]

@@ -151,7 +151,8 @@ def test_decisions_can_be_made_again(bundle: Bundle, board: Board, tmp_path: Pat
     assert [step.replayed[1] for step in steps] == [result.choice for result in results]
     assert len({step.replayed[0] for step in steps}) > 8, "the price moved"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert lines[0]["source"] == "a film" and lines[1]["chooser"] == "learnt" and lines[2] == {"stream": True}
+    assert lines[0]["source"] == "a film" and lines[1]["chooser"] == "learnt"
+    assert lines[2] == {"stream": True, "began_s": 0.0, "energy_j": 0.0}
     step = lines[-1]
     for name in (
         "scores",
@@ -198,12 +199,12 @@ def test_an_altered_log_is_told_apart(bundle: Bundle, board: Board, tmp_path: Pa
     [
         ("", "is no log of decisions"),
         ("{}\n", "is no log of decisions"),
-        ('{"decision_log": 99}\n', "has format 99, and 1 is known here"),
-        ('{"decision_log": 1}\n{"chooser": "fixed"}\n', "its choices were fixed, not learnt"),
-        ('{"decision_log": 1}\n{"chooser": "learnt"}\n', r"is damaged \(KeyError"),
-        ('{"decision_log": 1}\nnonsense\n', "line 2: is no JSON"),
-        ('{"decision_log": 1}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
-        ('{"decision_log": 1}\n[]\n', "line 2: is no JSON object"),
+        ('{"decision_log": 99}\n', "has format 99, and 2 is known here"),
+        ('{"decision_log": 2}\n{"chooser": "fixed"}\n', "its choices were fixed, not learnt"),
+        ('{"decision_log": 2}\n{"chooser": "learnt"}\n', r"is damaged \(KeyError"),
+        ('{"decision_log": 2}\nnonsense\n', "line 2: is no JSON"),
+        ('{"decision_log": 2}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
+        ('{"decision_log": 2}\n[]\n', "line 2: is no JSON object"),
     ],
 )
 def test_what_is_no_log(text: str, complaint: str, tmp_path: Path) -> None:

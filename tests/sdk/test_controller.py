@@ -195,6 +195,14 @@ def test_settles_after_a_load_and_after_a_new_budget(load_w: float) -> None:
         assert not any(step.withheld for step in settled)
 
 
+@pytest.mark.parametrize("restarts_s", [1.0, 2.5, 7.0])
+@pytest.mark.parametrize("allowed_w", [1.6, 3.0])
+def test_many_short_streams_keep_to_the_budget_too(restarts_s: float, allowed_w: float) -> None:
+    """Each begins with a branch that has to run; that is counted as any other."""
+    result = stream(device(), SPACE, TABLE, SCORES, watts(allowed_w), restarts_s=restarts_s)
+    assert result.worst_w(SETTLED_S, 120.0) <= 1.05 * allowed_w
+
+
 def test_the_budget_is_used() -> None:
     """Content that changes slowly: 93 % of it and more, wherever the policy wants as much."""
 
