@@ -16,10 +16,9 @@ from models.adaptive import AdaptiveModel, argmax_sampler, relative_costs
 PRICES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
 """Prices tried: the score that the dearest option must earn more than a free one."""
 _ACCURACY_GIVEN = 0.005
-_LIKELIHOOD_GIVEN = 0.01
+_LIKELIHOOD_GIVEN = 0.02
 _SAVING_GIVEN = 0.05
 _MARGIN = 0.5
-"""Of the price that seems to cost nothing: the clips that tell are few, and what follows is steep."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,12 @@ def price_curve(model: AdaptiveModel, outputs: OutputBatch, costs: Tensor) -> li
 
 
 def best_price(curve: list[Priced]) -> float:
-    """Half the price that saves all but a little of what can be saved for next to nothing in accuracy.
+    """The least price that saves nearly all that can be saved for next to nothing in accuracy.
 
-    Given up at most are half a point of accuracy and 0.01 of the log-likelihood, which tells the nearing
+    Given up at most are half a point of accuracy and 0.02 of the log-likelihood, which tells the nearing
     of mistakes before there are any; and 5 % of the cost at no price, as the last of the saving asks for
-    prices far out, and leads to where the policy falls off.
+    prices far out. No more than half the highest price that seems to cost nothing: the clips that tell are
+    few, and what follows is steep.
     """
     free = curve[0]
     harmless = [
@@ -69,7 +69,8 @@ def best_price(curve: list[Priced]) -> float:
         and entry.log_likelihood >= free.log_likelihood - _LIKELIHOOD_GIVEN
     ]
     enough = min(entry.cost for entry in harmless) + _SAVING_GIVEN * abs(free.cost)
-    return _MARGIN * min(entry.price for entry in harmless if entry.cost <= enough)
+    saving = min(entry.price for entry in harmless if entry.cost <= enough)
+    return min(saving, _MARGIN * max(entry.price for entry in harmless))
 
 
 def save_price(path: Path, curve: list[Priced]) -> None:

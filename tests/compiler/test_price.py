@@ -14,12 +14,17 @@ def curve(*entries: tuple[float, float, float, float]) -> list[Priced]:
     return [Priced(*entry) for entry in entries]
 
 
-def test_half_the_price_that_saves_for_next_to_nothing() -> None:
+def test_half_the_highest_price_that_costs_next_to_nothing() -> None:
     assert best_price(curve((0.0, 0.9, -0.2, 1.0), (1.0, 0.9, -0.2, 0.5), (2.0, 0.8, -0.2, 0.2))) == 0.5
 
 
+def test_no_more_than_saves() -> None:
+    points = curve((0.0, 0.9, -0.2, 1.0), (1.0, 0.9, -0.2, 0.5), (2.0, 0.9, -0.2, 0.5), (5.0, 0.9, -0.2, 0.5))
+    assert best_price(points) == 1.0
+
+
 def test_the_likelihood_tells_before_there_are_mistakes() -> None:
-    points = curve((0.0, 0.9, -0.2, 1.0), (1.0, 0.9, -0.205, 0.5), (2.0, 0.9, -0.22, 0.2))
+    points = curve((0.0, 0.9, -0.2, 1.0), (1.0, 0.9, -0.205, 0.5), (2.0, 0.9, -0.23, 0.2))
     assert best_price(points) == 0.5
 
 
@@ -28,7 +33,7 @@ def test_a_price_that_helps_is_taken() -> None:
 
 
 def test_the_last_of_the_saving_asks_for_no_price_far_out() -> None:
-    assert best_price(curve((0.0, 0.9, -0.2, 1.0), (1.0, 0.9, -0.2, 0.52), (10.0, 0.9, -0.2, 0.5))) == 0.5
+    assert best_price(curve((0.0, 0.9, -0.2, 1.0), (1.0, 0.9, -0.2, 0.52), (10.0, 0.9, -0.2, 0.5))) == 1.0
 
 
 def test_costs_may_be_negative_where_a_skip_saves_runs_of_the_policy() -> None:
