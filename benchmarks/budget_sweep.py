@@ -168,9 +168,9 @@ class _Run:
 
     def __init__(self, bundle: Bundle, budget: Budget | None, **choice: Any) -> None:
         self.clock = Clock()
-        meter = ModelledMeter(_IDLE_W, clock=self.clock.read)
+        self._meter = ModelledMeter(_IDLE_W, clock=self.clock.read)
         self.recognizer = StreamRecognizer(
-            bundle, "cpu", threads=1, meter=meter, clock=self.clock.read, budget=budget, **choice
+            bundle, "cpu", threads=1, meter=self._meter, clock=self.clock.read, budget=budget, **choice
         )
         self._step_s = 1 / bundle.manifest.steps.rate_hz
         self.forget()
@@ -180,8 +180,18 @@ class _Run:
         self.right: list[bool] = []
         self.prices: list[float] = []
         self.choices: Counter[str] = Counter()
-        self.spent_mj = self.seconds = 0.0
+        self._began_j, self._began_s = self._meter.read() or 0.0, self.clock.now_s
         self.not_met = 0
+
+    @property
+    def spent_mj(self) -> float:
+        """What the meter has counted since."""
+        return 1e3 * ((self._meter.read() or 0.0) - self._began_j)
+
+    @property
+    def seconds(self) -> float:
+        """How long that took."""
+        return self.clock.now_s - self._began_s
 
     @property
     def watts(self) -> float:
@@ -198,9 +208,6 @@ class _Run:
         results = self.recognizer.stream(str(clip.path))
         label = ""
         for result in self._timed(results):
-            assert result.energy_mj is not None, result.energy_problem
-            self.spent_mj += result.energy_mj
-            self.seconds += self._step_s
             self.prices.append(result.price)
             self.choices[result.choice] += 1
             self.not_met += result.budget_met is False
