@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.spec import ActionSpace, PriceResponse
-from sdk.allowance import Account, Allowance, Readings
+from sdk.allowance import WINDOW_S, Account, Allowance, Readings
 from sdk.budget import Budget
 from sdk.forecast import Forecast
 from sdk.learnt_costs import LearntCosts
@@ -99,7 +99,19 @@ class BudgetController:
         self._put_in_force(None, 0.0)
 
     def begin(self, now_s: float, energy_j: float | None) -> None:
-        """A stream begins, maybe long after the last, as the meter tells ``energy_j``: count from there."""
+        """A stream begins, maybe long after the last, as the meter tells ``energy_j``.
+
+        What the device used meanwhile counts, and so does what it was allowed; costs are not learnt from it.
+        """
+        if self._in_force is not None:
+            elapsed_s = self._ledger.elapsed_s(now_s)
+            used_j, _ = self._ledger.book(now_s, energy_j, (), self._costs.base_w * elapsed_s)
+            if elapsed_s > WINDOW_S:
+                self._power = RecentPower(now_s)
+            else:
+                self._power.add(now_s, used_j)
+            if self._watts is not None:
+                self._account.book(self._watts * elapsed_s, used_j)
         self._ledger.restart(now_s, energy_j)
         self._taken_s = self._withheld_s = -math.inf
         self._moved_s = -math.inf

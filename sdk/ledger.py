@@ -51,7 +51,7 @@ class Ledger:
         self._ran: deque[tuple[float, Places]] = deque()
 
     def restart(self, now_s: float, energy_j: float | None = None) -> None:
-        """Count from now, as the meter tells ``energy_j``: what passed before is not booked."""
+        """Count from now, as the meter tells ``energy_j``: what ran before is learnt from no more."""
         self._last_s = now_s
         self._ran.clear()
         self._start_span(now_s, energy_j)

@@ -203,6 +203,16 @@ def test_many_short_streams_keep_to_the_budget_too(restarts_s: float, allowed_w:
     assert result.worst_w(SETTLED_S, 120.0) <= 1.05 * allowed_w
 
 
+def test_what_is_saved_between_two_streams_may_be_used() -> None:
+    used = device()
+    controller = stream(used, SPACE, TABLE, SCORES, watts(2.0), seconds=20.3).controller
+    account = controller._account
+    now_s, energy_j, level_j = used.now_s, used.meter().read(), account.level_j
+    assert energy_j is not None
+    controller.begin(now_s + 0.2, energy_j + 0.2 * 1.0)
+    assert account.level_j == pytest.approx(min(level_j + 0.2 * (2.0 - 1.0), account.depth_j), abs=0.05)
+
+
 def test_the_budget_is_used() -> None:
     """Content that changes slowly: 93 % of it and more, wherever the policy wants as much."""
 
