@@ -233,12 +233,12 @@ def _static(bundle: Bundle, table: CostTable) -> tuple[list[Point], Point]:
 
 
 def _dense_int8(bundle: Bundle) -> str:
-    """The first (largest) branch of each group in int8; in fp32 where it has no other."""
+    """The largest branch of each group in int8, or in what it has: int8 may not have been worth its cost."""
     variant, names = bundle.variant(None), []
     for group in variant.action_space.groups:
         branches = [o for o in group.options if not o.skip and not variant.is_head(o)]
-        integer = [o for o in branches if o.precision == "int8"]
-        names.append((integer or branches)[0].name)
+        largest = [o for o in branches if o.view == branches[0].view]
+        names.append(next((o for o in largest if o.precision == "int8"), largest[0]).name)
     return "+".join(names)
 
 
@@ -282,7 +282,7 @@ def _at_shares(points: Sequence[Point], dense: Point) -> dict[str, float]:
 
 
 def _print(sweep: dict[str, Any]) -> None:
-    print(f"{sweep['bundle']}: dense int8 {sweep['dense'].accuracy:.3f} at {sweep['dense'].mj:.1f} mJ a clip")
+    print(f"{sweep['bundle']}: dense {sweep['dense'].accuracy:.3f} at {sweep['dense'].mj:.1f} mJ a clip")
     for row in sweep["rows"]:
         print(
             f"  {row['budget_w'] * 1e3:8.2f} mW allowed, {row['spent of allowed']:6.1%} spent "
