@@ -75,13 +75,27 @@ class Bundle:
             raise BundleError(location / min(missing), "is missing", mend)
         return cls(location, folder, manifest, missing)
 
-    def available(self, graph: str) -> bool:
+    def available(self, graph: str, target: str | None = None) -> bool:
         """Whether every file of the graph called ``graph`` is there. Raises: KeyError if it is unknown."""
-        return self.missing.isdisjoint(self.manifest.files_of(self.manifest.graph(graph)))
+        return self.missing.isdisjoint(self.manifest.files_of(self.manifest.graph(graph, target)))
 
-    def require(self, graph: str) -> None:
+    def absent(self, target: str | None = None) -> frozenset[str]:
+        """The graphs that cannot be run on a target: it has none of that name, or files are missing."""
+        every = {graph.name for graph in self.manifest.graphs_of()}
+        there = {
+            graph.name for graph in self.manifest.graphs_of(target) if self.available(graph.name, target)
+        }
+        return frozenset(every - there)
+
+    def require_target(self, target: str | None) -> None:
+        """Raises: BundleError if the bundle has no graphs for ``target``; None is its own."""
+        if target is not None and target not in self.manifest.targets:
+            mend = f"use one of {', '.join(self.manifest.targets)}, or compile it with --target {target}"
+            raise BundleError(self.location, f"has no graphs for target {target}", mend)
+
+    def require(self, graph: str, target: str | None = None) -> None:
         """Raises: BundleError if the graph called ``graph`` is not available; KeyError if it is unknown."""
-        lacking = self.missing.intersection(self.manifest.files_of(self.manifest.graph(graph)))
+        lacking = self.missing.intersection(self.manifest.files_of(self.manifest.graph(graph, target)))
         if lacking:
             reason = f"is missing, and graph {graph} needs it"
             raise BundleError(self.location / min(lacking), reason, "fetch it, and refresh")
@@ -107,10 +121,16 @@ class Bundle:
             raise BundleError(self.location / file, "is not listed in the manifest", _COPY_AGAIN)
         return (self.folder / file).resolve()
 
-    def variant(self, name: str | None = None) -> Variant:
-        """The variant called ``name``, or the default one. Raises: BundleError if there is none."""
+    def variant(self, name: str | None = None, target: str | None = None) -> Variant:
+        """The variant called ``name``, or the default one: the first that ``target`` has the graphs of.
+
+        Raises: BundleError if there is none of that name.
+        """
         try:
-            return self.manifest.variant(name)
+            chosen = self.manifest.variant(name)
+            others = self.manifest.variants if name is None else ()
+            graphs = {graph.name for graph in self.manifest.graphs_of(target)}
+            return next((one for one in (chosen, *others) if one.graphs <= graphs), chosen)
         except KeyError:
             known = ", ".join(variant.name for variant in self.manifest.variants)
             raise BundleError(self.location, f"has no variant {name}", f"use one of {known}") from None
@@ -280,7 +300,7 @@ def _parse_manifest(text: bytes, location: Path) -> Manifest:
         reason = f"has schema {version}, and the newest known here is {SCHEMA_VERSION}"
         raise BundleError(location / MANIFEST, reason, "upgrade adaptive-video")
     if isinstance(version, int) and version < SCHEMA_VERSION:
-        reason = f"has schema {version}, from before prices were inputs of policies"
+        reason = f"has schema {version}, and the oldest read here is {SCHEMA_VERSION}"
         raise BundleError(
             location / MANIFEST, reason, "compile again: trained results are reused as far as they fit"
         )

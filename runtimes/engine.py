@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from types import TracebackType
-from typing import Literal, Protocol, Self, get_args
+from typing import Literal, NamedTuple, Protocol, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.bundle import Bundle
 from runtimes.errors import EngineError
+from runtimes.spec import Runtime
 
 Array = NDArray[np.generic]
-Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+Device = Literal["auto", "cpu", "cuda", "tensorrt", "gpu"]
+"""``cuda`` and ``tensorrt`` are ONNX Runtime's; ``gpu`` is a phone's, by Vulkan or LiteRT's accelerator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +89,43 @@ class Engine(Protocol):
 
 
 def open_engine(
-    bundle: Bundle, device: str = "auto", *, allow_fallback: bool = False, threads: int | None = None
+    bundle: Bundle,
+    device: str = "auto",
+    *,
+    target: str | None = None,
+    allow_fallback: bool = False,
+    threads: int | None = None,
 ) -> Engine:
-    """Open the engine for ``bundle`` on ``device``: auto, cpu, cuda or tensorrt.
+    """Open the engine for a bundle's graphs of ``target`` (the bundle's own by default) on ``device``.
 
     ``auto`` takes the best that this machine has; the declaration says what ran. ``threads`` are those of a
     branch, by default one per physical core.
 
-    Raises: EngineError if the device is unknown, or missing while ``allow_fallback`` is off.
+    Raises: BundleError if the bundle has no graphs for the target; EngineError if the target's runtime is
+    not installed, or the device is unknown, or missing while ``allow_fallback`` is off.
     """
     if device not in get_args(Device):
         raise EngineError(f"device {device}", "is unknown", f"use one of {', '.join(get_args(Device))}")
     if threads is not None and threads < 1:
         raise EngineError(f"threads {threads}", "is not a number of threads", "use 1 or more")
-    # The runtime takes 0.1 s to import, which a program that only reads a bundle need not wait for.
-    from runtimes.onnx import OnnxEngine
+    bundle.require_target(target)
+    wanted = target or bundle.manifest.target
+    engine = _ENGINES[bundle.manifest.runtime(target)]
+    # A runtime takes 0.1 s to import, which a program that only reads a bundle need not wait for.
+    make = getattr(import_module(engine.module), engine.name)
+    opened: Engine = make(bundle, device, target=wanted, allow_fallback=allow_fallback, threads=threads)
+    return opened
 
-    return OnnxEngine(bundle, device, allow_fallback=allow_fallback, threads=threads)
+
+class _EngineClass(NamedTuple):
+    """Where an engine's class is."""
+
+    module: str
+    name: str
+
+
+_ENGINES: dict[Runtime, _EngineClass] = {
+    "onnx": _EngineClass("runtimes.onnx", "OnnxEngine"),
+    "executorch": _EngineClass("runtimes.executorch", "ExecutorchEngine"),
+    "litert": _EngineClass("runtimes.litert", "LitertEngine"),
+}

@@ -26,7 +26,7 @@ def installed_graph(bundle: Bundle, graph: Graph) -> Path:
     """
     if graph.store is None or graph.bits is None:
         return bundle.path(graph.file)
-    bundle.require(graph.name)
+    bundle.require(graph.name, graph.target)
     store = bundle.manifest.store(graph.store)
     files = bundle.manifest.files
     parts = [store.model_dump_json(), str(graph.bits)]

@@ -40,10 +40,11 @@ class OnnxEngine:
         bundle: Bundle,
         device: str = "auto",
         *,
+        target: str | None = None,
         allow_fallback: bool = False,
         threads: int | None = None,
     ) -> None:
-        self._bundle = bundle
+        self._bundle, self._target = bundle, target
         self._runners: dict[str, OnnxRunner] = {}
         self._closed = False
         self._allow_fallback = allow_fallback or device == "auto"
@@ -96,9 +97,9 @@ class OnnxEngine:
 
     def _open(self, name: str) -> OnnxRunner:
         try:
-            graph = self._bundle.manifest.graph(name)
+            graph = self._bundle.manifest.graph(name, self._target)
         except KeyError:
-            known = ", ".join(entry.name for entry in self._bundle.manifest.graphs)
+            known = ", ".join(entry.name for entry in self._bundle.manifest.graphs_of(self._target))
             raise EngineError(f"graph {name}", "is not in the bundle", f"use one of {known}") from None
         memory, start = process_memory_mb(), time.perf_counter()
         session = self._session(graph)
@@ -217,10 +218,16 @@ class OnnxRunner:
 
 
 def _wanted(device: str) -> str:
-    """The provider for ``device``; for ``auto`` the best that this build of the runtime has."""
+    """The provider for ``device``; for ``auto`` the best that this build of the runtime has.
+
+    Raises: EngineError if it is another runtime's.
+    """
     if device == "auto":
         available = ort.get_available_providers()
         return next(name for name in (TENSORRT, CUDA, CPU) if name in available)
+    if device not in _PROVIDERS:
+        mend = f"use one of {', '.join(_PROVIDERS)}, or open the graphs of another target"
+        raise EngineError(f"device {device}", "is none of ONNX Runtime's", mend)
     return _PROVIDERS[device]
 
 

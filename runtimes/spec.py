@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=80)]
 
@@ -210,6 +210,12 @@ class Variant(Spec):
                 raise ValueError(f"variant {self.name}: the policy has no head for group {group.name}")
         return self
 
+    @property
+    def graphs(self) -> frozenset[str]:
+        """The graphs that it runs, by name."""
+        policy = [self.policy.graph] if self.policy else []
+        return frozenset([*policy, *(option.graph for option in self.action_space.options if option.graph)])
+
     def is_head(self, option: Option) -> bool:
         """Whether an option is the policy's own head, which costs nothing more."""
         return self.policy is not None and option.graph == self.policy.graph
@@ -315,16 +321,24 @@ class Store(Spec):
         return (self.high, self.low) if bits == 8 else (self.high,)
 
 
-class Graph(Spec):
-    """One static graph: its file (ONNX), precision, inputs and outputs, and the weight files it maps.
+Runtime = Literal["onnx", "executorch", "litert"]
+"""What runs a graph's file."""
 
-    With a ``store``, its weight codes are that store's at ``bits``, and its file holds all the rest.
+
+class Graph(Spec):
+    """One static graph: its file, precision, inputs and outputs, and the weight files it maps.
+
+    It belongs to one ``target``; the same network has the same ``name`` in every target of a bundle. A file
+    of several methods (ExecuTorch) serves several graphs: each names its ``method``. With a ``store``, its
+    weight codes are that store's at ``bits``, and its file holds all the rest.
     """
 
     name: Name
+    target: Name
     file: str
+    method: str | None = None
     weight_files: tuple[str, ...] = ()
-    runtime: Literal["onnx"] = "onnx"
+    runtime: Runtime = "onnx"
     precision: str
     role: Literal["policy", "branch"]
     inputs: dict[str, Tensor]
@@ -417,9 +431,13 @@ class FileRecord(Spec):
 
 
 class Manifest(Spec):
-    """Everything a bundle says of itself (``manifest.json``)."""
+    """Everything a bundle says of itself (``manifest.json``).
 
-    schema_version: Literal[2] = 2
+    ``target`` is the one that it is opened for unless another is asked for; ``targets`` are all that it has
+    graphs for, over one set of trained weights.
+    """
+
+    schema_version: Literal[3] = 3
     model: str
     preset: str
     target: str
@@ -438,10 +456,13 @@ class Manifest(Spec):
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Self:
-        graphs = {graph.name for graph in self.graphs}
+        graphs = {graph.name for graph in self.graphs if graph.target == self.target}
         views = {view.name for view in self.views}
-        if len(graphs) != len(self.graphs) or len(views) != len(self.views):
+        every = {(graph.target, graph.name) for graph in self.graphs}
+        if len(every) != len(self.graphs) or len(views) != len(self.views):
             raise ValueError("names of graphs or views repeat")
+        if not {name for _, name in every} <= graphs:
+            raise ValueError(f"some graphs are not among those of the target {self.target}")
         if self.default_variant not in {variant.name for variant in self.variants}:
             raise ValueError(f"default variant {self.default_variant} is not among the variants")
         for variant in self.variants:
@@ -451,6 +472,8 @@ class Manifest(Spec):
             for graph, view in named:
                 if graph not in graphs or view not in views:
                     raise ValueError(f"variant {variant.name} names the unknown {graph} on {view}")
+        if any(len({g.runtime for g in self.graphs if g.target == target}) > 1 for target in self.targets):
+            raise ValueError("the graphs of one target have several runtimes")
         for entry in self.graphs:
             for file in (entry.file, *entry.weight_files):
                 if file not in self.files:
@@ -477,6 +500,20 @@ class Manifest(Spec):
                     raise ValueError(f"store {store.name}: {file} must have {size} bytes for its tensors")
         return self
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets that there are graphs for, the bundle's own first."""
+        return tuple(dict.fromkeys((self.target, *(graph.target for graph in self.graphs))))
+
+    def runtime(self, target: str | None = None) -> Runtime:
+        """What runs the graphs of a target, of the bundle's own by default. Raises: KeyError."""
+        runtimes = {graph.target: graph.runtime for graph in self.graphs}
+        return runtimes[target or self.target]
+
+    def graphs_of(self, target: str | None = None) -> tuple[Graph, ...]:
+        """The graphs of a target, of the bundle's own by default."""
+        return tuple(graph for graph in self.graphs if graph.target == (target or self.target))
+
     def variant(self, name: str | None = None) -> Variant:
         """The variant called ``name``, or the default one. Raises: KeyError if there is none."""
         wanted = name or self.default_variant
@@ -486,9 +523,9 @@ class Manifest(Spec):
         """The view called ``name``. Raises: KeyError if there is none."""
         return {view.name: view for view in self.views}[name]
 
-    def graph(self, name: str) -> Graph:
-        """The graph called ``name``. Raises: KeyError if there is none."""
-        return {graph.name: graph for graph in self.graphs}[name]
+    def graph(self, name: str, target: str | None = None) -> Graph:
+        """The graph called ``name`` of a target, of the bundle's own by default. Raises: KeyError."""
+        return {graph.name: graph for graph in self.graphs_of(target)}[name]
 
     def files_of(self, graph: Graph) -> tuple[str, ...]:
         """Every file that ``graph`` is made of: its own, its weights', and the planes of its store."""

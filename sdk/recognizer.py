@@ -60,6 +60,7 @@ class StreamRecognizer:
         random_seed: int | None = None,
         top: int = 5,
         threads: int | None = None,
+        target: str | None = None,
         allow_fallback: bool = False,
         partial: bool = False,
         meter: Meter | None = None,
@@ -74,9 +75,11 @@ class StreamRecognizer:
         variant: one of the manifest's, e.g. ``int8``. price: the score that the dearest option must earn more
         than one that costs nothing; by default the variant's. fixed: run this option at each
         ``every``-th step and no other (a variant without a policy starts with its first). random_seed:
-        choose at random. top: how many labels each result lists. threads: of a branch. partial: run without
-        what a missing low plane would bring, until ``refresh`` finds it (a bundle given opened is as partial
-        as it was opened). meter: what measures the energy of each step (``sdk.power``); the caller closes it.
+        choose at random. top: how many labels each result lists. threads: of a branch. target: run the
+        graphs of this one of the bundle's targets, in its runtime; by default of the bundle's own. partial:
+        run without what a missing low plane would bring, until ``refresh`` finds it (a bundle given opened is
+        as partial as it was opened).
+        meter: what measures the energy of each step (``sdk.power``); the caller closes it.
         budget: see ``budget``; thermometer, battery: functions that give degrees Celsius, and the joules
         left, for budgets of these (by default this machine's own). clock: the seconds that power is per.
         log: takes every decision (``sdk.decision_log``).
@@ -87,15 +90,19 @@ class StreamRecognizer:
         self._bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle, partial)
         self._manifest = self._bundle.manifest
         self._wanted = Wanted.of(self._manifest.steps, self._manifest.views)
-        self.variant = self._bundle.variant(variant)
+        self._bundle.require_target(target)
+        self._target = target
+        self.variant = self._bundle.variant(variant, target)
         if fixed is not None and random_seed is not None:
             raise AdaptiveVideoError("fixed and random_seed", "exclude each other", "give one of them")
         if top < 1:
             raise AdaptiveVideoError(f"top {top}", "is not a number of labels", "use 1 or more")
-        self._engine = open_engine(self._bundle, device, allow_fallback=allow_fallback, threads=threads)
+        self._engine = open_engine(
+            self._bundle, device, target=target, allow_fallback=allow_fallback, threads=threads
+        )
         self._cost_table = self._bundle.costs(device_name(), self._engine.provider)
         self._chooser = self._make_chooser(price, fixed, every, random_seed)
-        absent = self._absent(self._bundle)
+        absent = self._bundle.absent(target)
         self._pipeline = Pipeline(self._manifest, self.variant, self._engine, self._chooser, top, absent)
         self._clock = clock
         self._spending = self._make_spending(
@@ -286,7 +293,7 @@ class StreamRecognizer:
     @property
     def options(self) -> tuple[str, ...]:
         """Names of the options on offer."""
-        absent = self._absent(self._bundle)
+        absent = self._bundle.absent(self._target)
         return tuple(option.name for option in self._chooser.options if option.graph not in absent)
 
     def refresh(self) -> tuple[str, ...]:
@@ -302,8 +309,8 @@ class StreamRecognizer:
             return ()
         before = self.options
         self._engine.refresh(fresh)
-        self._pipeline.offer(self._absent(fresh))
-        self._spending.offer(self._absent(fresh))
+        self._pipeline.offer(fresh.absent(self._target))
+        self._spending.offer(fresh.absent(self._target))
         self._bundle = fresh
         return tuple(name for name in self.options if name not in before)
 
@@ -340,10 +347,6 @@ class StreamRecognizer:
     def _at_own_pace(self) -> bool:
         """Whether a file is taken as a camera's pictures would be: power is energy over time."""
         return self.budget is not None and self._clock is time.monotonic
-
-    def _absent(self, bundle: Bundle) -> frozenset[str]:
-        """Graphs that ``bundle`` lacks files of."""
-        return frozenset(graph.name for graph in self._manifest.graphs if not bundle.available(graph.name))
 
     def _make_chooser(
         self, price: float | None, fixed: str | None, every: int, random_seed: int | None

@@ -56,20 +56,21 @@ def _meters(offers: Sequence[Offer]) -> Table:
 
 
 def _headline(manifest: Manifest) -> str:
+    targets = " and ".join(manifest.targets)
     return (
-        f"{manifest.model} ({manifest.preset}) for {manifest.target}: {len(manifest.labels)} labels, "
+        f"{manifest.model} ({manifest.preset}) for {targets}: {len(manifest.labels)} labels, "
         f"{manifest.steps.rate_hz:g} steps/s, trained on {manifest.steps.clip_steps} steps, "
         f"fusion over {manifest.fusion.window} steps"
     )
 
 
 def _graphs(manifest: Manifest) -> Table:
-    table = Table("graph", "role", "precision", "MB", "weights", "MMACs by view")
+    table = Table("graph", "target", "role", "precision", "MB", "weights", "MMACs by view")
     for graph in manifest.graphs:
         size = _megabytes(manifest, graph.file, *graph.weight_files)
         weights = f"{graph.bits} bits of {graph.store}" if graph.store else "its own"
         macs = ", ".join(f"{view} {count / 1e6:.1f}" for view, count in graph.macs.items())
-        table.add_row(graph.name, graph.role, graph.precision, size, weights, macs)
+        table.add_row(graph.name, graph.target, graph.role, graph.precision, size, weights, macs)
     return table
 
 
@@ -114,7 +115,7 @@ def _verdict(bundle: Bundle) -> str:
     if not missing:
         return f"all {len(files)} files are as the manifest says"
     there = f"{len(files) - len(missing)} of {len(files)} files are as the manifest says"
-    idle = [graph.name for graph in bundle.manifest.graphs if not bundle.available(graph.name)]
+    idle = sorted(bundle.absent())
     return f"{there}; missing: {', '.join(sorted(missing))}, without which {', '.join(idle)} cannot run"
 
 

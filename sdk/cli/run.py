@@ -35,7 +35,10 @@ def run(
     variant: Annotated[
         str | None, typer.Option(help="One of the bundle's; by default the bundle's own.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or tensorrt.")] = "auto",
+    target: Annotated[
+        str | None, typer.Option(help="Run the graphs of this one of the bundle's targets, in its runtime.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, tensorrt or gpu.")] = "auto",
     allow_fallback: Annotated[bool, typer.Option(help="Run on the CPU if the device is missing.")] = False,
     threads: Annotated[int | None, typer.Option(help="Threads of a branch; one per core.")] = None,
     price: Annotated[float | None, typer.Option(help="Score that the dearest option must earn.")] = None,
@@ -89,6 +92,7 @@ def run(
             StreamRecognizer(
                 bundle,
                 device,
+                target=target,
                 variant=variant,
                 price=price,
                 fixed=fixed,

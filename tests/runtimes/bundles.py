@@ -94,6 +94,7 @@ def _variant(precision: str) -> Variant:
 def policy_graph() -> Graph:
     state = Tensor(dtype="float32", shape=STATE)
     return Graph(
+        target="cpu",
         name="policy",
         file="policy.onnx",
         precision="fp32",
@@ -116,6 +117,7 @@ def policy_graph() -> Graph:
 
 def _branch_graph(precision: str, weight_files: tuple[str, ...] = ()) -> Graph:
     return Graph(
+        target="cpu",
         name=f"net-{precision}",
         file=f"net-{precision}.onnx",
         weight_files=weight_files,

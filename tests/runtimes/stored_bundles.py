@@ -123,6 +123,7 @@ def pictures(count: int = 3) -> list[np.ndarray]:
 
 def _graph(bits: Bits) -> Graph:
     return Graph(
+        target="cpu",
         name=f"net-{bits}",
         file=f"net-{bits}.onnx",
         precision="int8",

@@ -153,6 +153,7 @@ def build(folder: Path, optional: bool = True) -> Bundle:
         shape, said = (Tensor(dtype="uint8", shape=(1, 24, 24, 3)), Tensor(dtype="float32", shape=(1, 2)))
         graphs.append(
             Graph(
+                target="cpu",
                 name=f"net-{name}",
                 file=f"net-{name}.onnx",
                 precision="fp32",
@@ -169,6 +170,7 @@ def build(folder: Path, optional: bool = True) -> Bundle:
     outputs = {"scores": Tensor(dtype="float32", shape=(1, 6)), "next_h": three}
     graphs.append(
         Graph(
+            target="cpu",
             name="policy",
             file="policy.onnx",
             precision="fp32",
