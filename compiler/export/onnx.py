@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from compiler.export.policy_graph import PolicyGraph, told_inputs
 from models.backbones.blocks import Backbone
 from models.policy import StepPolicy
 from models.quantization import ActivationFormat
@@ -28,30 +29,6 @@ from runtimes.spec import ANSWER, PRESENT, PRICE, View
 OPSET = 17
 FRAME = "frame"
 _PIXELS = "pixels"
-
-
-class _PolicyGraph(nn.Module):
-    """The policy with its state, and all that it is told, as explicit inputs and outputs."""
-
-    def __init__(self, policy: StepPolicy) -> None:
-        super().__init__()
-        self.policy = policy
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Pixels by view, then what ``told_inputs`` names, then the state."""
-        policy, views = self.policy, self.policy.num_views
-        told = dict(zip(told_inputs(policy), inputs[views:], strict=False))
-        state = policy.initial_state(1)._make(inputs[views + len(told) :])
-        features = policy.embed(*inputs[:views])
-        joined = policy.join(features, told.get(PRESENT))
-        output = policy.advance(joined, policy.tell(told[PRICE], told.get(ANSWER)), state)
-        return (output.scores, *policy.head_logits(features), *output.state)
-
-
-def told_inputs(policy: StepPolicy) -> tuple[str, ...]:
-    """What a policy's graph is told beside its views and its state, by the names of its inputs."""
-    presence = (PRESENT,) if policy.num_groups > 1 else ()
-    return (*presence, PRICE, *((ANSWER,) if policy.recalls else ()))
 
 
 def export_branch(
@@ -90,7 +67,7 @@ def export_policy(
     example = [*map(_example, views.values()), *(told[entry] for entry in names), *state]
     inputs = [_pixels_of(entry, views) for entry in views] + [*names, *state._fields]
     outputs = ["scores", *heads, *(f"next_{part}" for part in state._fields)]
-    wrapper = _PolicyGraph(policy)
+    wrapper = PolicyGraph(policy)
     model = _export(wrapper, tuple(example), inputs, outputs)
     for entry, view in views.items():
         _take_frames(model, entry, [view], activations, _pixels_of(entry, views))
