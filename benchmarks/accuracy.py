@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.record import write
 from compiler.cli import StageConsole
 from compiler.pipeline import Request, compile_bundle
-from compiler.targets import find_target
+from compiler.targets import find_targets
 from runtimes.bundle import Bundle
 
 # Two-sided 95 % of Student's t for n - 1 degrees of freedom.
@@ -53,7 +53,7 @@ def _compiled(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     request = Request(
         model=arguments.model,
         preset=arguments.preset,
-        target=find_target(arguments.target),
+        targets=find_targets(arguments.target),
         out=out,
         data=arguments.data,
         init=arguments.init,

@@ -53,7 +53,7 @@ def build(destination: Path) -> Bundle:
             _plan(model, precision, integer if precision == "int8" else floating)
             for precision in target.precisions
         )
-        parts = split(Contents(plans), target, Path(graphs))
+        parts = split(Contents(plans), (target,), Path(graphs))
         fields = {
             "model": "arnet",
             "preset": PRESET,

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.record import shown, spread, write
-from compiler.plan import PRECISIONS, Contents, Network, Plan
+from compiler.plan import MIXABLE, Contents, Network, Plan
 from compiler.precisions import at_precisions, codes_of
 from compiler.split import split
 from compiler.targets import TARGETS
@@ -67,7 +67,7 @@ def _compiled(backbone: str, size: int, folder: Path) -> Bundle:
 
     calibrate(network, preset.widths, run)
     view = model.view_of(part)
-    frozen = at_precisions(network, tuple(PRECISIONS), "uint8")
+    frozen = at_precisions(network, MIXABLE, "uint8")
     networks = {
         f"{part}-{name}": Network(name, part, module, name, (view,), None if name == "fp32" else "codes")
         for name, module in frozen.items()
@@ -75,7 +75,7 @@ def _compiled(backbone: str, size: int, folder: Path) -> Bundle:
     plan = Plan("mixed", model.branches_alone().at_precisions({part: frozen}), None, networks)
     graphs = folder / "graphs"
     graphs.mkdir()
-    parts = split(Contents((plan,), {"codes": codes_of(network)}), TARGETS["cpu"], graphs)
+    parts = split(Contents((plan,), {"codes": codes_of(network)}), (TARGETS["cpu"],), graphs)
     fields = {
         "model": "coquant",
         "preset": backbone,
@@ -95,7 +95,7 @@ def _compiled(backbone: str, size: int, folder: Path) -> Bundle:
 def _measured(engine: Engine, size: int, rounds: int) -> dict[str, Any]:
     frame = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
     calls: dict[str, Callable[[], object]] = {
-        name: partial(engine.graph(name), frame=frame) for name in PRECISIONS
+        name: partial(engine.graph(name), frame=frame) for name in MIXABLE
     }
     spent: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):

@@ -33,7 +33,7 @@ from compiler.data.batches import OutputBatch
 from compiler.pipeline import Request, compile_bundle
 from compiler.price import PRICES
 from compiler.stages import Training
-from compiler.targets import find_target
+from compiler.targets import find_targets
 from models.adaptive import argmax_sampler, relative_costs
 
 _FIXED = (0.5, 2.0, 6.0)
@@ -105,7 +105,7 @@ def _branches(arguments: argparse.Namespace, seed: int) -> PolicyIsNext:
     request = Request(
         model=arguments.model,
         preset=arguments.preset,
-        target=find_target("cpu"),
+        targets=find_targets("cpu"),
         out=Path("build") / "nothing.bundle",
         data=arguments.data,
         init=arguments.init,

@@ -23,8 +23,9 @@ from compiler.pipeline import (
     compile_bundle,
     of_data,
 )
-from compiler.targets import TARGETS, find_target
+from compiler.targets import TARGETS, find_targets
 from compiler.train import Hardware
+from compiler.writing import require_runtime
 from models.definitions import MODELS
 from runtimes.bundle import check_destination
 from runtimes.errors import AdaptiveVideoError
@@ -64,17 +65,21 @@ class StageConsole:
 def _print_targets(wanted: bool) -> None:
     if not wanted:
         return
-    table = Table("target", "int8 activations", "precisions", "providers", "for")
+    table = Table("target", "runtime", "int8 activations", "precisions", "providers", "for")
     for target in TARGETS.values():
         precisions, providers = ", ".join(target.precisions), ", ".join(target.providers)
-        table.add_row(target.name, target.activations, precisions, providers, target.description)
+        table.add_row(
+            target.name, target.runtime, target.activations, precisions, providers, target.description
+        )
     Console().print(table)
     raise typer.Exit
 
 
 def compile_model(
     model: Annotated[str, typer.Option(help=f"The model: {', '.join(MODELS)}.")],
-    target: Annotated[str, typer.Option(help="The device class: see --list-targets.")],
+    target: Annotated[
+        str, typer.Option(help="The device class, or several with commas: see --list-targets.")
+    ],
     preset: Annotated[str, typer.Option(help="Its size: tiny, mobile or paper.")] = "tiny",
     data: Annotated[
         Path | None,
@@ -145,8 +150,8 @@ def compile_model(
     request = Request(
         model=model,
         preset=preset,
-        target=find_target(target),
-        out=out or Path(f"{model}-{preset}-{target}.bundle"),
+        targets=find_targets(target),
+        out=out or Path(f"{model}-{preset}-{target.replace(',', '+')}.bundle"),
         data=data,
         init=init,
         seed=seed,
@@ -165,6 +170,8 @@ def compile_model(
     with request.open_meter():  # hours before it is needed
         pass
     check_precisions(request)
+    for wanted in request.targets:
+        require_runtime(wanted)
     request.hardware.check()
     console = StageConsole()
     if dry_run:
@@ -176,7 +183,8 @@ def compile_model(
 
 def _describe(request: Request, console: StageConsole) -> int:
     """What a compile would do; user data is listed and checked, nothing is decoded."""
-    console.stage(f"would compile {request.model} {request.preset} for {request.target.name}")
+    names = " and ".join(target.name for target in request.targets)
+    console.stage(f"would compile {request.model} {request.preset} for {names}")
     labels: tuple[str, ...] = ("one", "other")
     if request.data is None:
         console.note("data: the built-in clips")
@@ -189,8 +197,8 @@ def _describe(request: Request, console: StageConsole) -> int:
         raise AdaptiveVideoError(request.init, "no such file", "check the path given to --init")
     _, model = build_model(request, labels, console)
     check_destination(request.out)
-    names = request.wanted_precisions
-    console.note(f"precisions: {', '.join(names or request.target.precisions)}")
+    precisions = request.wanted_precisions or request.target.precisions
+    console.note(f"precisions: {', '.join(precisions)}")
     console.note(f"sees: {', '.join(sorted({view.modality for view in model.views.values()}))}")
     console.note(f"bundle: {request.out}")
     return 0

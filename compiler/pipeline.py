@@ -27,19 +27,22 @@ from compiler.data.probes import any_sound
 from compiler.data.rate import choose_rate_hz
 from compiler.errors import CompileError, DataError
 from compiler.evaluate import Evaluator
+from compiler.gates import Gate, require
+from compiler.integers import verify_integers
 from compiler.offers import Precisions, multibit_of
-from compiler.plan import PRECISIONS, Contents
+from compiler.parity import verify_target
+from compiler.plan import MIXABLE, PRECISIONS, Contents
 from compiler.precisions import check_clips
 from compiler.price import load_price
 from compiler.profile import measure, profile
 from compiler.report import verdicts, write_report
 from compiler.response import price_response
-from compiler.split import Split, split
+from compiler.split import Split, split, write_again
 from compiler.stages import Training
 from compiler.targets import Target
 from compiler.tasks import RolloutLoss
 from compiler.train import Hardware, TrainingRun
-from compiler.verify import Gate, require, verify_fused, verify_graphs, verify_streaming
+from compiler.verify import verify_graphs, verify_streaming
 from models.adaptive import BranchModel
 from models.backbones.weights import WeightsError, load_weights
 from models.definitions import MODELS
@@ -81,6 +84,7 @@ class Console(Protocol):
 class Request:
     """What is to be compiled. ``data`` None is the built-in set; ``init`` None starts from random weights.
 
+    ``targets``: what the bundle has graphs for, its own first.
     ``precisions``: those that one policy (or the app) chooses among; None leaves it to the model.
     ``modalities``: those that the model chooses among; None leaves them to its preset.
     ``meter``: what measures the energy of each graph (see ``sdk.power.open_meter``); None measures none.
@@ -90,7 +94,7 @@ class Request:
 
     model: str
     preset: str
-    target: Target
+    targets: tuple[Target, ...]
     out: Path
     data: Path | None = None
     init: Path | None = None
@@ -106,6 +110,11 @@ class Request:
     costs: Path | None = None
     modalities: tuple[str, ...] | None = None
     meter: str | None = None
+
+    @property
+    def target(self) -> Target:
+        """The bundle's own: its int8 form, precisions and costs are what the policy is trained for."""
+        return self.targets[0]
 
     def open_meter(self) -> AbstractContextManager[Meter | None]:
         """The meter, if one is asked for. Raises: MeterError."""
@@ -184,7 +193,7 @@ def _measured_costs(request: Request, training: Training, contents: Contents) ->
     with tempfile.TemporaryDirectory(prefix="adaptive-compile-") as scratch:
         graphs = Path(scratch) / "graphs"
         graphs.mkdir()
-        parts = split(contents, request.target, graphs)
+        parts = split(contents, (request.target.run_here,), graphs)
         bundle = write_bundle(Path(scratch) / "draft.bundle", graphs, _fields(request, training, parts))
         with open_engine(bundle, "cpu") as engine, request.open_meter() as meter:
             return measure(bundle, engine, cache, cache.split("train"), meter)
@@ -315,23 +324,29 @@ def _run_key(request: Request, preset: Any, cache: ClipCache) -> str:
 
 def _pack(request: Request, training: Training, trained: Trained, console: Console) -> Bundle:
     """Split, verify, profile and write: nothing is at ``out`` before every gate has passed."""
-    cache, target, contents = training.cache, request.target, trained.contents
+    cache, contents = training.cache, trained.contents
+    run_here = [target.run_here for target in request.targets]
     val = cache.split("val")
     with tempfile.TemporaryDirectory(prefix="adaptive-compile-") as scratch:
         graphs, draft = Path(scratch) / "graphs", Path(scratch) / "draft.bundle"
         graphs.mkdir()
         console.stage("split")
-        fields = _fields(request, training, split(contents, target, graphs))
+        parts = split(contents, run_here, graphs)
+        fields = _fields(request, training, parts)
         bundle = write_bundle(draft, graphs, fields)
         console.stage("verify")
         with open_engine(bundle, "cpu") as engine, request.open_meter() as meter:
-            gates = _verify(bundle, engine, target, contents, cache, val)
+            gates = _verify(bundle, engine, run_here[0], contents, cache, val)
             costs = measure(bundle, engine, cache, val, meter)
             variants = _priced(bundle, training, trained.policy_stage)
             variants = _responding(variants, bundle, engine, cache, _spread(val, _GATE_CLIPS), costs)
         fields = fields | {"cost_tables": (costs,), "variants": variants}
         bundle = write_bundle(draft, graphs, fields)
+        gates = [*parts.gates, *gates]
         gates += verify_streaming(bundle, contents, cache, _spread(val, _STREAMED_CLIPS))
+        for target in run_here[1:]:
+            shares = (_spread(val, count) for count in (_GATE_CLIPS, _MORE_GATE_CLIPS, _STREAMED_CLIPS))
+            gates += verify_target(bundle, target, contents, cache, *shares)
         for gate in gates:
             console.note(f"{'passed' if gate.passed else 'FAILED'}: {gate.name}: {gate.saw}")
         require(gates)
@@ -348,10 +363,22 @@ def _pack(request: Request, training: Training, trained: Trained, console: Conso
         console.stage("pack")
         report = write_report(bundle.manifest, measured, gates, cache, trained.measured, trained.lines)
         (graphs / "report.html").write_text(report, "utf-8")
-        packed = write_bundle(request.out, graphs, fields | {"accuracy": accuracy})
+        parts = write_again(parts, contents, request.targets, graphs)
+        packed = write_bundle(request.out, graphs, fields | {"accuracy": accuracy, "graphs": parts.graphs})
+    for target in request.targets:
+        if target.stand_in is not None:
+            console.note(_unproven(target))
     for line in verdicts(packed.manifest, measured):
         console.note(line)
     return packed
+
+
+def _unproven(target: Target) -> str:
+    """What was not run of a target."""
+    return (
+        f"{target.name}: its graphs for {target.providers[0]} do not run on this machine; the same networks "
+        f"for {target.stand_in} were checked and measured in their place"
+    )
 
 
 def _priced(bundle: Bundle, training: Training, stage: str | None) -> tuple[Variant, ...]:
@@ -388,7 +415,7 @@ def _verify(
 ) -> list[Gate]:
     spread = partial(_spread, val)
     gates = verify_graphs(bundle, engine, contents, cache, spread(_GATE_CLIPS), spread(_MORE_GATE_CLIPS))
-    return gates + verify_fused(bundle, target.fuses_here)
+    return gates + verify_integers(bundle, target)
 
 
 def _spread(clips: list[int], count: int) -> list[int]:
@@ -465,8 +492,8 @@ def check_precisions(request: Request) -> None:
             reason = f"has a variant per precision of {request.model}, so nothing is chosen by its cost"
             raise CompileError("the bundle", reason, "give --precisions, or leave out what is about them")
         return
-    known = ", ".join(PRECISIONS)
-    if not names or len(set(names)) != len(names) or not set(names) <= set(PRECISIONS):
+    known = ", ".join(MIXABLE)
+    if not names or len(set(names)) != len(names) or not set(names) <= set(MIXABLE):
         given = ",".join(names) or "none"
         raise CompileError(f"precisions {given}", "are not bit-widths", f"give some of {known}, each once")
     if set(names) - {"fp32"} and "int8" not in request.target.precisions:

@@ -12,8 +12,11 @@ from torch import nn
 from models.adaptive import BranchModel
 from runtimes.spec import Bits, View
 
-PRECISIONS = {"fp32": 32, "int8": 8, "int4": 4, "int2": 2}
-"""Names of precisions and the bits of their weights; activations below fp32 have 8 bits."""
+PRECISIONS = {"fp32": 32, "fp16": 16, "int8": 8, "int4": 4, "int2": 2}
+"""Names of precisions and the bits of their weights; activations below fp16 have 8 bits."""
+
+MIXABLE = tuple(name for name in PRECISIONS if name != "fp16")
+"""Those that one policy may choose among: fp16 is a form of fp32, in a variant of its own."""
 
 _STORED: Mapping[str, Bits] = {"int8": 8, "int4": 4, "int2": 2}
 

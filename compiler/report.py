@@ -19,8 +19,8 @@ from PIL import Image
 from compiler.data.cache import ClipCache
 from compiler.dropping import Precise
 from compiler.evaluate import Outcome, static_front
+from compiler.gates import Gate
 from compiler.profile import Profile, Timeline, verdict
-from compiler.verify import Gate
 from runtimes.spec import CostTable, Manifest, Variant
 
 matplotlib.use("svg")

@@ -1,26 +1,20 @@
-"""The gates a compile must pass before its bundle is worth having; each says what it saw."""
+"""The gates of the bundle's own target: graphs against torch, streams against offline evaluation."""
 
 from __future__ import annotations
 
 import copy
-import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
 from compiler.data.batches import availability
 from compiler.data.cache import ClipCache
-from compiler.errors import CompileError
 from compiler.evaluate import Evaluator
-from compiler.export.onnx import told_inputs
+from compiler.export.policy_graph import told_inputs
+from compiler.gates import Gate
 from compiler.plan import Contents, Network, Plan
 from models.adaptive import POLICY, AdaptiveModel, Sampler, argmax_sampler, pixels
 from models.policy import StepPolicy
@@ -28,9 +22,8 @@ from models.told import PRICE_TOP
 from runtimes.bundle import Bundle
 from runtimes.device import device_name
 from runtimes.engine import Array, Engine, GraphRunner
-from runtimes.installed import installed_graph
-from runtimes.onnx import CPU, session_options
-from runtimes.spec import ANSWER, PRESENT, PRICE, Graph, Option, Variant
+from runtimes.onnx import CPU
+from runtimes.spec import ANSWER, PRESENT, PRICE, Option, Variant
 from sdk.recognizer import StreamRecognizer
 from sdk.results import Recognition
 from sdk.scheduler import LearntChoice, option_costs, relative_costs
@@ -41,23 +34,6 @@ TIED_AGREEMENT = 0.95
 TIE = 0.05
 
 
-@dataclass(frozen=True)
-class Gate:
-    """One check: what it compared, what it saw, and whether that is good enough."""
-
-    name: str
-    saw: str
-    passed: bool
-
-
-def require(gates: Sequence[Gate]) -> None:
-    """Raises: CompileError that names the gates that did not pass and what they saw."""
-    failed = [gate for gate in gates if not gate.passed]
-    if failed:
-        seen = "; ".join(f"{gate.name}: {gate.saw}" for gate in failed)
-        raise CompileError("verification", seen, "no bundle was written; the trained weights are kept")
-
-
 def verify_graphs(
     bundle: Bundle,
     engine: Engine,
@@ -65,26 +41,28 @@ def verify_graphs(
     cache: ClipCache,
     clips: Sequence[int],
     more: Sequence[int] = (),
+    target: str | None = None,
 ) -> list[Gate]:
-    """Each graph against its torch network on every step of some validation clips.
+    """Each graph of a target against its torch network on every step of some validation clips.
 
-    float: largest difference of any output, relative to outputs above 1. Integers: how often the top label
-    (and the policy's top option) is the same as the quantisation-aware network's. A graph that fails is
-    judged once more, on ``more`` clips (a share near its limit is not told from one below it on a few
-    hundred steps) and against the network in single and double precision: where these two differ, how
+    By default of the bundle's own. Float: largest difference of any output, relative to outputs above 1.
+    Integers: how often the top label (and the policy's top option) is the same as the quantisation-aware
+    network's. A graph that fails is judged once more, on ``more`` clips (a share near its limit is not told
+    from one below it on a few hundred steps) and against the network in single and double precision: where
+    these two differ, how
     halves are rounded decides, and no kernel can be asked to agree with either.
     """
-    gates: dict[str, Gate] = {}
-    for plan in contents.plans:
-        for network in plan.networks:
-            if network.graph not in gates:
-                compare = _compare_policy if network.part == POLICY else _compare_branch
-                run = engine.graph(network.graph)
-                gate = _gate(network, compare(run, network, cache, clips))
-                if network.precision != "fp32" and not gate.passed:
-                    gate = _gate(network, compare(run, network, cache, more or clips, in_double=True))
-                gates[network.graph] = gate
-    return list(gates.values())
+    there = {graph.name for graph in bundle.manifest.graphs_of(target)}
+    networks = {n.graph: n for plan in contents.plans for n in plan.networks if n.graph in there}
+    gates = []
+    for network in networks.values():
+        compare = _compare_policy if network.part == POLICY else _compare_branch
+        run = engine.graph(network.graph)
+        gate = _gate(network, compare(run, network, cache, clips))
+        if network.precision != "fp32" and not gate.passed:
+            gate = _gate(network, compare(run, network, cache, more or clips, in_double=True))
+        gates.append(gate)
+    return gates
 
 
 class _Compared(NamedTuple):
@@ -226,47 +204,6 @@ def _agreement(output: _Compared) -> tuple[float, float, int]:
     if output.in_double is not None:
         decided &= output.in_double.argmax(axis=1) == top
     return float(same.mean()), float(same[decided].mean()) if decided.any() else 1.0, int(decided.sum())
-
-
-_FLOAT_LAYERS = ("Conv", "FusedConv", "Gemm", "MatMul", "FusedGemm")
-
-
-def verify_fused(bundle: Bundle, fuses_here: bool) -> list[Gate]:
-    """No layer of an int8 graph is left to compute in float.
-
-    Where this machine's runtime optimises as the target's does, that is read off its optimised graph.
-    Elsewhere every layer must at least have its input and its weights from a DequantizeLinear, which is
-    what the target's own compiler fuses.
-    """
-    gates = []
-    for graph in bundle.manifest.graphs:
-        if graph.precision != "fp32":
-            gates.append(_fused_gate(bundle, graph) if fuses_here else _explicit_gate(bundle, graph))
-    return gates
-
-
-def _fused_gate(bundle: Bundle, graph: Graph) -> Gate:
-    with tempfile.TemporaryDirectory() as folder:
-        optimised = Path(folder) / "optimised.onnx"
-        options = session_options(threads=1)
-        options.optimized_model_filepath = str(optimised)
-        options.log_severity_level = 3  # it warns that the file fits this machine only, which is the point
-        path = str(installed_graph(bundle, graph))
-        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        counts = Counter(node.op_type for node in onnx.load(optimised, load_external_data=False).graph.node)
-    left = {kind: counts[kind] for kind in _FLOAT_LAYERS if counts[kind]}
-    fused = counts["QLinearConv"] + counts["QGemm"]
-    saw = f"{fused} layers fused, {sum(left.values())} left in float {left or ''}".strip()
-    return Gate(f"{graph.name} is integer after the runtime's optimiser", saw, not left)
-
-
-def _explicit_gate(bundle: Bundle, graph: Graph) -> Gate:
-    model = onnx.load(bundle.path(graph.file), load_external_data=False)
-    producers = {output: node.op_type for node in model.graph.node for output in node.output}
-    layers = [node for node in model.graph.node if node.op_type in _FLOAT_LAYERS]
-    left = [n.name for n in layers if {producers.get(i) for i in n.input[:2]} != {"DequantizeLinear"}]
-    saw = f"{len(layers) - len(left)} layers between explicit Q/DQ, {len(left)} in float"
-    return Gate(f"{graph.name} is explicitly quantised", saw, not left)
 
 
 def verify_streaming(

@@ -63,7 +63,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def parts(contents: Contents, graphs: Path) -> Split:
-    return split(contents, TARGETS["cpu"], graphs)
+    return split(contents, (TARGETS["cpu"],), graphs)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import torch
 
 from compiler.contents import variants
 from compiler.evaluate import Evaluator, learnt_outcome, random_outcome, static_outcomes
+from compiler.integers import verify_integers
 from compiler.plan import Contents
 from compiler.precisions import integer_networks
 from compiler.profile import Profile
@@ -18,7 +19,7 @@ from compiler.report import write_report
 from compiler.split import split
 from compiler.stages import Training, train_float
 from compiler.targets import TARGETS
-from compiler.verify import verify_fused, verify_graphs
+from compiler.verify import verify_graphs
 from models.adaptive import POLICY, AdaptiveModel, argmax_sampler
 from models.recipe import Stage
 from runtimes.bundle import Bundle, write_bundle
@@ -47,7 +48,7 @@ def contents(training: Training) -> Contents:
 @pytest.fixture(scope="module")
 def bundle(training: Training, contents: Contents, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     graphs = tmp_path_factory.mktemp("graphs")
-    parts, cache = split(contents, TARGETS["cpu"], graphs), training.cache
+    parts, cache = split(contents, (TARGETS["cpu"],), graphs), training.cache
     fields = {
         "model": "adamml",
         "preset": "small",
@@ -97,7 +98,7 @@ def test_the_gates(bundle: Bundle, contents: Contents, training: Training) -> No
     cache = training.cache
     with open_engine(bundle, "cpu") as engine:
         gates = verify_graphs(bundle, engine, contents, cache, cache.split("val"))
-    gates += verify_fused(bundle, fuses_here=True)
+    gates += verify_integers(bundle, TARGETS["cpu"])
     assert [gate for gate in gates if not gate.passed and "top choice" not in gate.name] == []
     for gate in (gate for gate in gates if "top choice" in gate.name):
         assert float(gate.saw.partition("%")[0]) > 80, gate

@@ -15,13 +15,14 @@ from compiler.contents import MIXED, Trained, train_mixed
 from compiler.costs import declared_costs, kept_costs, read_costs
 from compiler.data.cache import ClipCache
 from compiler.errors import CompileError
+from compiler.integers import verify_integers
 from compiler.offers import Precisions, multibit_of
 from compiler.plan import Contents
 from compiler.split import split
 from compiler.stages import Training
 from compiler.targets import TARGETS
 from compiler.train import TrainingRun
-from compiler.verify import verify_fused, verify_graphs, verify_streaming
+from compiler.verify import verify_graphs, verify_streaming
 from models import coquant, videoiq
 from models.adaptive import BranchModel
 from models.recipe import Recipe
@@ -90,7 +91,7 @@ class Packed:
 def packed(training: Training, trained: Trained, folder: Path) -> Packed:
     graphs = folder / "graphs"
     graphs.mkdir(parents=True)
-    parts = split(trained.contents, TARGETS["cpu"], graphs)
+    parts = split(trained.contents, (TARGETS["cpu"],), graphs)
     fields = bundle_fields(training, parts, MIXED)
     return Packed(training, trained, write_bundle(folder / "small.bundle", graphs, fields))
 
@@ -151,9 +152,11 @@ def test_the_gates_hold(which: str, request: pytest.FixtureRequest) -> None:
     # An epoch of training leaves ties, which rounding may break: the graphs still mostly agree.
     for gate in graphs:
         assert gate.passed or float(gate.saw.partition("%")[0]) > 80, gate
-    gates = verify_fused(made.bundle, True) + verify_streaming(made.bundle, contents, cache, clips)
+    gates = verify_integers(made.bundle, TARGETS["cpu"]) + verify_streaming(
+        made.bundle, contents, cache, clips
+    )
     assert [gate for gate in gates if not gate.passed] == []
-    assert len(verify_fused(made.bundle, True)) >= 3
+    assert len(verify_integers(made.bundle, TARGETS["cpu"])) >= 3
 
 
 def test_the_app_chooses_where_there_is_no_policy(menu: Packed) -> None:

@@ -78,7 +78,7 @@ def mixed(trained: Trained) -> AdaptiveModel:
 @pytest.fixture(scope="module")
 def bundle(training: Training, trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     graphs = tmp_path_factory.mktemp("graphs")
-    parts, cache = split(trained.contents, TARGETS["cpu"], graphs), training.cache
+    parts, cache = split(trained.contents, (TARGETS["cpu"],), graphs), training.cache
     fields = {
         "model": "joint",
         "preset": "small",
@@ -193,7 +193,7 @@ def silent(root: Path) -> ClipSet:
 
 def test_without_sound_the_joint_model_takes_pictures_alone(tmp_path: Path) -> None:
     told, clips = Told(), silent(tmp_path / "clips")
-    request = Request("joint", "tiny", TARGETS["cpu"], tmp_path / "x.bundle", data=tmp_path / "clips")
+    request = Request("joint", "tiny", (TARGETS["cpu"],), tmp_path / "x.bundle", data=tmp_path / "clips")
     followed = of_data(request, clips, told)
     assert followed.modalities == ("rgb",)
     assert told.notes == ["no clip has sound: joint chooses among rgb alone"]

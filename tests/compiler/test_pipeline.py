@@ -66,7 +66,7 @@ def request_of(
                 "hardware": CPU,
                 "runs": folder / "runs",
             } | fields
-            return Request("arnet", "tiny", TARGETS[target], folder / f"{target}.bundle", **given)
+            return Request("arnet", "tiny", (TARGETS[target],), folder / f"{target}.bundle", **given)
 
         yield make
 
@@ -189,7 +189,7 @@ def test_bit_widths_compile_for_every_target(
     ],
 )
 def test_precisions_that_are_not_to_be_had(model: str, precisions: tuple[str, ...], said: str) -> None:
-    request = Request(model, "tiny", TARGETS["cpu"], Path("x.bundle"), precisions=precisions)
+    request = Request(model, "tiny", (TARGETS["cpu"],), Path("x.bundle"), precisions=precisions)
     with pytest.raises(CompileError) as caught:
         check_precisions(request)
     assert said in str(caught.value)

@@ -12,7 +12,7 @@ from compiler.errors import CompileError
 from compiler.plan import Contents
 from compiler.split import Split, split
 from compiler.stages import Training, option_macs
-from compiler.targets import TARGETS, find_target
+from compiler.targets import TARGETS, find_target, find_targets
 from models.adaptive import POLICY
 from tests.models.small_arnet import BRANCHES
 
@@ -71,7 +71,22 @@ def test_splitting_again_writes_the_same(
     contents: Contents, graphs: Path, tmp_path: Path, parts: Split
 ) -> None:
     torch.manual_seed(1)
-    again = split(contents, TARGETS["cpu"], tmp_path)
+    again = split(contents, (TARGETS["cpu"],), tmp_path)
     assert again == parts
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (graphs / path.name).read_bytes()
+
+
+def test_several_targets_share_one_training() -> None:
+    assert [target.name for target in find_targets("android, litert,cpu")] == ["android", "litert", "cpu"]
+    with pytest.raises(CompileError, match="targets cpu,cpu: name one twice; name each once"):
+        find_targets("cpu,cpu")
+    with pytest.raises(CompileError, match=r"targets cpu and jetson: are trained for other activations"):
+        find_targets("cpu,jetson")
+
+
+def test_what_no_machine_without_the_device_runs_has_a_stand_in() -> None:
+    gpu = TARGETS["android-gpu"]
+    assert gpu.run_here.name == "android-gpu" and gpu.run_here.precisions == gpu.precisions
+    assert gpu.run_here.providers == TARGETS["android"].providers
+    assert TARGETS["cpu"].run_here is TARGETS["cpu"]

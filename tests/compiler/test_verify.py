@@ -18,12 +18,15 @@ from torch import nn
 from compiler.data.cache import ClipCache
 from compiler.errors import CompileError
 from compiler.export.onnx import save
+from compiler.gates import Gate, require
+from compiler.integers import verify_integers
 from compiler.plan import Contents, Network
-from compiler.verify import Gate, require, verify_fused, verify_graphs, verify_streaming
+from compiler.targets import TARGETS
 from compiler.verify import _agreement as agreement
 from compiler.verify import _compare_branch as compare_branch
 from compiler.verify import _compare_policy as compare_policy
 from compiler.verify import _Compared as Compared
+from compiler.verify import verify_graphs, verify_streaming
 from models.adaptive import POLICY, AdaptiveModel
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.engine import open_engine
@@ -76,7 +79,7 @@ def graph_gates(bundle: Bundle, contents: Contents, cache: ClipCache) -> list[Ga
 
 def test_a_good_bundle_passes(bundle: Bundle, contents: Contents, cache: ClipCache) -> None:
     clips = cache.split("val")
-    gates = graph_gates(bundle, contents, cache) + verify_fused(bundle, True)
+    gates = graph_gates(bundle, contents, cache) + verify_integers(bundle, TARGETS["cpu"])
     gates += verify_streaming(bundle, contents, cache, clips)
     assert failed([gate for gate in gates if "top choice" not in gate.name]) == []
     # An epoch of training leaves ties, which rounding may break: the graphs still mostly agree.
@@ -121,7 +124,8 @@ def leave_a_float_convolution(folder: Path) -> None:
 
 @pytest.mark.parametrize("fuses_here", [True, False])
 def test_a_float_convolution_fails_the_fused_gate(remade: Remade, fuses_here: bool) -> None:
-    gates = verify_fused(remade(leave_a_float_convolution), fuses_here)
+    target = replace(TARGETS["cpu"], fuses_here=fuses_here)
+    gates = verify_integers(remade(leave_a_float_convolution), target)
     (name,) = failed(gates)
     assert name.startswith("arnet-rgb64-int8")
     assert len(gates) == 4

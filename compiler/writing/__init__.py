@@ -1,0 +1,41 @@
+"""Writing trained networks as the graph files of a target's runtime: a module for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from compiler.errors import CompileError
+from compiler.plan import Network
+from compiler.targets import Target
+from compiler.writing.written import Written
+from runtimes.spec import Store
+
+_EXTRAS = {"executorch": "executorch", "litert": "ai_edge_litert"}
+"""What a runtime's exporter imports; its extra is called as the runtime is."""
+
+
+def write_graphs(
+    networks: Sequence[Network], target: Target, folder: Path, stores: Mapping[str, Store]
+) -> Written:
+    """Write every network into ``folder`` for a target.
+
+    Raises: CompileError if the runtime's package is missing, or a network is none that it can take.
+    """
+    require_runtime(target)
+    writer = import_module(f"compiler.writing.{target.runtime}")
+    written: Written = writer.write_graphs(networks, target, folder, stores)
+    return written
+
+
+def require_runtime(target: Target) -> None:
+    """Raises: CompileError if the package that a target's graphs are written with is not installed."""
+    package = _EXTRAS.get(target.runtime)
+    if package is None:
+        return
+    try:
+        import_module(package)
+    except ImportError as error:
+        mend = f"pip install 'adaptive-video[compile,{target.runtime}]'"
+        raise CompileError(f"target {target.name}", f"needs {package} ({error})", mend) from error

@@ -1,0 +1,39 @@
+"""What writing a target's graphs comes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compiler.gates import Gate
+from compiler.plan import Network
+from compiler.targets import Target
+from models.adaptive import POLICY
+from models.macs import network_macs
+from runtimes.spec import Graph
+
+
+@dataclass(frozen=True)
+class Written:
+    """What the manifest says of each graph, and the gates that only the writer can judge."""
+
+    graphs: tuple[Graph, ...]
+    gates: tuple[Gate, ...] = ()
+
+
+def graph_of(network: Network, target: Target, **fields: object) -> Graph:
+    """What the manifest says of a network's graph; ``fields`` are those that depend on the runtime."""
+    known = {
+        "name": network.graph,
+        "target": target.name,
+        "runtime": target.runtime,
+        "precision": network.precision,
+        "role": "policy" if network.part == POLICY else "branch",
+        "macs": {network.view.name: network_macs(network.module, network.views)},
+    }
+    return Graph.model_validate(known | fields)
+
+
+def integer_gate(network: Network, integer: int, floating: int) -> Gate:
+    """No layer of an integer network is left to compute in float."""
+    saw = f"{integer} layers integer, {floating} left in float"
+    return Gate(f"{network.graph} is integer in its file", saw, floating == 0)
