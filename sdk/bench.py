@@ -113,6 +113,7 @@ def bench(
     source: str = DEFAULT_SOURCE,
     runs: int = 50,
     variant: str | None = None,
+    target: str | None = None,
     threads: int | None = None,
     allow_fallback: bool = False,
     meter: Meter | None = None,
@@ -121,7 +122,8 @@ def bench(
 ) -> BenchReport:
     """Measure the bundle at ``path``; ``source`` is a file or a test pattern, ``runs`` those of each row.
 
-    ``meter``: also the energy of each. ``minutes``: then stream for so long, and be told ``each_minute``.
+    ``target``: one of the bundle's, its own by default. ``meter``: also the energy of each. ``minutes``: then
+    stream for so long, and be told ``each_minute``.
 
     Raises: BundleError, EngineError, SourceError, MeterError; AdaptiveVideoError if ``runs`` is less than 1,
         or ``minutes`` not positive.
@@ -131,14 +133,14 @@ def bench(
     bundle = Bundle.open(path)
     verified = time.perf_counter()
     manifest = bundle.manifest
-    chosen = bundle.variant(variant)
-    with open_engine(bundle, device, allow_fallback=allow_fallback, threads=threads) as engine:
+    chosen = bundle.variant(variant, target)
+    with open_engine(bundle, device, target=target, allow_fallback=allow_fallback, threads=threads) as engine:
         pipeline = Pipeline(manifest, chosen, engine, _free(chosen), top=1)
         opened = time.perf_counter()
         frame = next(decode_steps(source, Wanted.of(manifest.steps, manifest.views)))
         pipeline.advance(frame)
         answered = time.perf_counter()
-        costs = measure_costs(engine, manifest, frame, runs, meter)
+        costs = measure_costs(engine, manifest, frame, runs, meter, target)
         pair = _Pair(engine, manifest, chosen, costs, source)
         report = BenchReport(
             costs=costs,

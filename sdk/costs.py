@@ -23,28 +23,31 @@ _WARM_UP_RUNS = 3
 
 
 def measure_costs(
-    engine: Engine, manifest: Manifest, frame: Frame, runs: int = 50, meter: Meter | None = None
+    engine: Engine,
+    manifest: Manifest,
+    frame: Frame,
+    runs: int = 50,
+    meter: Meter | None = None,
+    target: str | None = None,
 ) -> CostTable:
-    """Costs of every graph on each of its views, and of rendering each view from ``frame``.
+    """Costs of every graph of a target on each of its views, and of rendering each view from ``frame``.
 
-    ``meter`` None leaves energies unknown.
+    ``meter`` None leaves energies unknown. ``target``: what the engine was opened for.
 
     Raises: EngineError; MeterError if the meter does not know.
     """
-    pairs = _graphs_on_views(manifest)
-    calls: list[Callable[[], object]] = []
+    runs_of = graph_calls(engine, manifest, target)
+    pairs = list(runs_of)
     memory: dict[str, float | None] = {}
-    for graph, view in pairs:
-        inputs = noise_inputs(manifest.graph(graph), _taken_with(manifest, graph, view))
+    for (graph, _), call in runs_of.items():
         before = process_memory_mb()
-        runner = engine.graph(graph)
-        calls.append(partial(runner, **inputs))
         for _ in range(_WARM_UP_RUNS):
-            runner(**inputs)
+            call()
         memory[graph] = _held_mb(engine, graph, before, memory.get(graph))
+    calls: list[Callable[[], object]] = list(runs_of.values())
     renderers = [renderer(view) for view in manifest.views]
     calls += [partial(renderer.render, frame) for renderer in renderers]
-    timed = _timed_in_turns(calls, runs)
+    timed = timed_in_turns(calls, runs)
     energy = None if meter is None else dynamic_energy(meter, calls)
     run_mj = [None] * len(calls) if energy is None else energy.run_mj
     rows = [_p50_p95(spent) | {"energy_mj": mj} for spent, mj in zip(timed, run_mj, strict=True)]
@@ -63,6 +66,27 @@ def measure_costs(
         idle_w=None if energy is None else energy.idle_w,
         energy_source=None if meter is None else meter.source,
     )
+
+
+def graph_calls(
+    engine: Engine, manifest: Manifest, target: str | None = None
+) -> dict[tuple[str, str], Callable[[], object]]:
+    """A run on noise of each graph that a target has, by the graph and the (first) view that it takes.
+
+    A graph is opened at its first run. Raises, when run: EngineError.
+    """
+    there = {graph.name for graph in manifest.graphs_of(target)}
+    pairs = [pair for pair in _graphs_on_views(manifest) if pair[0] in there]
+    return {
+        (graph, view): partial(
+            _run, engine, graph, noise_inputs(manifest.graph(graph), _taken_with(manifest, graph, view))
+        )
+        for graph, view in pairs
+    }
+
+
+def _run(engine: Engine, graph: str, inputs: Mapping[str, Array]) -> object:
+    return engine.graph(graph)(**inputs)
 
 
 def _held_mb(engine: Engine, graph: str, before: float | None, known: float | None) -> float | None:
@@ -104,7 +128,7 @@ def noise_inputs(graph: Graph, views: Mapping[str, View]) -> dict[str, Array]:
     return inputs
 
 
-def _timed_in_turns(calls: Sequence[Callable[[], object]], runs: int) -> list[list[float]]:
+def timed_in_turns(calls: Sequence[Callable[[], object]], runs: int) -> list[list[float]]:
     """Wall times of ``runs`` runs of each call in ms, taken in rounds over all of them.
 
     Each turn begins with one run that is not counted: the call before left its own data in the caches.

@@ -13,7 +13,9 @@ from rich.table import Table
 from runtimes.bundle import Bundle
 from sdk.bench import DEFAULT_SOURCE, BenchReport, bench
 from sdk.cli.command import FAILED_LIMIT, Version, fail, run_command
+from sdk.cli.comparison import print_comparison
 from sdk.cli.display import print_json
+from sdk.comparison import compare_targets
 from sdk.power import open_meter
 from sdk.sustained import Minute
 from sdk.switching import SwitchCost
@@ -26,7 +28,13 @@ def measure(
     ] = DEFAULT_SOURCE,
     runs: Annotated[int, typer.Option(help="Runs of each graph and each view.")] = 50,
     variant: Annotated[str | None, typer.Option(help="Variant for the whole pipeline.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or tensorrt.")] = "auto",
+    target: Annotated[
+        str | None, typer.Option(help="One of the bundle's targets; by default its own.")
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option(help="Compare all targets of the bundle side by side, and write nothing.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, tensorrt or gpu.")] = "auto",
     allow_fallback: Annotated[bool, typer.Option(help="Run on the CPU if the device is missing.")] = False,
     threads: Annotated[int | None, typer.Option(help="Threads of a branch; one per core.")] = None,
     max_p95_ms: Annotated[
@@ -45,6 +53,10 @@ def measure(
     version: Version = False,
 ) -> int:
     """Measure BUNDLE here and write BUNDLE.cost.json, by which options are priced on this device."""
+    if compare:
+        reports = compare_targets(bundle, device, source=source, runs=runs, variant=variant, threads=threads)
+        print_comparison(reports, as_json)
+        return 0
     with ExitStack() as opened:
         report = bench(
             bundle,
@@ -52,6 +64,7 @@ def measure(
             source=source,
             runs=runs,
             variant=variant,
+            target=target,
             threads=threads,
             allow_fallback=allow_fallback,
             meter=None if meter is None else opened.enter_context(open_meter(meter)),
