@@ -1,0 +1,100 @@
+"""A Debian for aarch64 with Python and the SDK's real wheels, in a folder, and qemu to run it.
+
+Nothing is installed on this machine: packages are fetched as its apt is told to, and unpacked below the
+user's cache. Needs Debian 12 or newer on x86-64 with ``mmdebstrap``, and its mirrors and PyPI.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from runtimes.cache import cache_folder, whole_folder
+
+PYTHON = "3.11"
+"""Debian 12's."""
+_SUITE, _NEWER = "bookworm", "bookworm-backports"
+_MIRROR = "http://deb.debian.org/debian"
+_PACKAGES = "python3.11-minimal,libpython3.11-stdlib,libstdc++6"
+_PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
+WHEELS = ("numpy", "onnxruntime", "av", "pydantic", "pillow", "ai-edge-litert")
+
+
+class MissingToolError(Exception):
+    """A tool of this machine is missing."""
+
+
+def aarch64_root() -> Path:
+    """The Debian root, made at the first call (a minute). Raises: MissingToolError."""
+    folder = cache_folder("emulated") / f"{_SUITE}-arm64"
+    if not folder.is_dir():
+        _require("mmdebstrap")
+        with whole_folder(folder) as growing:
+            command = ["mmdebstrap", "--variant=extract", "--architectures=arm64", f"--include={_PACKAGES}"]
+            _run([*command, _SUITE, str(growing), _MIRROR])
+    return folder
+
+
+def qemu() -> Path:
+    """qemu 10 for aarch64 programs: Debian 12's own, 7.2, crashes as ONNX Runtime is imported."""
+    folder = cache_folder("emulated") / "qemu"
+    if not folder.is_dir():
+        with whole_folder(folder) as growing:
+            _unpack_newer("qemu-user", growing)
+    return folder / "usr" / "bin" / "qemu-aarch64"
+
+
+def wheels() -> Path:
+    """The real aarch64 wheels of the SDK's libraries, unpacked for import."""
+    folder = cache_folder("emulated") / "wheels-aarch64"
+    if not folder.is_dir():
+        with whole_folder(folder) as growing:
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(growing)]
+            command += ["--only-binary=:all:", f"--python-version={PYTHON}", "--implementation=cp"]
+            _run([*command, *(f"--platform={name}" for name in _PLATFORMS), *WHEELS])
+    return folder
+
+
+def run_aarch64(arguments: Sequence[str], paths: Sequence[Path]) -> str:
+    """What Python for aarch64 prints, run with these arguments; ``paths`` come first on its path.
+
+    Raises: AssertionError with what it said if it fails.
+    """
+    root = aarch64_root()
+    python = root / "usr" / "bin" / f"python{PYTHON}"
+    search = os.pathsep.join(map(str, (*paths, wheels())))
+    command = [str(qemu()), "-cpu", "max", "-L", str(root), "-E", f"PYTHONPATH={search}"]
+    done = subprocess.run([*command, str(python), *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def _unpack_newer(package: str, folder: Path) -> None:
+    """Fetch a package of the newer suite and unpack it, with lists of apt's own that touch no others."""
+    lists = folder / "apt"
+    for name in ("lists/partial", "cache/archives/partial"):
+        (lists / name).mkdir(parents=True)
+    sources = lists / "sources.list"
+    sources.write_text(f"deb {_MIRROR} {_NEWER} main\n")
+    options = [f"-oDir::Etc::sourcelist={sources}", "-oDir::Etc::sourceparts=/dev/null"]
+    options += [f"-oDir::State::lists={lists}/lists", f"-oDir::Cache={lists}/cache"]
+    _run(["apt-get", *options, "update", "-qq"])
+    _run(["apt-get", *options, "download", package], folder=lists)
+    (archive,) = lists.glob(f"{package}_*.deb")
+    _run(["dpkg", "-x", str(archive), str(folder)])
+    shutil.rmtree(lists)
+
+
+def _require(tool: str) -> None:
+    if shutil.which(tool) is None:
+        raise MissingToolError(f"{tool} is missing: apt-get install {tool}")
+
+
+def _run(command: Sequence[str], folder: Path | None = None) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    if done.returncode:
+        raise MissingToolError(f"{command[0]} failed: {done.stderr.strip()[-500:]}")
