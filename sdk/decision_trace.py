@@ -29,7 +29,12 @@ FORMAT = 1
 
 
 def trace_decisions(
-    bundle: Bundle, source: str, *, target: str | None = None, variant: str | None = None
+    bundle: Bundle,
+    source: str,
+    *,
+    target: str | None = None,
+    variant: str | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """The trace of a source (a file or a test pattern) with a variant that has a policy, at its own price.
 
@@ -37,20 +42,30 @@ def trace_decisions(
 
     Raises: AdaptiveVideoError if the variant has no policy or the bundle no costs; EngineError; SourceError.
     """
+    with open_engine(bundle, device, target=target) as engine:
+        return trace_engine(engine, bundle, source, target=target, variant=variant)
+
+
+def trace_engine(
+    engine: Engine, bundle: Bundle, source: str, *, target: str | None = None, variant: str | None = None
+) -> dict[str, Any]:
+    """The same, of an engine that is open for the target.
+
+    Raises: as ``trace_decisions``.
+    """
     manifest, chosen = bundle.manifest, bundle.variant(variant, target)
     if chosen.policy is None or not manifest.cost_tables:
         mend = "use one with a policy and a cost table"
         raise AdaptiveVideoError(f"variant {chosen.name}", "has no decisions to trace", mend)
     costs = option_costs(chosen, manifest.cost_tables[0])
     chooser = LearntChoice(chosen.action_space, costs, chosen.price)
+    listening = _ListeningEngine(engine)
+    pipeline = Pipeline(manifest, chosen, listening, chooser, top=len(manifest.labels))
     steps = []
-    with open_engine(bundle, "cpu", target=target) as engine:
-        listening = _ListeningEngine(engine)
-        pipeline = Pipeline(manifest, chosen, listening, chooser, top=len(manifest.labels))
-        for frame in decode_steps(source, Wanted.of(manifest.steps, manifest.views)):
-            listening.heard.clear()
-            recognition = pipeline.advance(frame)
-            steps.append(_step(pipeline, recognition, manifest, chosen, listening.heard))
+    for frame in decode_steps(source, Wanted.of(manifest.steps, manifest.views)):
+        listening.heard.clear()
+        recognition = pipeline.advance(frame)
+        steps.append(_step(pipeline, recognition, manifest, chosen, listening.heard))
     return {
         "decision_trace": FORMAT,
         "source": source,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,12 @@ _FAST = [(n, t) for n in SOURCES for t in PACKAGES if t != "android" or n == "ar
 def test_every_runtime_decides_alike(name: str, target: str, tmp_path: Path) -> None:
     if find_spec(PACKAGES[target]) is None:
         pytest.skip(f"{PACKAGES[target]} is not installed")
-    wanted = golden(name)
     got = trace_decisions(build_golden(name, tmp_path, (TARGETS[target],)), SOURCES[name])
+    assert_alike(got, golden(name))
+
+
+def assert_alike(got: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """A trace has the views and the choices of another, and its numbers within the tolerance."""
     assert got["costs"] == wanted["costs"] and got["action_space"] == wanted["action_space"]
     for ours, theirs in zip(got["steps"], wanted["steps"], strict=True):
         assert ours["views"] == theirs["views"]
