@@ -32,10 +32,10 @@ def aarch64_root() -> Path:
     """The Debian root, made at the first call (a minute). Raises: MissingToolError."""
     folder = cache_folder("emulated") / f"{_SUITE}-arm64"
     if not folder.is_dir():
-        _require("mmdebstrap")
+        require("mmdebstrap")
         with whole_folder(folder) as growing:
             command = ["mmdebstrap", "--variant=extract", "--architectures=arm64", f"--include={_PACKAGES}"]
-            _run([*command, _SUITE, str(growing), _MIRROR])
+            run_tool([*command, _SUITE, str(growing), _MIRROR])
     return folder
 
 
@@ -44,7 +44,7 @@ def qemu() -> Path:
     folder = cache_folder("emulated") / "qemu"
     if not folder.is_dir():
         with whole_folder(folder) as growing:
-            _unpack_newer("qemu-user", growing)
+            unpack_newer(["qemu-user"], growing)
     return folder / "usr" / "bin" / "qemu-aarch64"
 
 
@@ -55,7 +55,7 @@ def wheels() -> Path:
         with whole_folder(folder) as growing:
             command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(growing)]
             command += ["--only-binary=:all:", f"--python-version={PYTHON}", "--implementation=cp"]
-            _run([*command, *(f"--platform={name}" for name in _PLATFORMS), *WHEELS])
+            run_tool([*command, *(f"--platform={name}" for name in _PLATFORMS), *WHEELS])
     return folder
 
 
@@ -73,28 +73,42 @@ def run_aarch64(arguments: Sequence[str], paths: Sequence[Path]) -> str:
     return done.stdout
 
 
-def _unpack_newer(package: str, folder: Path) -> None:
-    """Fetch a package of the newer suite and unpack it, with lists of apt's own that touch no others."""
+def unpack_newer(packages: Sequence[str], folder: Path) -> None:
+    """Fetch packages of the newer suite, and of what they need all that this machine lacks; unpack them.
+
+    With lists of apt's own, which touch no others. Raises: MissingToolError.
+    """
+    require("apt-get", "dpkg")
     lists = folder / "apt"
     for name in ("lists/partial", "cache/archives/partial"):
         (lists / name).mkdir(parents=True)
     sources = lists / "sources.list"
-    sources.write_text(f"deb {_MIRROR} {_NEWER} main\n")
-    options = [f"-oDir::Etc::sourcelist={sources}", "-oDir::Etc::sourceparts=/dev/null"]
-    options += [f"-oDir::State::lists={lists}/lists", f"-oDir::Cache={lists}/cache"]
-    _run(["apt-get", *options, "update", "-qq"])
-    _run(["apt-get", *options, "download", package], folder=lists)
-    (archive,) = lists.glob(f"{package}_*.deb")
-    _run(["dpkg", "-x", str(archive), str(folder)])
+    sources.write_text("".join(f"deb {_MIRROR} {suite} main\n" for suite in (_SUITE, _NEWER)))
+    apt = ["apt-get", f"-oDir::Etc::sourcelist={sources}", "-oDir::Etc::sourceparts=/dev/null", "-qq"]
+    apt += [f"-oDir::State::lists={lists}/lists", f"-oDir::Cache={lists}/cache", "-oDebug::NoLocking=1"]
+    fetch = [
+        "--download-only",
+        "--reinstall",
+        "--yes",
+        "--no-install-recommends",
+        f"--target-release={_NEWER}",
+    ]
+    run_tool([*apt, "update"])
+    run_tool([*apt, *fetch, "install", *packages])
+    for archive in (lists / "cache" / "archives").glob("*.deb"):
+        run_tool(["dpkg", "-x", str(archive), str(folder)])
     shutil.rmtree(lists)
 
 
-def _require(tool: str) -> None:
-    if shutil.which(tool) is None:
-        raise MissingToolError(f"{tool} is missing: apt-get install {tool}")
+def require(*tools: str, package: str | None = None) -> None:
+    """Raises: MissingToolError that names the package of the first of these tools that is missing."""
+    for tool in tools:
+        if shutil.which(tool) is None:
+            raise MissingToolError(f"{tool} is missing: apt-get install {package or tool}")
 
 
-def _run(command: Sequence[str], folder: Path | None = None) -> None:
+def run_tool(command: Sequence[str], folder: Path | None = None) -> None:
+    """Raises: MissingToolError with what it said if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     if done.returncode:
         raise MissingToolError(f"{command[0]} failed: {done.stderr.strip()[-500:]}")

@@ -1,0 +1,44 @@
+"""Decisions with Android's own ExecuTorch libraries, on this machine.
+
+``pytest -m device tests/device/emulated/test_android_jvm.py``: a JVM loads the very ``libexecutorch.so`` that
+an app ships and runs the ``.pte`` of the golden trace's bundle in it; the SDK's pipeline decides by what it
+answers. It says what is computed, never how fast. Needs Debian 12 or newer on x86-64 with ``apt-get install
+npm gcc default-jdk-headless``, and, the first time, the npm and Debian registries.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from compiler.targets import TARGETS, Target
+from runtimes.executorch import VULKAN
+from sdk.decision_trace import trace_engine
+from tests.device.emulated.android_engine import AndroidEngine
+from tests.device.emulated.android_libraries import android_libraries
+from tests.device.emulated.lavapipe import lavapipe_environment
+from tests.device.emulated.root import MissingToolError
+from tests.golden.bundles import SOURCES, build_golden
+from tests.golden.test_golden import assert_alike, golden
+
+pytestmark = [pytest.mark.device, pytest.mark.timeout(3000)]
+
+NAME = "arnet"
+
+
+def test_xnnpack_on_x86_64(tmp_path: Path) -> None:
+    _decides_alike(TARGETS["android"], tmp_path)
+
+
+def _decides_alike(target: Target, folder: Path) -> None:
+    try:
+        libraries = android_libraries("x86_64", folder / "java")
+        environment = lavapipe_environment() if VULKAN in target.providers else {}
+    except MissingToolError as missing:
+        pytest.skip(str(missing))
+    bundle = build_golden(NAME, folder / NAME, (target,))
+    with AndroidEngine(bundle, libraries, environment=environment) as engine:
+        assert_alike(trace_engine(engine, bundle, SOURCES[NAME]), golden(NAME))
+        assert all(target.providers[0] in graph.nodes for graph in engine.declared)
+        assert all(graph.runs > 0 for graph in engine.declared)
