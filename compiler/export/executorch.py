@@ -1,10 +1,10 @@
 """ExecuTorch programs from trained torch modules: several networks as methods of one file.
 
 A method takes uint8 NHWC frames, as a graph for ONNX Runtime does. They become floats by the runtime's own
-uint8 kernel, outside of delegates: both backends refuse uint8. An integer network quantises these floats
-again, at the very scale, to the pixel's own code. Of the inputs that were tried (floats, signed codes, NCHW,
-channels-last), all with the same numbers, this one was the fastest that takes a frame as it is: 10.8 ms a
-run of MobileNetV2 at 224 px, where a permutation of signed codes outside of the delegate took 11.7 ms.
+uint8 kernel, outside of delegates: neither backend has kernels for uint8. An integer network quantises these
+floats again, at the very scale, to the pixel's own code. Of the inputs that were tried (floats, signed codes,
+NCHW, channels-last), all with the same numbers, this one was the fastest that takes a frame as it is: 10.8 ms
+a run of MobileNetV2 at 224 px, where a permutation of signed codes outside of the delegate took 11.7 ms.
 
 Methods of one program share equal weights in the file, and the file is mapped: one that is not loaded costs
 no memory. But each that is loaded packs its own copy of its weights, so that a network that serves several
@@ -25,6 +25,7 @@ from executorch.backends.vulkan.partitioner.vulkan_partitioner import VulkanPart
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 from executorch.exir.backend.partitioner import Partitioner
+from executorch.exir.dialects._ops import ops as exir_ops
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
@@ -42,6 +43,7 @@ Precision = Literal["fp32", "fp16", "int8", "int4", "int2"]
 
 FRAME = "frame"
 _FLOATS = ("fp32", "fp16")
+_DEQUANTISE = exir_ops.edge.quantized_decomposed.dequantize_per_tensor.default
 _DTYPES = {torch.uint8: "uint8", torch.float32: "float32"}
 
 
@@ -165,7 +167,8 @@ def _partitioners(precision: Precision, backend: Backend) -> list[Partitioner]:
     if backend == "xnnpack" or precision not in _FLOATS:
         return [XnnpackPartitioner()]
     options = {"force_fp16": True} if precision == "fp16" else {}
-    return [VulkanPartitioner(options), XnnpackPartitioner()]
+    # It would take uint8 frames for packed int8, which its kernels then throw on as they are loaded.
+    return [VulkanPartitioner(options, operator_blocklist=[_DEQUANTISE]), XnnpackPartitioner()]
 
 
 def _frames(view: View) -> Tensor:

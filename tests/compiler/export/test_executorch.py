@@ -167,6 +167,14 @@ def test_integers_of_a_vulkan_program_are_left_to_xnnpack(tmp_path: Path) -> Non
     assert branch_error(written, "int8", network, (SMALL, LARGE)) < 0.05
 
 
+def test_vulkan_is_given_no_uint8(tmp_path: Path) -> None:
+    """Its kernels would throw on Android, as the program is loaded."""
+    method = branch_method(smallest(), [SMALL], "fp32")
+    content = save_program({"net": method}, tmp_path / "gpu.pte", "vulkan").file.read_bytes()
+    assert b"quantized_decomposed::dequantize_per_tensor" in content, "the runtime's own kernel"
+    assert b"quantized_decomposed.dequantize_per_tensor" not in content, "an operator of the delegate"
+
+
 def test_precisions_fit_their_networks(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the network is of float layers"):
         branch_method(branch(), [SMALL], "int8")
