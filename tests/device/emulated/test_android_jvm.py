@@ -31,6 +31,10 @@ def test_xnnpack_on_x86_64(tmp_path: Path) -> None:
     _decides_alike(TARGETS["android"], tmp_path)
 
 
+def test_vulkan_on_x86_64(tmp_path: Path) -> None:
+    _decides_alike(TARGETS["android-gpu"], tmp_path)
+
+
 def _decides_alike(target: Target, folder: Path) -> None:
     try:
         libraries = android_libraries("x86_64", folder / "java")
