@@ -23,7 +23,7 @@ VERSIONS = {"react-native-executorch": "0.9.3", "react-native": "0.70.15"}
 SOURCES = Path(__file__).parent / "android"
 COMPILERS = {"x86_64": "gcc", "arm64-v8a": "aarch64-linux-gnu-gcc"}
 """What builds the shim, by Android's name of an architecture."""
-_COMPILER_PACKAGES = {"x86_64": "gcc", "arm64-v8a": "gcc-aarch64-linux-gnu"}
+_COMPILER_PACKAGES = {"x86_64": "gcc", "arm64-v8a": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross"}
 
 _EXECUTORCH = "package/third-party/android/libs/executorch/{abi}/libexecutorch.so"
 _CLASSES = "package/android/libs/classes.jar"

@@ -1,4 +1,4 @@
-"""A Debian for aarch64 with Python and the SDK's real wheels, in a folder, and qemu to run it.
+"""Debians for aarch64 in folders, with Python and the SDK's real wheels or with Java, and qemu to run them.
 
 Nothing is installed on this machine: packages are fetched as its apt is told to, and unpacked below the
 user's cache. Needs Debian 12 or newer on x86-64 with ``mmdebstrap``, and its mirrors and PyPI.
@@ -29,14 +29,35 @@ class MissingToolError(Exception):
 
 
 def aarch64_root() -> Path:
-    """The Debian root, made at the first call (a minute). Raises: MissingToolError."""
-    folder = cache_folder("emulated") / f"{_SUITE}-arm64"
+    """The Debian root with Python, made at the first call (a minute). Raises: MissingToolError."""
+    return _root(f"{_SUITE}-arm64", _PACKAGES)
+
+
+def aarch64_java() -> tuple[str, ...]:
+    """The command of a Java for aarch64, under qemu; made at the first call. Raises: MissingToolError."""
+    root = _root(f"{_SUITE}-arm64-java", "openjdk-17-jre-headless")
+    java = root / "usr" / "lib" / "jvm" / "java-17-openjdk-arm64" / "bin" / "java"
+    return (str(qemu()), "-cpu", "max", "-L", str(root), str(java))
+
+
+def _root(name: str, packages: str) -> Path:
+    folder = cache_folder("emulated") / name
     if not folder.is_dir():
         require("mmdebstrap")
         with whole_folder(folder) as growing:
-            command = ["mmdebstrap", "--variant=extract", "--architectures=arm64", f"--include={_PACKAGES}"]
+            command = ["mmdebstrap", "--variant=extract", "--architectures=arm64", f"--include={packages}"]
             run_tool([*command, _SUITE, str(growing), _MIRROR])
+            _make_links_relative(growing)
     return folder
+
+
+def _make_links_relative(root: Path) -> None:
+    """Links that start at the root's own top: qemu would follow them from this machine's."""
+    for link in root.rglob("*"):
+        if link.is_symlink() and link.readlink().is_absolute():
+            target = root / link.readlink().relative_to("/")
+            link.unlink()
+            link.symlink_to(os.path.relpath(target, link.parent))
 
 
 def qemu() -> Path:
