@@ -1,8 +1,9 @@
-"""Fixtures that every test may use: where the real data lies, if it is there."""
+"""Fixtures that every test may use: where the real data lies, if it is there; and a quiet end."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,3 +28,9 @@ def real_data() -> Callable[[str], Path]:
         return folder
 
     return find
+
+
+def pytest_unconfigure() -> None:
+    """Let the summary be the last that is said: LiteRT's library tells of its own end as the process does."""
+    if "ai_edge_litert" in sys.modules:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
