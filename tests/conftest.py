@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Callable
@@ -30,7 +31,10 @@ def real_data() -> Callable[[str], Path]:
     return find
 
 
-def pytest_unconfigure() -> None:
-    """Let the summary be the last that is said: LiteRT's library tells of its own end as the process does."""
+def _quiet() -> None:
+    """LiteRT's library tells of its own end as the process does; the tests' summary is to be the last word."""
     if "ai_edge_litert" in sys.modules:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+atexit.register(_quiet)
