@@ -32,7 +32,7 @@ def real_data() -> Callable[[str], Path]:
 
 
 def _quiet() -> None:
-    """LiteRT's library tells of its own end as the process does; the tests' summary is to be the last word."""
+    """LiteRT's library tells of its end as the process does; the tests' summary is to be the last word."""
     if "ai_edge_litert" in sys.modules:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
