@@ -18,6 +18,7 @@ from runtimes.device import cpu_model, physical_cores, process_memory_mb
 from runtimes.engine import Array, GraphDeclaration
 from runtimes.errors import EngineError
 from runtimes.litert_sessions import GPU, XNNPACK, Session
+from runtimes.native_log import native_log
 from runtimes.spec import Graph, Tensor
 
 _DEVICES = ("auto", "cpu", "gpu")
@@ -63,7 +64,8 @@ class LitertEngine:
         if self._closed:
             raise _closed(name)
         if name not in self._runners:
-            self._runners[name] = self._open(name)
+            with native_log():  # of every accelerator that it looks for and does not find
+                self._runners[name] = self._open(name)
         return self._runners[name]
 
     @property

@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 
 _STDERR = 2
-_LINE = re.compile(r"\[\w+\.(cpp|cc|h):\d+\] (?P<message>.*)")
+_LINE = re.compile(r"(?:[A-Z]+: )?\[[\w/]+\.(?:cpp|cc|h):\d+\] (?P<message>.*)")
+_MORE = ("└ ", "INFO: Created TensorFlow Lite XNNPACK delegate")
+"""How lines begin that go on with a message, or are one of another form."""
 _lock = threading.RLock()
 
 
 @contextmanager
 def native_log() -> Iterator[list[str]]:
-    """Messages of the form ``[file.cpp:12] message`` that are written meanwhile, in a list filled at the end.
+    """Messages like ``INFO: [file.cpp:12] message`` that are written meanwhile, in a list filled at the end.
 
     To the process's own stream or to Python's, which may be another. Whatever else is written to them, by
     other threads too, reaches them a moment later.
@@ -43,7 +45,7 @@ def _is_message(line: str, messages: list[str]) -> bool:
     found = _LINE.match(line)
     if found:
         messages.append(found["message"].strip())
-    return found is not None
+    return found is not None or line.startswith(_MORE)
 
 
 @contextmanager

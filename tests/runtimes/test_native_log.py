@@ -13,8 +13,9 @@ from runtimes.native_log import native_log
 def test_messages_are_kept_and_the_rest_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
     with native_log() as messages:
         os.write(2, b"[program.cpp:168] no program\nanother thread's line\n")
+        os.write(2, "WARNING: [compiler/plugin.cc:9] no plugin\n└ Could not load it\n".encode())
         print("[method.cpp:12] no method\nprinted", file=sys.stderr)
-    assert messages == ["no program", "no method"]
+    assert messages == ["no program", "no plugin", "no method"]
     assert capfd.readouterr().err == "another thread's line\nprinted\n"
 
 
