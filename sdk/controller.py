@@ -49,9 +49,11 @@ _NOTHING_READ = Readings()
 class BudgetState:
     """Where a budget stands after a step.
 
-    ``power_w``: average since the budget was set, of the last 30 s at most, None before any time has passed.
+    ``power_w``: average since the budget was set, of the last 30 s at most, None in the first second and
+    where it is not known.
     ``met``: whether the budget holds and no step is withheld for it, None where that is not known. ``why``:
-    what is wrong, if anything is. ``predicted_mj``: what the time since the step before was expected to take.
+    what is wrong, if anything is. ``predicted_mj``: what the time since the step before was expected to take,
+    None where nothing is known.
     """
 
     power_w: float | None
@@ -152,7 +154,14 @@ class BudgetController:
             self._moved_s = now_s
             self._move_price(now_s)
         met, why = self._judge(now_s)
-        return BudgetState(self._power.watts, met, why, predicted_j * 1e3)
+        guessed = self._ledger.blind and not self._costs.known  # then nothing is known at all
+        told = not guessed and self._power.seconds >= SPAN_S
+        return BudgetState(
+            power_w=self._power.watts if told else None,
+            met=met,
+            why=why,
+            predicted_mj=None if guessed else predicted_j * 1e3,
+        )
 
     @property
     def energies_mj(self) -> dict[str, float]:

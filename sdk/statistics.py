@@ -133,6 +133,7 @@ class Statistics:
             self._energy_source = recognition.energy_source
             if recognition.power_w is not None:
                 self._power_w = recognition.power_w
+            if recognition.budget_met is not None or recognition.budget_problem is not None:
                 self._budget[_MET[recognition.budget_met]] += 1
 
     def snapshot(

@@ -53,6 +53,8 @@ def measure(
     version: Version = False,
 ) -> int:
     """Measure BUNDLE here and write BUNDLE.cost.json, by which options are priced on this device."""
+    if compare and not (meter is None and minutes is None and max_p95_ms is None and target is None):
+        return fail("--compare: takes no --meter, --minutes, --max-p95-ms or --target; leave them out")
     if compare:
         reports = compare_targets(bundle, device, source=source, runs=runs, variant=variant, threads=threads)
         print_comparison(reports, as_json)

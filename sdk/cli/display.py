@@ -58,12 +58,11 @@ def _print_line(recognition: Recognition) -> None:
 
 def _under_budget(recognition: Recognition) -> str:
     """The average power and the price, and what is wrong with the budget."""
-    if recognition.power_w is None:
-        return ""
     problem = recognition.budget_problem or recognition.energy_problem
-    return (
-        f"  {recognition.power_w:6.2f} W  price {recognition.price:5.2f}{f'  ({problem})' if problem else ''}"
-    )
+    if recognition.power_w is None and recognition.budget_met is None and problem is None:
+        return ""
+    power = "     ?" if recognition.power_w is None else f"{recognition.power_w:6.2f}"
+    return f"  {power} W  price {recognition.price:5.2f}{f'  ({problem})' if problem else ''}"
 
 
 def _lacking(recognition: Recognition) -> str:
@@ -125,7 +124,8 @@ def _energy(statistics: StatisticsSnapshot) -> str:
     if not statistics.budget:
         return used
     steps = ", ".join(f"{said} at {count} steps" for said, count in statistics.budget.items())
-    return f"{used}; {statistics.power_w:.2f} W of late, budget {steps}"
+    power = "power not known" if statistics.power_w is None else f"{statistics.power_w:.2f} W of late"
+    return f"{used}; {power}, budget {steps}"
 
 
 def _choices(statistics: StatisticsSnapshot) -> Table:

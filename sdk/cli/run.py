@@ -85,7 +85,7 @@ def run(
         return fail("BUNDLE and SOURCE: are missing; give both, or --replay LOG")
     budget = _budget(power_budget, latency_budget, thermal_budget, battery_budget)
     with ExitStack() as opened:
-        if meter is None and (budget is not None or control is not None):
+        if meter is None and budget is not None and budget.watts is not None:
             meter = "auto"
         decisions = DecisionLog(log, {"bundle": str(bundle), "source": source}) if log else None
         recognizer = opened.enter_context(

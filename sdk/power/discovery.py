@@ -91,7 +91,8 @@ def find_meter(name: str = "auto", root: Path = Path("/")) -> Meter:
     """
     names = [known for known, _, _ in _KNOWN]
     if name != "auto" and name not in names:
-        raise MeterError(f"meter {name}", "is unknown", f"use auto or one of {', '.join(names)}")
+        mend = f"use auto, one of {', '.join(names)}, or a model: modelled:IDLE_W[,BUSY_W]"
+        raise MeterError(f"meter {name}", "is unknown", mend)
     problems = []
     for known, _, open_meter in _KNOWN:
         if name not in ("auto", known):

@@ -129,7 +129,7 @@ def test_interrupt_ends_with_the_summary(bundle: Bundle) -> None:
         (("{bundle}", SOURCE, "--every", "2"), "give fixed too"),
         (("{bundle}", "test://?duration=0"), "give a duration above 0"),
         (("{bundle}", SOURCE, "--device", "npu"), "is unknown"),
-        (("{bundle}", SOURCE, "--meter", "wall"), "use auto or one of jetson, nvml, rapl, zeus"),
+        (("{bundle}", SOURCE, "--meter", "wall"), "use auto, one of jetson, nvml, rapl, zeus, or a model"),
         (("{bundle}", SOURCE, "--meter", "modelled:2,x"), "give powers in W"),
         (("{bundle}", SOURCE, "--save-video", "/no/such/folder/out.mp4"), "cannot be written"),
         (("{bundle}", SOURCE, "--colour"), "--colour"),

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -138,7 +138,7 @@ def base_scores(trial: Trial) -> NDArray[np.float64]:
     return np.concatenate([branches, [random.uniform(0, 1), 0.2, 0.1, 0.05]])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(TRIALS, st.sampled_from([1, 30]))
 def test_no_half_minute_is_above_the_budget(trial: Trial, same_for: int) -> None:
     """Once settled, whenever the budget can be kept: 5 % is the limit. Content changes at random."""
@@ -152,8 +152,22 @@ def test_no_half_minute_is_above_the_budget(trial: Trial, same_for: int) -> None
         assert result.worst_w(since_s, until_s) <= 1.05 * allowed_w
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(TRIALS)
+@example(
+    Trial(
+        branches=5,
+        rate_hz=2.0,
+        idle_w=1.0,
+        dense_share=2.0,
+        budgets=(0.1875, 0.0),
+        load=0.375,
+        probe=Probe(),
+        seed=476,
+        responds=1.0,
+        expected=1.5,
+    )
+).xfail(raises=AssertionError, reason="two steps a second, and a policy that answers less than expected")
 def test_at_constant_input_the_option_does_not_flap(trial: Trial) -> None:
     """Two trials of a dearer one may fail and be taken back; no more. The budget holds meanwhile."""
     result = trial.run(constant(*base_scores(trial)))
@@ -163,7 +177,7 @@ def test_at_constant_input_the_option_does_not_flap(trial: Trial) -> None:
         assert sum(one != other for one, other in pairwise(chosen)) <= 4
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(TRIALS)
 def test_never_worse_than_the_cheapest_choice(trial: Trial) -> None:
     """Wherever always the cheapest would keep to the budget, what was chosen scores at least as much."""

@@ -136,7 +136,7 @@ def test_the_best_meter_is_taken(tmp_path: Path) -> None:
 def test_without_a_meter_every_one_is_named(tmp_path: Path) -> None:
     with pytest.raises(MeterError, match=r"jetson: not on this machine; nvml: .*rapl: .*zeus"):
         find_meter(root=tmp_path)
-    with pytest.raises(MeterError, match="use auto or one of jetson, nvml, rapl, zeus"):
+    with pytest.raises(MeterError, match="use auto, one of jetson, nvml, rapl, zeus, or a model"):
         find_meter("wall", tmp_path)
 
 
