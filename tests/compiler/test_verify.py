@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from compiler.verify import _Compared as Compared
 from compiler.verify import verify_graphs, verify_streaming
 from models.adaptive import POLICY, AdaptiveModel
 from runtimes.bundle import Bundle, write_bundle
-from runtimes.engine import open_engine
+from runtimes.engine import Array, GraphRunner, open_engine
 from runtimes.spec import Steps
 
 Remade = Callable[..., Bundle]
@@ -193,11 +193,21 @@ def test_steps_that_rounding_decides_are_not_held_against_a_graph() -> None:
     assert agreement(Compared(got, wanted, in_double)) == (0.98, 98 / 99, 99)
 
 
+@dataclass(frozen=True)
+class _Contrary:
+    """A graph that says the opposite of another at every step, so that all are looked at."""
+
+    run: GraphRunner
+
+    def __call__(self, **inputs: Array) -> dict[str, Array]:
+        return {name: -said for name, said in self.run(**inputs).items()}
+
+
 def test_the_network_in_double_is_the_network(contents: Contents, cache: ClipCache, bundle: Bundle) -> None:
     with open_engine(bundle, "cpu") as engine:
         for network in contents.plans[0].networks:
             compare = compare_policy if network.part == POLICY else compare_branch
-            run = engine.graph(network.graph)
-            for output in compare(run, network, cache, cache.split("val")[:2], in_double=True):
+            contrary = _Contrary(engine.graph(network.graph))
+            for output in compare(contrary, network, cache, cache.split("val")[:2], in_double=True):
                 assert output.in_double is not None and output.in_double.dtype == np.float64
                 assert np.abs(output.in_double - output.wanted).mean() < 0.2 * output.wanted.std()
