@@ -28,9 +28,16 @@ def graph_of(network: Network, target: Target, **fields: object) -> Graph:
         "runtime": target.runtime,
         "precision": network.precision,
         "role": "policy" if network.part == POLICY else "branch",
-        "macs": {network.view.name: network_macs(network.module, network.views)},
+        "macs": _macs(network),
     }
     return Graph.model_validate(known | fields)
+
+
+def _macs(network: Network) -> dict[str, int]:
+    """Of a run on each of a branch's views; of a policy's, on all at once, under the first."""
+    if network.part == POLICY:
+        return {network.view.name: network_macs(network.module, network.views)}
+    return {view.name: network_macs(network.module, [view]) for view in network.views}
 
 
 def integer_gate(network: Network, integer: int, floating: int) -> Gate:
