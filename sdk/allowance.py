@@ -1,9 +1,4 @@
-"""The power that a budget leaves now, and the account that keeps the average under it.
-
-The account is a token bucket: it fills with the allowed power and is drawn on by what the device used. It
-holds what the allowance brings in ``DEPTH_S`` seconds and no more, so that over any 30 s the device uses at
-most 30 s of the allowance and one full account, which is 5 % more.
-"""
+"""The power that a budget leaves now: its own watts, what the battery's life asks for, what keeps cool."""
 
 from __future__ import annotations
 
@@ -11,41 +6,11 @@ from dataclasses import dataclass
 
 from sdk.budget import Budget
 
-WINDOW_S = 30.0
-DEPTH_S = 0.035 * WINDOW_S
-"""What the account holds, in seconds of the allowance; the last hundredth of the 5 % is for late meters."""
-
 _THERMAL_GAIN = 0.04
 _THERMAL_RATE = 0.002
 """Of the allowed power, per degree of headroom; and per degree and second."""
 _SHARPEST_CUT = 0.2
 """The thermal allowance never falls below this share of the power that the device uses unhindered."""
-
-
-class Account:
-    """Joules left to be used now, between one full depth and as much debt.
-
-    Debt is bounded: however long a budget could not be kept, it is forgiven within seconds once it can.
-    """
-
-    def __init__(self) -> None:
-        self.level_j = 0.0
-        self.depth_j = 0.0
-
-    def allow(self, watts: float) -> None:
-        """Let ``watts`` be the allowance: the account is as full as it was, of its new depth."""
-        share = self.level_j / self.depth_j if self.depth_j else 1.0
-        self.depth_j = watts * DEPTH_S
-        self.level_j = share * self.depth_j
-
-    def book(self, allowed_j: float, used_j: float) -> None:
-        """Add what was allowed and take what was used."""
-        self.level_j = max(-self.depth_j, min(self.depth_j, self.level_j + allowed_j - used_j))
-
-    @property
-    def share(self) -> float:
-        """How full it is: 1, down to -1 for as much debt."""
-        return self.level_j / self.depth_j if self.depth_j else 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ docs/budget.md states the model, the gains and the conditions of stability. In s
 1. what the meter counted since the last time tells what the device's options cost (sdk/learnt_costs.py);
 2. from the last decisions' scores it is worked out what power each price would lead to (sdk/forecast.py), and
    the lowest price that keeps to the allowance is taken (sdk/pricing.py);
-3. an account of joules (sdk/allowance.py) bounds the average whatever the model says: while it is low the
+3. an account of joules (sdk/account.py) bounds the average whatever the model says: while it is low the
    price is higher, and while it is overdrawn steps are withheld.
 """
 
@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.spec import ActionSpace, PriceResponse
-from sdk.allowance import WINDOW_S, Account, Allowance, Readings
+from sdk.account import WINDOW_S, Account
+from sdk.allowance import Allowance, Readings
 from sdk.budget import Budget
 from sdk.forecast import Forecast
 from sdk.learnt_costs import LearntCosts
 from sdk.ledger import SPAN_S, Ledger, RecentPower, Span
-from sdk.pricing import Pricing
+from sdk.pricing import HIGHEST_PRICE, Powers, Pricing
 from sdk.scheduler import LearntChoice, Limit, less_saved
 from sdk.speeds import LearntSpeeds
 from sdk.trace import StepTrace
@@ -40,7 +41,7 @@ _JUDGED_AFTER_S, _LONG_S = 3.0, 15.0
 _LATE = 0.12
 """Share of late steps above which a latency budget is not met: two of the last twenty or so are."""
 _SMOOTHING = 0.1
-
+_HIGHEST = np.array([HIGHEST_PRICE])
 
 _NOTHING_READ = Readings()
 
@@ -113,7 +114,7 @@ class BudgetController:
             else:
                 self._power.add(now_s, used_j)
             if self._watts is not None:
-                self._account.book(self._watts * elapsed_s, used_j)
+                self._account.book(now_s, self._watts * elapsed_s, used_j)
         self._ledger.restart(now_s, energy_j)
         self._taken_s = self._withheld_s = -math.inf
         self._moved_s = -math.inf
@@ -131,8 +132,9 @@ class BudgetController:
         while self._not_told and now_s - self._not_told[0][0] > self._costs.lag_s:
             self._not_told.popleft()
         not_told_j = sum(joules for _, joules in self._not_told)
-        self._energy_left.left = max(self._account.level_j - not_told_j, 0.0)
-        withheld = self._account.level_j < 0 and now_s - self._taken_s < _LONGEST_WAIT_S
+        left_j = self._account.left_j
+        self._energy_left.left = max(left_j - not_told_j, 0.0)
+        withheld = left_j < 0 and now_s - self._taken_s < _LONGEST_WAIT_S
         if not withheld:
             self._taken_s = now_s
         return withheld
@@ -198,7 +200,7 @@ class BudgetController:
         self._power.add(now_s, used_j)
         self._not_told.append((now_s, run_j))
         if self._watts is not None:
-            self._account.book(self._watts * elapsed_s, used_j)
+            self._account.book(now_s, self._watts * elapsed_s, used_j)
         if 0 < elapsed_s < 2:
             last_s = self._step_s or elapsed_s
             self._step_s = last_s + _SMOOTHING * (elapsed_s - last_s)
@@ -230,22 +232,29 @@ class BudgetController:
         if self._watts is None:
             self._pricing.price = self._resting_price
         else:
-            self._account.allow(self._watts)
-            if self._costs.known and len(self._forecast):
+            powers_w = self._forecast_w() if self._costs.known and len(self._forecast) else None
+            self._account.allow(self._watts, powers_w and float(powers_w(_HIGHEST)[0]))
+            if powers_w is not None:
                 trusted_w = self._watts * (_BLIND if self._ledger.blind else 1.0)
                 account = self._account
                 used_w = self._power.watts if self._power.seconds >= _LONG_S else None
-                self._pricing.move(now_s, trusted_w, account.share, account.depth_j, self._powers_w, used_w)
+                self._pricing.move(now_s, trusted_w, account.share, account.depth_j, powers_w, used_w)
         if self._in_force is not None and self._in_force.latency_ms is not None:
             speeds = self._speeds
             self._time_left.left = self._in_force.latency_ms - speeds.fixed_p95_ms
             self._time_left.takes = dict(zip(self._places, speeds.options_p95_ms, strict=True))
 
-    def _powers_w(self, prices: Floats) -> Floats:
+    def _forecast_w(self) -> Powers:
         """The power (W) that each price would have led to over the remembered decisions."""
         assert self._step_s is not None
-        energies_j, steps = self._forecast.energies(prices, self._chooser.costs, self._costs.energies_j)
-        return self._costs.base_w + energies_j / (steps * self._step_s)
+        energies = self._forecast.energies(self._chooser.costs, self._costs.energies_j)
+        base_w, step_s = self._costs.base_w, self._step_s
+
+        def powers_w(prices: Floats) -> Floats:
+            energies_j, steps = energies(prices)
+            return base_w + energies_j / (steps * step_s)
+
+        return powers_w
 
     def _judge(self, now_s: float) -> tuple[bool | None, str | None]:
         """Whether the budget is met, and what is wrong if it is not, or why that is not known."""

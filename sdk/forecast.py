@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from runtimes.spec import ActionSpace, Group, PriceResponse
 
 Floats = NDArray[np.float64]
+Energies = Callable[[Floats], tuple[Floats, Floats]]
+"""What decisions take at each of some prices (m,): energies (J) and steps, (m,) each."""
 
 _FEWEST, _MOST = 4, 32
 _REMEMBERED_S = 10.0
@@ -31,7 +34,7 @@ class Forecast:
             _GroupOutcome(group, slice(first, after))
             for group, (first, after) in zip(space.groups, pairwise(bounds), strict=True)
         ]
-        self._decisions: deque[tuple[float, Floats]] = deque(maxlen=_MOST)
+        self._decisions: deque[_Decided] = deque(maxlen=_MOST)
         self._response = _Response(response)
 
     def __len__(self) -> int:
@@ -41,33 +44,50 @@ class Forecast:
         self, now_s: float, scores: NDArray[np.floating], absent_views: Collection[str], price: float = 0.0
     ) -> None:
         """Remember a decision's ``scores`` (n,) at a price; none of the ``absent_views`` could be chosen."""
-        values = scores - self._response.at(np.array([price]))[0]
-        if absent_views:
-            for group in self._groups:
-                group.leave_out(values, absent_views)
-        self._decisions.append((now_s, values))
-        while len(self._decisions) > _FEWEST and now_s - self._decisions[0][0] > _REMEMBERED_S:
+        self._decisions.append(_Decided(now_s, scores, tuple(absent_views), price))
+        while len(self._decisions) > _FEWEST and now_s - self._decisions[0].time_s > _REMEMBERED_S:
             self._decisions.popleft()
 
-    def energies(
-        self, prices: Floats, costs: NDArray[np.floating], energies_j: Floats
-    ) -> tuple[Floats, Floats]:
+    def energies(self, costs: NDArray[np.floating], energies_j: Floats) -> Energies:
         """Energy (J) of all remembered decisions at each price (m,), and how many steps they take up (m,).
 
         ``costs`` (n,): relative, by which options are chosen; ``energies_j`` (1 + n,): of the policy and of
         each option.
         """
-        scores = np.stack([values for _, values in self._decisions])
-        values = scores[None] + (self._response.at(prices) - prices[:, None] * costs)[:, None]
-        total_j = np.full(values.shape[:2], energies_j[0])
-        steps: Floats | None = None
-        for group in self._groups:
-            chosen = group.choose(values, costs)
-            total_j += energies_j[1:][group.options][chosen]
-            skips = group.skips[chosen]
-            steps = skips if steps is None else np.minimum(steps, skips)
-        assert steps is not None, "an action space has groups"
-        return total_j.sum(axis=1), np.maximum(steps, 1).sum(axis=1)
+        free_scores, orders = self._free_scores()[None], [group.order(costs) for group in self._groups]
+
+        def at(prices: Floats) -> tuple[Floats, Floats]:
+            values = free_scores + (self._response.at(prices) - prices[:, None] * costs)[:, None]
+            total_j = np.full(values.shape[:2], energies_j[0])
+            steps: Floats | None = None
+            for group, order in zip(self._groups, orders, strict=True):
+                chosen = order[values[..., group.options][..., order].argmax(axis=-1)]
+                total_j += energies_j[1:][group.options][chosen]
+                skips = group.skips[chosen]
+                steps = skips if steps is None else np.minimum(steps, skips)
+            assert steps is not None, "an action space has groups"
+            return total_j.sum(axis=1), np.maximum(steps, 1).sum(axis=1)
+
+        return at
+
+    def _free_scores(self) -> Floats:
+        """What the remembered decisions' scores would have been at price 0 (decisions, n)."""
+        prices = np.array([decision.price for decision in self._decisions])
+        scores = np.stack([decision.scores for decision in self._decisions]) - self._response.at(prices)
+        for own, decision in zip(scores, self._decisions, strict=True):
+            if decision.absent_views:
+                for group in self._groups:
+                    group.leave_out(own, decision.absent_views)
+        return scores
+
+
+class _Decided(NamedTuple):
+    """A decision: when, by which scores (n,), without which views, at which price."""
+
+    time_s: float
+    scores: NDArray[np.floating]
+    absent_views: tuple[str, ...]
+    price: float
 
 
 class _Response:
@@ -88,7 +108,7 @@ class _Response:
 
 
 class _GroupOutcome:
-    """One group's options, and which of them wins."""
+    """One group's options, and which of them are there."""
 
     def __init__(self, group: Group, options: slice) -> None:
         self.options = options
@@ -104,7 +124,6 @@ class _GroupOutcome:
         if absent[branches].all():
             own[self.skips < self.skips.max()] = -np.inf
 
-    def choose(self, values: Floats, costs: NDArray[np.floating]) -> NDArray[np.intp]:
-        """The best of its options by the values (..., n) of all, ties to the cheaper one."""
-        order = np.argsort(costs[self.options], kind="stable")
-        return order[values[..., self.options][..., order].argmax(axis=-1)]
+    def order(self, costs: NDArray[np.floating]) -> NDArray[np.intp]:
+        """Its options, the cheapest first: ties go to it."""
+        return np.argsort(costs[self.options], kind="stable")

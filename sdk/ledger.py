@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.allowance import WINDOW_S
+from sdk.account import WINDOW_S
 
 Floats = NDArray[np.float64]
 Places = tuple[int, ...]

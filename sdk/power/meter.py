@@ -122,15 +122,15 @@ class CounterMeter(Meter):
         except OSError as error:
             return f"cannot be read: {error.strerror or error}"
         now_s = self._clock()
-        spans = zip(self._counters, now, self._last, strict=True)
-        steps = [_step(counter, value, last) for counter, value, last in spans]
+        steps = list(map(_step, self._counters, now, self._last))
         elapsed_s, self._last_s, self._last = now_s - self._last_s, now_s, now
-        if any(step < 0 for step in steps):
+        if min(steps) < 0:
             return "went back"
-        if sum(steps) > _MOST_W * max(elapsed_s, self.period_s):
-            return f"jumped by {sum(steps):.0f} J in {elapsed_s:.2f} s"
-        self._total_j += sum(steps)
-        self._moved_s = now_s if sum(steps) > 0 else self._moved_s
+        stepped_j = sum(steps)
+        if stepped_j > _MOST_W * max(elapsed_s, self.period_s):
+            return f"jumped by {stepped_j:.0f} J in {elapsed_s:.2f} s"
+        self._total_j += stepped_j
+        self._moved_s = now_s if stepped_j > 0 else self._moved_s
         frozen_s = now_s - self._moved_s
         return f"has not moved for {frozen_s:.0f} s" if frozen_s > max(10.0, 20 * self.period_s) else None
 

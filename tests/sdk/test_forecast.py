@@ -35,7 +35,7 @@ def test_the_energy_at_a_price_is_that_of_choosing_at_it(seed: int, made_at: flo
     forecast = Forecast(SPACE, RESPONSE)
     for number, row in enumerate(untold):
         forecast.add(number / 10, row + told(made_at), (), made_at)
-    energies, steps = forecast.energies(np.array([price]), COSTS, RUN_J)
+    energies, steps = forecast.energies(COSTS, RUN_J)(np.array([price]))
     chooser = LearntChoice(SPACE, less_saved(SPACE, RUN_J))
     wanted_j, wanted_steps = 0.0, 0
     for row in untold:
@@ -49,7 +49,7 @@ def test_power_never_rises_with_the_price_without_a_response() -> None:
     forecast = Forecast(SPACE)
     for number, row in enumerate(np.random.default_rng(3).normal(0, 2, (32, 7))):
         forecast.add(number / 10, row, ())
-    energies, steps = forecast.energies(np.geomspace(0.01, 50, 40), COSTS, RUN_J)
+    energies, steps = forecast.energies(COSTS, RUN_J)(np.geomspace(0.01, 50, 40))
     assert (np.diff(energies / steps) <= 1e-9).all() and energies[0] > energies[-1]
 
 

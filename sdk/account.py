@@ -1,0 +1,90 @@
+"""The account of joules that keeps any 30 s under the budget, whatever is known of the device.
+
+Two bounds hold at once. The *savings* fill with what is allowed and are drawn on by what is used: they keep
+the average. The *last half minute* is kept as what was used beyond what was allowed, so that a run may take
+what the seconds before it left, and no 30 s that it is part of, now or later, end above the limit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+WINDOW_S = 30.0
+DEPTH_S = 0.035 * WINDOW_S
+"""By how many seconds of the allowance 30 s may be above it; the rest of the 5 % is for late meters."""
+
+_SAVINGS_S = 2.0
+"""What the savings hold, in seconds of the allowance."""
+_BIN_S = 0.25
+_BINS = int(WINDOW_S / _BIN_S)
+_FROM_OLDEST = np.arange(_BINS)[::-1]
+_RELIED_ON = 0.75
+"""Of what the cheapest choice would save in the seconds to come: what a run may count on."""
+
+
+class Account:
+    """Joules left to be used now.
+
+    Debt is bounded: however long a budget could not be kept, it is forgiven within seconds once it can.
+    """
+
+    def __init__(self) -> None:
+        self.depth_j = 0.0
+        """What 30 s may take more than is allowed."""
+        self.left_j = 0.0
+        """What may be used at once; below 0 in debt, down to one depth."""
+        self._savings_j = 0.0
+        # By quarters of a second, the newest first: what was used beyond what was allowed, and what the
+        # cheapest choice is to save until each of them is half a minute old.
+        self._excess_j: Floats = np.zeros(_BINS)
+        self._saves_j: Floats = np.zeros(_BINS)
+        self._bin: int | None = None
+        self._room_j = 0.0
+
+    def allow(self, watts: float, cheapest_w: float | None = None) -> None:
+        """Let ``watts`` be the allowance; ``cheapest_w``: the power of the cheapest choice, if known."""
+        share = self._savings_j / self.depth_j if self.depth_j else 1.0
+        self.depth_j = watts * DEPTH_S
+        self._savings_j = share * self.depth_j
+        saves_w = 0.0 if cheapest_w is None else max(_RELIED_ON * (watts - cheapest_w), 0.0)
+        self._saves_j = np.multiply(_FROM_OLDEST, saves_w * _BIN_S)
+        self._room_j = self._find_room_j()
+        self.left_j = min(self._savings_j, self._room_j)
+
+    def book(self, now_s: float, allowed_j: float, used_j: float) -> None:
+        """Add what was allowed since the last time, and take what was used."""
+        most_j = self.depth_j * _SAVINGS_S / DEPTH_S
+        self._savings_j = max(-self.depth_j, min(most_j, self._savings_j + allowed_j - used_j))
+        if self._shift(int(now_s / _BIN_S)):
+            self._room_j = self._find_room_j()
+        room_j = max(self._room_j - (used_j - allowed_j), -self.depth_j)  # more debt than that is forgiven
+        self._excess_j[0] += self._room_j - room_j
+        self._room_j = room_j
+        self.left_j = min(self._savings_j, room_j)
+
+    @property
+    def share(self) -> float:
+        """How full it is: 1 if a whole depth or more is left, down to -1 for as much debt."""
+        return min(self.left_j / self.depth_j, 1.0) if self.depth_j else 1.0
+
+    def _find_room_j(self) -> float:
+        """What may be used now, so that each 30 s that this instant is part of stay within one depth.
+
+        The window that ends so many seconds from now keeps the newer bins only, and what is saved until then.
+        """
+        return self.depth_j - float((np.add.accumulate(self._excess_j) - self._saves_j).max())
+
+    def _shift(self, number: int) -> bool:
+        """Make room for the bin of this number. Whether it is a new one."""
+        if self._bin is None:
+            self._bin = number
+        passed = number - self._bin
+        if passed <= 0:
+            return False
+        kept = self._excess_j[: max(_BINS - passed, 0)]
+        self._excess_j = np.concatenate([np.zeros(_BINS - len(kept)), kept])
+        self._bin = number
+        return True
