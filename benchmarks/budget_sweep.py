@@ -1,12 +1,14 @@
 """Accuracy and energy of bundles under budgets from the cheapest to dense, against the static front.
 
-    python -m benchmarks.budget_sweep BUNDLE... [--data DIR] [--budgets 9] [--clips 200] [--name NAME]
+    python -m benchmarks.budget_sweep BUNDLE... [--data DIR] [--budgets 9] [--clips 200]
+        [--idle-mw 50] [--name NAME]
 
 Budgets lie between what the cheapest options take and what the policy takes freely, and one is dense.
 Costs of all bundles are measured first, in one run, with ``--meter`` (a model of 5 W while busy unless told
 otherwise). Then each bundle streams the validation clips in a shuffled order, once for every budget, on a
 clock that is the clips' own time, and with a meter that counts what the cost table says of what ran, and an
-idle device of 50 mW, about what the work takes: on one that takes much more a budget is easily followed.
+idle device of ``--idle-mw``: 50 is about what the work takes, on one that takes much more a budget is easily
+followed, and with 0 the work is all there is.
 Reported for each: watts spent of those allowed, of all and of the work alone, accuracy, and the area under
 accuracy over the work's energy (the best at no more energy, between the cheapest budget and dense; energy in
 the logarithm and plain), beside that of the static front: the best fixed options on evenly spaced steps.
@@ -38,7 +40,6 @@ from sdk.recognizer import StreamRecognizer
 from sdk.scheduler import run_energies
 
 _SETTLING_CLIPS = 12
-_IDLE_W = 0.05
 _PROHIBITIVE = 1e4
 """A price that nothing earns: what is left is the cheapest."""
 
@@ -68,6 +69,7 @@ def main() -> None:
     parser.add_argument("--budgets", type=int, default=9)
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--meter", default="modelled:0,5")
+    parser.add_argument("--idle-mw", type=float, default=50.0)
     parser.add_argument("--name")
     arguments = parser.parse_args()
     data = arguments.data or make_clips(seed=0)
@@ -76,7 +78,8 @@ def main() -> None:
     with open_meter(arguments.meter) as meter:
         for bundle in bundles:
             _measure(bundle, clips[0], meter)
-    sweeps = [_swept(bundle, clips, arguments.budgets) for bundle in bundles]
+    idle_w = 1e-3 * arguments.idle_mw
+    sweeps = [_swept(bundle, clips, arguments.budgets, idle_w) for bundle in bundles]
     least = min(point.mj for sweep in sweeps for point in sweep["curve"])
     most = sweeps[0]["dense"].mj
     for sweep in sweeps:
@@ -84,7 +87,8 @@ def main() -> None:
             sweep[f"{name} area"] = _areas(sweep[name], least, most)
         sweep["of dense"] = _at_shares(sweep["curve"], sweep["dense"])
     name = arguments.name or (arguments.data.name if arguments.data else "built-in")
-    write(f"budget-sweep-{name}", {"clips": len(clips), "meter": arguments.meter, "bundles": sweeps})
+    circumstances = {"clips": len(clips), "meter": arguments.meter, "idle_w": idle_w}
+    write(f"budget-sweep-{name}", circumstances | {"bundles": sweeps})
     for sweep in sweeps:
         _print(sweep)
 
@@ -105,7 +109,7 @@ def _measure(bundle: Bundle, clip: Clip, meter: Meter) -> None:
         bundle.save_device_costs(measure_costs(engine, manifest, frame, meter=meter))
 
 
-def _swept(bundle: Bundle, clips: Sequence[Clip], count: int) -> dict[str, Any]:
+def _swept(bundle: Bundle, clips: Sequence[Clip], count: int, idle_w: float) -> dict[str, Any]:
     table, variant = bundle.device_costs()[0], bundle.variant(None)
     energies = run_energies(variant, table)
     assert energies is not None, "they have just been measured"
@@ -115,12 +119,12 @@ def _swept(bundle: Bundle, clips: Sequence[Clip], count: int) -> dict[str, Any]:
         for i, option in enumerate(variant.action_space.options)
         if option.name in _dense_int8(bundle).split("+")
     )
-    most_w = _IDLE_W + (float(energies[0]) + dense_mj) * 1e-3 * rate_hz
-    least_w, free_w = (_unbound_w(bundle, clips, price) for price in (_PROHIBITIVE, 0.0))
+    most_w = idle_w + (float(energies[0]) + dense_mj) * 1e-3 * rate_hz
+    least_w, free_w = (_unbound_w(bundle, clips, idle_w, price) for price in (_PROHIBITIVE, 0.0))
     # Above what the policy takes freely a budget binds nothing: one such is enough.
-    bound = np.geomspace(1.05 * (least_w - _IDLE_W), free_w - _IDLE_W, count - 1)
-    budgets = [*(_IDLE_W + bound), max(most_w, free_w)]
-    rows = [_row(bundle, clips, float(watts)) for watts in budgets]
+    bound = np.geomspace(1.05 * (least_w - idle_w), free_w - idle_w, count - 1)
+    budgets = [*(idle_w + bound), max(most_w, free_w)]
+    rows = [_row(bundle, clips, idle_w, float(watts)) for watts in budgets]
     static, dense = _static(bundle, table)
     return {
         "bundle": bundle.location.name,
@@ -134,16 +138,16 @@ def _swept(bundle: Bundle, clips: Sequence[Clip], count: int) -> dict[str, Any]:
     }
 
 
-def _unbound_w(bundle: Bundle, clips: Sequence[Clip], price: float) -> float:
+def _unbound_w(bundle: Bundle, clips: Sequence[Clip], idle_w: float, price: float) -> float:
     """Watts at a price, whatever they are."""
-    run = _Run(bundle, None, price=price)
+    run = _Run(bundle, idle_w, None, price=price)
     for clip in clips:
         run.clip(clip)
     return run.watts
 
 
-def _row(bundle: Bundle, clips: Sequence[Clip], watts: float) -> dict[str, Any]:
-    run = _Run(bundle, Budget(watts=watts))
+def _row(bundle: Bundle, clips: Sequence[Clip], idle_w: float, watts: float) -> dict[str, Any]:
+    run = _Run(bundle, idle_w, Budget(watts=watts))
     for clip in clips[:_SETTLING_CLIPS]:
         run.clip(clip)
     run.forget()
@@ -154,7 +158,7 @@ def _row(bundle: Bundle, clips: Sequence[Clip], watts: float) -> dict[str, Any]:
         "budget_w": watts,
         "spent_w": run.watts,
         "spent of allowed": run.watts / watts,
-        "of the work": (run.watts - _IDLE_W) / (watts - _IDLE_W),
+        "of the work": (run.watts - idle_w) / (watts - idle_w),
         "accuracy": float(np.mean(run.right)),
         "mj a clip": run.worked_mj / len(run.right),
         "price": float(np.median(run.prices)),
@@ -166,9 +170,9 @@ def _row(bundle: Bundle, clips: Sequence[Clip], watts: float) -> dict[str, Any]:
 class _Run:
     """One bundle's stream under one budget."""
 
-    def __init__(self, bundle: Bundle, budget: Budget | None, **choice: Any) -> None:
-        self.clock = Clock()
-        self._meter = ModelledMeter(_IDLE_W, clock=self.clock.read)
+    def __init__(self, bundle: Bundle, idle_w: float, budget: Budget | None, **choice: Any) -> None:
+        self.clock, self._idle_w = Clock(), idle_w
+        self._meter = ModelledMeter(idle_w, clock=self.clock.read)
         self.recognizer = StreamRecognizer(
             bundle, "cpu", threads=1, meter=self._meter, clock=self.clock.read, budget=budget, **choice
         )
@@ -201,7 +205,7 @@ class _Run:
     @property
     def worked_mj(self) -> float:
         """What the work took since."""
-        return self.spent_mj - 1e3 * _IDLE_W * self.seconds
+        return self.spent_mj - 1e3 * self._idle_w * self.seconds
 
     def clip(self, clip: Clip) -> None:
         """One more clip: its steps at their own time."""
