@@ -29,7 +29,7 @@ from sdk.power.window import StepEnergy
 from sdk.results import Recognition
 from sdk.trace import StepTrace
 
-FORMAT = 2
+FORMAT = 3
 
 
 class DecisionLog:

@@ -104,7 +104,7 @@ class PowerPlot:
         if missed.any():
             panel.plot(times[missed], np.array(watts)[missed], "|", color="#c0392b", label="not met")
         panel.set(ylabel="W", ylim=(0, None))
-        panel.legend(loc="upper right", fontsize=8, ncols=4)
+        panel.legend(loc="lower right", bbox_to_anchor=(1, 1), fontsize=8, ncols=4)  # covers no line
 
     def _average_w(self, times: np.ndarray[Any, Any], seconds: float) -> np.ndarray[Any, Any]:
         """The power of the last ``seconds`` at each step; not a number where it is not known."""

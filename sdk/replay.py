@@ -47,8 +47,18 @@ def replay(path: str | Path) -> Iterator[ReplayedStep]:
     try:
         yield from _Replay(next(lines, (2, {}))[1]).steps(lines)
     except (KeyError, TypeError, ValueError, ValidationError, BudgetError) as error:
-        reason = f"is damaged ({type(error).__name__}: {' '.join(str(error).split())[:100]})"
-        raise AdaptiveVideoError(path, reason, "log the stream again") from None
+        raise AdaptiveVideoError(path, f"is damaged: {_wrong(error)}", "log the stream again") from None
+
+
+def _wrong(error: Exception) -> str:
+    """What is wrong with a line, in a few words."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return f"{place}: {first['msg']}" if place else first["msg"]
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return " ".join(str(error).split())[:100]
 
 
 class _Replay:

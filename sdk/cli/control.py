@@ -14,14 +14,14 @@ _OFF = "off"
 class ControlFile:
     """Looks at the file, and sets the budget when what it says changes.
 
-    A file that is not there, or says nothing that can be meant, changes nothing; the latter is said on
+    A file that is not there (any more), or says nothing that can be meant, changes nothing; either is said on
     stderr, once.
     """
 
     def __init__(self, path: Path, set_budget: Callable[[Budget | None], None]) -> None:
         self._path, self._set_budget = path, set_budget
         self._seen: tuple[int, int] | None = None
-        self._text = ""
+        self._text, self._missed = "", False
 
     def look(self) -> None:
         """Set the budget, if the file says another than when it was last looked at."""
@@ -31,11 +31,20 @@ class ControlFile:
                 return
             self._seen = status.st_mtime_ns, status.st_size
             text = self._path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
+        except (OSError, UnicodeDecodeError) as error:
+            self._miss(error)
             return
+        self._missed = False
         if text and text != self._text:
             self._text = text
             self._apply(text)
+
+    def _miss(self, error: OSError | UnicodeDecodeError) -> None:
+        if not self._missed:
+            reason = (error.strerror or str(error)) if isinstance(error, OSError) else "is no text"
+            mend = "the budget stays as it was until 5W, 3W,20ms or off is written there"
+            print(f"{self._path}: cannot be read ({reason}); {mend}", file=sys.stderr)
+        self._missed = True
 
     def _apply(self, text: str) -> None:
         try:

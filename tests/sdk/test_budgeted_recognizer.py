@@ -199,12 +199,12 @@ def test_an_altered_log_is_told_apart(bundle: Bundle, board: Board, tmp_path: Pa
     [
         ("", "is no log of decisions"),
         ("{}\n", "is no log of decisions"),
-        ('{"decision_log": 99}\n', "has format 99, and 2 is known here"),
-        ('{"decision_log": 2}\n{"chooser": "fixed"}\n', "its choices were fixed, not learnt"),
-        ('{"decision_log": 2}\n{"chooser": "learnt"}\n', r"is damaged \(KeyError"),
-        ('{"decision_log": 2}\nnonsense\n', "line 2: is no JSON"),
-        ('{"decision_log": 2}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
-        ('{"decision_log": 2}\n[]\n', "line 2: is no JSON object"),
+        ('{"decision_log": 99}\n', "has format 99, and 3 is known here"),
+        ('{"decision_log": 3}\n{"chooser": "fixed"}\n', "its choices were fixed, not learnt"),
+        ('{"decision_log": 3}\n{"chooser": "learnt"}\n', r"is damaged: 'action_space' is missing"),
+        ('{"decision_log": 3}\nnonsense\n', "line 2: is no JSON"),
+        ('{"decision_log": 3}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
+        ('{"decision_log": 3}\n[]\n', "line 2: is no JSON object"),
     ],
 )
 def test_what_is_no_log(text: str, complaint: str, tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ def test_what_the_file_says_is_set_when_it_changes(
     path, said = tmp_path / "budget.txt", []
     control = ControlFile(path, said.append)
     control.look()
+    control.look()
     assert said == [], "a file that is not there says nothing"
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1 and "budget.txt: cannot be read (No such file" in errors[0]
 
     def write(text: str | bytes) -> None:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -39,7 +42,9 @@ def test_what_the_file_says_is_set_when_it_changes(
     assert said[1:] == [Budget(watts=3, latency_ms=20), None]
     errors = capsys.readouterr().err.splitlines()
     assert errors[0] == "budget: 5W" and errors[-1] == "budget: OFF"
-    assert sum("the budget stays as it was" in line for line in errors) == 2
+    assert sum("the budget stays as it was" in line for line in errors) == 3
     path.unlink()
     control.look()
+    control.look()
     assert len(said) == 3
+    assert capsys.readouterr().err.count("cannot be read") == 1
