@@ -40,6 +40,16 @@ def native_log() -> Iterator[list[str]]:
                     python.write(line)
 
 
+def end_quietly() -> None:
+    """LiteRT's library tells of its end as the process ends: a program's own summary is to be the last word.
+
+    For programs to register with ``atexit``; what they write to the standard error stream afterwards is lost.
+    """
+    if "ai_edge_litert" in sys.modules:
+        sys.stderr.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDERR)
+
+
 def _is_message(line: str, messages: list[str]) -> bool:
     """Whether a line is a library's message, which then joins the others."""
     found = _LINE.match(line)

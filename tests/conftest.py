@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from runtimes.native_log import end_quietly
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -31,10 +32,4 @@ def real_data() -> Callable[[str], Path]:
     return find
 
 
-def _quiet() -> None:
-    """LiteRT's library tells of its end as the process does; the tests' summary is to be the last word."""
-    if "ai_edge_litert" in sys.modules:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-
-
-atexit.register(_quiet)
+atexit.register(end_quietly)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 from collections.abc import Callable
 from errno import EDQUOT, ENOSPC
@@ -11,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from runtimes.errors import AdaptiveVideoError
+from runtimes.native_log import end_quietly
 
 FAILED_LIMIT = 1
 USER_MISTAKE = 2
@@ -31,6 +33,7 @@ Version = Annotated[
 
 def run_command(function: Callable[..., Any]) -> NoReturn:
     """Run ``function`` as the program's one command, and exit."""
+    atexit.register(end_quietly)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(function)
     try:
