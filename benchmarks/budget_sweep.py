@@ -18,7 +18,6 @@ Without ``--data``: the built-in clips. Written to ``benchmarks/results/budget-s
 from __future__ import annotations
 
 import argparse
-import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,8 +26,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.record import write
-from compiler.data.clips import Clip, find_clips
-from compiler.data.synthetic import make_clips
+from benchmarks.validation import validation_clips
+from compiler.data.clips import Clip
 from runtimes.bundle import Bundle
 from runtimes.engine import open_engine
 from runtimes.spec import CostTable
@@ -72,9 +71,8 @@ def main() -> None:
     parser.add_argument("--idle-mw", type=float, default=50.0)
     parser.add_argument("--name")
     arguments = parser.parse_args()
-    data = arguments.data or make_clips(seed=0)
     bundles = [Bundle.open(path) for path in arguments.bundles]
-    clips = _clips(data, bundles[0], arguments.clips)
+    clips = validation_clips(arguments.data, bundles[0], arguments.clips)
     with open_meter(arguments.meter) as meter:
         for bundle in bundles:
             _measure(bundle, clips[0], meter)
@@ -91,14 +89,6 @@ def main() -> None:
     write(f"budget-sweep-{name}", circumstances | {"bundles": sweeps})
     for sweep in sweeps:
         _print(sweep)
-
-
-def _clips(data: Path, bundle: Bundle, count: int) -> list[Clip]:
-    """Validation clips of the bundle's labels, shuffled: streams are not sorted by class."""
-    labels = set(bundle.manifest.labels)
-    clips = [clip for clip in find_clips(data).clips if clip.split == "val" and clip.label in labels]
-    random.Random(0).shuffle(clips)
-    return clips[:count]
 
 
 def _measure(bundle: Bundle, clip: Clip, meter: Meter) -> None:
