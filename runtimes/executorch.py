@@ -9,22 +9,21 @@ import ctypes
 import functools
 import importlib
 import threading
-import time
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from runtimes.bundle import Bundle
-from runtimes.device import physical_cores, process_memory_mb
+from runtimes.device import physical_cores
 from runtimes.engine import Array, GraphDeclaration
 from runtimes.errors import EngineError
 from runtimes.native_log import native_log
+from runtimes.opened import OpenedGraph, OpenedGraphs, closed, one_line, opened
 from runtimes.pte import delegates
 from runtimes.spec import Graph, Manifest, Tensor
 
@@ -37,7 +36,7 @@ _DEVICES = ("auto", "cpu", "gpu")
 _COMPILE_AGAIN = "copy the bundle whole, or compile again for this machine's executorch, or upgrade that"
 
 
-class ExecutorchEngine:
+class ExecutorchEngine(OpenedGraphs["ExecutorchRunner"]):
     """Runs the graphs of one ``target`` of a bundle with ExecuTorch.
 
     Backends are chosen when a program is compiled: ``gpu`` asks that each graph's is Vulkan, ``cpu`` that it
@@ -61,52 +60,19 @@ class ExecutorchEngine:
         """
         if device not in _DEVICES:
             raise EngineError(f"device {device}", "is unknown", f"use one of {', '.join(_DEVICES)}")
+        super().__init__(bundle, target)
         self._library = _library()
-        self._bundle = bundle
-        self._target = target
         self._device = device
         self._allow_fallback = allow_fallback
         self._programs: dict[str, _Program] = {}
-        self._runners: dict[str, ExecutorchRunner] = {}
-        self._closed = False
         self.provider = self._best_provider()
         self.threads = threads or _pool.in_use() or physical_cores()
         _pool.require(self.threads)
 
-    def graph(self, name: str) -> ExecutorchRunner:
-        """The graph called ``name``, loaded when first asked for.
-
-        Raises: EngineError if it is unknown, does not load, or does not run where it was asked to.
-        """
-        if self._closed:
-            raise _closed(name)
-        if name not in self._runners:
-            self._runners[name] = self._open(name)
-        return self._runners[name]
-
-    @property
-    def declared(self) -> tuple[GraphDeclaration, ...]:
-        """What each graph opened so far really runs on, in the order of opening."""
-        return tuple(runner.declaration for runner in list(self._runners.values()))
-
-    def refresh(self, bundle: Bundle) -> None:
-        """Open graphs from here on from ``bundle``: the same one, with files that have come since."""
-        self._bundle = bundle
-
     def close(self) -> None:
         """Free every method, whoever still holds its runner; the declarations stay."""
-        for runner in self._runners.values():
-            runner.close()
+        super().close()
         self._programs.clear()
-        self._closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _best_provider(self) -> str:
         """What the target's graphs run on here, the accelerator first."""
@@ -125,12 +91,7 @@ class ExecutorchEngine:
             raise EngineError(f"target {self._target}", f"is not compiled for {VULKAN}", self._gpu_mend())
         return VULKAN if VULKAN in providers else XNNPACK
 
-    def _open(self, name: str) -> ExecutorchRunner:
-        try:
-            graph = self._bundle.manifest.graph(name, self._target)
-        except KeyError:
-            known = ", ".join(entry.name for entry in self._bundle.manifest.graphs_of(self._target))
-            raise EngineError(f"graph {name}", "is not in the bundle", f"use one of {known}") from None
+    def _open(self, graph: Graph) -> ExecutorchRunner:
         backends = self._backends(graph)
         self._check_device(graph, backends)
         with _pool.sized(self._library, self.threads) as runners:
@@ -139,21 +100,13 @@ class ExecutorchEngine:
         return runner
 
     def _load(self, graph: Graph, backends: Mapping[str, int]) -> ExecutorchRunner:
-        memory, start = process_memory_mb(), time.perf_counter()
-        program = self._program(graph)
-        method = program.load(graph)
-        opened_ms = (time.perf_counter() - start) * 1e3
-        after = process_memory_mb()
-        declaration = GraphDeclaration(
-            graph=graph.name,
-            precision=graph.precision,
-            nodes=dict(backends) or {PORTABLE: 0},
-            threads=self.threads,
-            fallback=self._device == "gpu" and VULKAN not in backends,
-            opened_ms=opened_ms,
-            opened_mb=None if memory is None or after is None else after - memory,
-            runs=0,
-        )
+        def load() -> tuple[_Program, Any]:
+            program = self._program(graph)
+            return program, program.load(graph)
+
+        (program, method), declaration = opened(graph, load, self.threads)
+        fallback = self._device == "gpu" and VULKAN not in backends
+        declaration = replace(declaration, nodes=dict(backends) or {PORTABLE: 0}, fallback=fallback)
         sides = view_sides(self._bundle.manifest, graph)
         return ExecutorchRunner(self._library, graph, method, program.running, sides, declaration)
 
@@ -192,8 +145,8 @@ class ExecutorchEngine:
         return self._programs[graph.file]
 
 
-class ExecutorchRunner:
-    """One method; called with the manifest's named inputs."""
+class ExecutorchRunner(OpenedGraph):
+    """One method; ``nodes`` of its declaration counts delegates."""
 
     def __init__(
         self,
@@ -204,28 +157,23 @@ class ExecutorchRunner:
         sides: tuple[int, int] | None,
         declaration: GraphDeclaration,
     ) -> None:
+        super().__init__(graph, declaration)
         self._library = library
-        self._graph = graph
         self._method: Any = method
         self._running = running
         self._sides = sides
-        self._declaration = declaration
-        self._runs = 0
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
-        """Run on ``inputs`` and return the named outputs, which are the caller's own.
-
-        Raises: EngineError if an input's name, type or shape is not the graph's, or the engine is closed.
-        """
+        """Run on ``inputs`` and return the named outputs. Raises: EngineError as declared."""
         self._check(inputs)
         tensors = [self._tensor(inputs[name]) for name in self._graph.inputs]
         with self._running:
             if self._method is None:
-                raise _closed(self._graph.name)
+                raise closed(self._graph.name)
             try:
                 outputs = self._method.call(tensors)
             except RuntimeError as error:
-                reason = f"does not run: {_one_line(error)}"
+                reason = f"does not run: {one_line(error)}"
                 raise EngineError(f"graph {self._graph.name}", reason, _COMPILE_AGAIN) from error
             self._runs += 1
         return {name: value.numpy() for name, value in zip(self._graph.outputs, outputs, strict=True)}
@@ -235,11 +183,6 @@ class ExecutorchRunner:
         with self._running:
             self._method = None
         _pool.release(self)
-
-    @property
-    def declaration(self) -> GraphDeclaration:
-        """What this graph really runs on, and how often it has run; ``nodes`` counts delegates."""
-        return replace(self._declaration, runs=self._runs)
 
     def _tensor(self, value: Array) -> Any:
         # torch complains of an array that may not be written to, as frames of a decoder may be.
@@ -299,7 +242,7 @@ def _library() -> _Library:
             ctypes.CDLL(str(kernels))
         except (ImportError, OSError) as error:
             mend = "pip install 'adaptive-video[executorch]'"
-            raise EngineError("executorch", f"does not import: {_one_line(error)}", mend) from error
+            raise EngineError("executorch", f"does not import: {one_line(error)}", mend) from error
     return _Library(torch, native)
 
 
@@ -390,17 +333,9 @@ def _delegates(path: Path) -> dict[str, dict[str, int]]:
     try:
         return delegates(path)
     except (OSError, ValueError) as error:
-        raise EngineError(path, _one_line(error), _COMPILE_AGAIN) from error
+        raise EngineError(path, one_line(error), _COMPILE_AGAIN) from error
 
 
 def _reason(error: Exception, log: list[str]) -> str:
     """What the library says, and why, which it says on the standard error stream alone."""
-    return "; ".join([_one_line(error), *log[-2:]])
-
-
-def _closed(graph: str) -> EngineError:
-    return EngineError(f"graph {graph}", "its engine is closed", "open the engine again")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return "; ".join([one_line(error), *log[-2:]])

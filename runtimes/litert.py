@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from runtimes import litert_sessions as sessions
 from runtimes.bundle import Bundle
 from runtimes.cache import cache_folder, whole_folder
-from runtimes.device import cpu_model, physical_cores, process_memory_mb
+from runtimes.device import cpu_model, physical_cores
 from runtimes.engine import Array, GraphDeclaration
 from runtimes.errors import EngineError
 from runtimes.litert_sessions import GPU, XNNPACK, Session
 from runtimes.native_log import native_log
+from runtimes.opened import OpenedGraph, OpenedGraphs, closed, one_line, opened
 from runtimes.spec import Graph, Tensor
 
 _DEVICES = ("auto", "cpu", "gpu")
@@ -27,7 +26,7 @@ _WEIGHTS = "weights.xnnpack"
 _RENEW = "copy the bundle again, or upgrade the runtime: pip install -U 'adaptive-video[litert]'"
 
 
-class LitertEngine:
+class LitertEngine(OpenedGraphs["LitertRunner"]):
     """Opens a bundle's graphs of one target with LiteRT.
 
     ``auto`` is the CPU: whether a GPU truly runs a graph shows only when it is compiled for it, which may
@@ -47,49 +46,12 @@ class LitertEngine:
     ) -> None:
         if device not in _DEVICES:
             raise EngineError(f"device {device}", "is unknown to LiteRT", f"use one of {', '.join(_DEVICES)}")
-        self._bundle, self._target = bundle, target
-        self._runners: dict[str, LitertRunner] = {}
-        self._closed = False
+        super().__init__(bundle, target)
         self._allow_fallback = allow_fallback
         self._version = sessions.version()
         self._wanted = GPU if device == "gpu" else XNNPACK
         self.threads = threads or physical_cores()
         self.provider = self._available()
-
-    def graph(self, name: str) -> LitertRunner:
-        """The graph called ``name``, opened when first asked for.
-
-        Raises: EngineError if it is unknown, does not open, or does not run where it was asked to.
-        """
-        if self._closed:
-            raise _closed(name)
-        if name not in self._runners:
-            with native_log():  # of every accelerator that it looks for and does not find
-                self._runners[name] = self._open(name)
-        return self._runners[name]
-
-    @property
-    def declared(self) -> tuple[GraphDeclaration, ...]:
-        """What each graph opened so far really runs on, in the order of opening."""
-        return tuple(runner.declaration for runner in list(self._runners.values()))
-
-    def refresh(self, bundle: Bundle) -> None:
-        """Open graphs from here on from ``bundle``: the same one, with files that have come since."""
-        self._bundle = bundle
-
-    def close(self) -> None:
-        """Free every session, whoever still holds its runner; the declarations stay."""
-        for runner in self._runners.values():
-            runner.close()
-        self._closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _available(self) -> str:
         """What is wanted if this version of the runtime has it, or the allowed fallback."""
@@ -101,25 +63,18 @@ class LitertEngine:
             return XNNPACK
         return self._wanted
 
-    def _open(self, name: str) -> LitertRunner:
-        try:
-            graph = self._bundle.manifest.graph(name, self._target)
-        except KeyError:
-            known = ", ".join(entry.name for entry in self._bundle.manifest.graphs_of(self._target))
-            raise EngineError(f"graph {name}", "is not in the bundle", f"use one of {known}") from None
-        memory, start = process_memory_mb(), time.perf_counter()
-        session = self._session(graph)
-        opened_ms = (time.perf_counter() - start) * 1e3
-        after = process_memory_mb()
-        opened_mb = None if memory is None or after is None else after - memory
-        return LitertRunner(graph, session, self._threads_of(graph), self._wanted, opened_ms, opened_mb)
+    def _open(self, graph: Graph) -> LitertRunner:
+        with native_log():  # of every accelerator that it looks for and does not find
+            session, declaration = opened(graph, lambda: self._session(graph), self._threads_of(graph))
+        fallback = self._wanted not in session.nodes
+        return LitertRunner(graph, replace(declaration, nodes=session.nodes, fallback=fallback), session)
 
     def _session(self, graph: Graph) -> Session:
         path = self._bundle.path(graph.file)
         try:
             sessions.check_file(path, self._bundle.manifest.files[graph.file].bytes)
         except (OSError, ValueError) as error:
-            raise EngineError(f"graph {graph.name}", _one_line(error), _RENEW) from error
+            raise EngineError(f"graph {graph.name}", one_line(error), _RENEW) from error
         if self.provider == GPU:
             on_gpu = self._gpu_session(graph, path)
             if on_gpu is not None:
@@ -170,65 +125,35 @@ class LitertEngine:
         return 1 if graph.role == "policy" else self.threads
 
 
-class LitertRunner:
-    """One session; called with the manifest's named inputs, by one thread at a time."""
+class LitertRunner(OpenedGraph):
+    """One session, run by one thread at a time."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        session: Session,
-        threads: int,
-        wanted: str,
-        opened_ms: float,
-        opened_mb: float | None,
-    ) -> None:
-        self._graph = graph
+    def __init__(self, graph: Graph, declaration: GraphDeclaration, session: Session) -> None:
+        super().__init__(graph, declaration)
         self._session: Session | None = session
-        self._nodes = session.nodes
-        self._threads = threads
-        self._fallback = wanted not in self._nodes
-        self._opened = opened_ms, opened_mb
-        self._runs = 0
         self._in_use = Lock()
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
-        """Run on ``inputs`` and return the named outputs, which are copies.
-
-        Raises: EngineError if an input's name, type or shape is not the graph's, or the engine is closed.
-        """
+        """Run on ``inputs`` and return the named outputs. Raises: EngineError as declared."""
         with self._in_use:
             if self._session is None:
-                raise _closed(self._graph.name)
+                raise closed(self._graph.name)
             self._check(inputs)
             try:
                 given = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
                 outputs = self._session.run(given)
             except Exception as error:  # the runtime's own errors share no narrower base
                 mend = "open the engine again, on the cpu if it was not"
-                raise EngineError(f"graph {self._graph.name}", _one_line(error), mend) from error
+                raise EngineError(f"graph {self._graph.name}", one_line(error), mend) from error
             self._runs += 1
         return outputs
 
     def close(self) -> None:
-        """Free the session."""
+        """Free the session, as soon as it does not run."""
         with self._in_use:
             if self._session is not None:
                 self._session.close()
             self._session = None
-
-    @property
-    def declaration(self) -> GraphDeclaration:
-        """What this graph really runs on, and how often it has run."""
-        return GraphDeclaration(
-            graph=self._graph.name,
-            precision=self._graph.precision,
-            nodes=self._nodes,
-            threads=self._threads,
-            fallback=self._fallback,
-            opened_ms=self._opened[0],
-            opened_mb=self._opened[1],
-            runs=self._runs,
-        )
 
     def _check(self, inputs: dict[str, Array]) -> None:
         """The runtime itself takes arrays of any shape, and computes on what it finds in memory."""
@@ -257,13 +182,5 @@ def _reason(path: Path, error: Exception) -> str:
     try:
         sessions.InterpreterSession(path, threads=1).close()
     except Exception as told:  # the runtime's own errors share no narrower base
-        return _one_line(told)
-    return _one_line(error)
-
-
-def _closed(graph: str) -> EngineError:
-    return EngineError(f"graph {graph}", "its engine is closed", "open the engine again")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        return one_line(told)
+    return one_line(error)

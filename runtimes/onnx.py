@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import onnxruntime as ort
 
 from runtimes.bundle import Bundle
 from runtimes.cache import cache_folder, whole_folder
-from runtimes.device import cpu_model, physical_cores, process_memory_mb, sums_int8_exactly
+from runtimes.device import cpu_model, physical_cores, sums_int8_exactly
 from runtimes.engine import Array, GraphDeclaration
 from runtimes.errors import EngineError
 from runtimes.installed import installed_graph
+from runtimes.opened import OpenedGraph, OpenedGraphs, closed, one_line, opened
 from runtimes.spec import Graph
 from runtimes.tensorrt import tensorrt_options
 
@@ -28,7 +28,7 @@ _OPTIMISED = "graph.onnx"
 _ERRORS_ONLY = 3
 
 
-class OnnxEngine:
+class OnnxEngine(OpenedGraphs["OnnxRunner"]):
     """Opens a bundle's graphs with ONNX Runtime.
 
     Policies run on one thread: they are too small to share out. On the CPU, fp32 graphs are optimised once
@@ -44,47 +44,11 @@ class OnnxEngine:
         allow_fallback: bool = False,
         threads: int | None = None,
     ) -> None:
-        self._bundle, self._target = bundle, target
-        self._runners: dict[str, OnnxRunner] = {}
-        self._closed = False
+        super().__init__(bundle, target)
         self._allow_fallback = allow_fallback or device == "auto"
         self._wanted = _wanted(device)
         self.threads = threads or physical_cores()
         self.provider = self._available()
-
-    def graph(self, name: str) -> OnnxRunner:
-        """The graph called ``name``, opened when first asked for.
-
-        Raises: EngineError if it is unknown, does not open, or does not run where it was asked to.
-        """
-        if self._closed:
-            raise _closed(name)
-        if name not in self._runners:
-            self._runners[name] = self._open(name)
-        return self._runners[name]
-
-    @property
-    def declared(self) -> tuple[GraphDeclaration, ...]:
-        """What each graph opened so far really runs on, in the order of opening."""
-        return tuple(runner.declaration for runner in list(self._runners.values()))
-
-    def refresh(self, bundle: Bundle) -> None:
-        """Open graphs from here on from ``bundle``: the same one, with files that have come since."""
-        self._bundle = bundle
-
-    def close(self) -> None:
-        """Free every session, whoever still holds its runner; the declarations stay."""
-        for runner in self._runners.values():
-            runner.close()
-        self._closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _available(self) -> str:
         """The provider that is wanted if this build of the runtime has it, or the allowed fallback."""
@@ -95,24 +59,16 @@ class OnnxEngine:
             raise EngineError("onnxruntime", f"has no {self._wanted} here", mend)
         return CPU
 
-    def _open(self, name: str) -> OnnxRunner:
-        try:
-            graph = self._bundle.manifest.graph(name, self._target)
-        except KeyError:
-            known = ", ".join(entry.name for entry in self._bundle.manifest.graphs_of(self._target))
-            raise EngineError(f"graph {name}", "is not in the bundle", f"use one of {known}") from None
-        memory, start = process_memory_mb(), time.perf_counter()
-        session = self._session(graph)
-        opened_ms = (time.perf_counter() - start) * 1e3
-        after = process_memory_mb()
-        opened_mb = None if memory is None or after is None else after - memory
-        runner = OnnxRunner(graph, session, self._threads_of(graph), self._wanted, opened_ms, opened_mb)
-        if runner.declaration.fallback:
+    def _open(self, graph: Graph) -> OnnxRunner:
+        session, declaration = opened(graph, lambda: self._session(graph), self._threads_of(graph))
+        nodes = _nodes_by_provider(session)
+        declaration = replace(declaration, nodes=nodes, fallback=self._wanted not in nodes)
+        if declaration.fallback:
             if not self._allow_fallback:
                 mend = "check the accelerator's driver and libraries, or allow the fallback"
-                raise EngineError(f"graph {name}", f"does not run on {self._wanted}", mend)
-            self.provider = runner.declaration.provider
-        return runner
+                raise EngineError(f"graph {graph.name}", f"does not run on {self._wanted}", mend)
+            self.provider = declaration.provider
+        return OnnxRunner(graph, declaration, session)
 
     def _session(self, graph: Graph) -> ort.InferenceSession:
         path, options = installed_graph(self._bundle, graph), session_options(self._threads_of(graph))
@@ -161,60 +117,30 @@ class OnnxEngine:
         return hashlib.sha256("\n".join([*parts, *circumstances]).encode()).hexdigest()
 
 
-class OnnxRunner:
-    """One session; called with the manifest's named inputs."""
+class OnnxRunner(OpenedGraph):
+    """One session."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        session: ort.InferenceSession,
-        threads: int,
-        wanted: str,
-        opened_ms: float,
-        opened_mb: float | None,
-    ) -> None:
-        self._graph = graph
+    def __init__(self, graph: Graph, declaration: GraphDeclaration, session: ort.InferenceSession) -> None:
+        super().__init__(graph, declaration)
         self._session: ort.InferenceSession | None = session
         self._outputs = [output.name for output in session.get_outputs()]
-        self._nodes = _nodes_by_provider(session)
-        self._threads = threads
-        self._fallback = wanted not in self._nodes
-        self._opened = opened_ms, opened_mb
-        self._runs = 0
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
-        """Run on ``inputs`` and return the named outputs.
-
-        Raises: EngineError if an input's name, type or shape is not the graph's, or the engine is closed.
-        """
+        """Run on ``inputs`` and return the named outputs. Raises: EngineError as declared."""
         session = self._session
         if session is None:
-            raise _closed(self._graph.name)
+            raise closed(self._graph.name)
         try:
             values = session.run(self._outputs, inputs)
         except Exception as error:  # the runtime's own errors share no narrower base
             mend = "give the inputs that the manifest declares"
-            raise EngineError(f"graph {self._graph.name}", _one_line(error), mend) from error
+            raise EngineError(f"graph {self._graph.name}", one_line(error), mend) from error
         self._runs += 1
         return dict(zip(self._outputs, values, strict=True))
 
     def close(self) -> None:
         """Free the session."""
         self._session = None
-
-    @property
-    def declaration(self) -> GraphDeclaration:
-        """What this graph really runs on, and how often it has run."""
-        return GraphDeclaration(
-            graph=self._graph.name,
-            precision=self._graph.precision,
-            nodes=self._nodes,
-            threads=self._threads,
-            fallback=self._fallback,
-            opened_ms=self._opened[0],
-            opened_mb=self._opened[1],
-            runs=self._runs,
-        )
 
 
 def _wanted(device: str) -> str:
@@ -253,7 +179,7 @@ def _create(
         return ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # the runtime's own errors share no narrower base
         mend = "compile again for this machine's runtime, or upgrade onnxruntime"
-        raise EngineError(f"graph {graph.name}", _one_line(error), mend) from error
+        raise EngineError(f"graph {graph.name}", one_line(error), mend) from error
 
 
 def _nodes_by_provider(session: ort.InferenceSession) -> dict[str, int]:
@@ -263,11 +189,3 @@ def _nodes_by_provider(session: ort.InferenceSession) -> dict[str, int]:
     for part in session.get_provider_graph_assignment_info():
         counts[part.ep_name] += len(part.get_nodes())
     return dict(counts)
-
-
-def _closed(graph: str) -> EngineError:
-    return EngineError(f"graph {graph}", "its engine is closed", "open the engine again")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
