@@ -95,7 +95,8 @@ class Ledger:
 
     def _start_span(self, now_s: float, energy_j: float | None) -> None:
         self._span_s, self._span_j = now_s, energy_j
-        self._last_j, self._unsettled_j = energy_j or 0.0, 0.0
+        if energy_j is None or energy_j != self._last_j:  # else what was expected is still to be put right
+            self._last_j, self._unsettled_j = energy_j or 0.0, 0.0
 
     def _runs_until(self, now_s: float) -> Floats:
         """What ran in the span that ends now, by each lag (lags, 1 + n)."""

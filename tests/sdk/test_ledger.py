@@ -65,3 +65,13 @@ def test_recent_power_is_of_half_a_minute() -> None:
     for second in range(1, 61):
         power.add(100.0 + second, 5.0 if second <= 20 else 2.0)
     assert power.watts == pytest.approx(2.0) and power.seconds == pytest.approx(30, abs=1.5)
+
+
+def test_what_was_expected_of_a_meter_that_stands_still_is_put_right_after_a_restart() -> None:
+    """Streams may be shorter than a meter's lumps."""
+    ledger = Ledger(2)
+    ledger.restart(0.0, 10.0)
+    assert ledger.book(1.0, 10.0, (), 2.0)[0] == 2.0
+    ledger.restart(1.0, 10.0)
+    assert ledger.book(2.0, 10.0, (), 2.0)[0] == 2.0
+    assert ledger.book(3.0, 15.0, (), 2.0)[0] == 1.0
