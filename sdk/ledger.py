@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from itertools import islice
@@ -54,7 +55,7 @@ class Ledger:
         """Count from now, as the meter tells ``energy_j``: what ran before is learnt from no more."""
         self._last_s = now_s
         self._ran.clear()
-        self._start_span(now_s, energy_j)
+        self._start_span(math.nextafter(now_s, -math.inf), energy_j)  # what runs at once is part of the span
 
     @property
     def blind(self) -> bool:

@@ -75,3 +75,11 @@ def test_what_was_expected_of_a_meter_that_stands_still_is_put_right_after_a_res
     ledger.restart(1.0, 10.0)
     assert ledger.book(2.0, 10.0, (), 2.0)[0] == 2.0
     assert ledger.book(3.0, 15.0, (), 2.0)[0] == 1.0
+
+
+def test_what_runs_in_the_instant_of_a_restart_is_part_of_the_span() -> None:
+    ledger = Ledger(2)
+    ledger.restart(5.0, 10.0)
+    ledger.book(5.0, 13.0, (0, 1), 0.0)
+    _, span = ledger.book(6.0, 16.0, (0, 1), 0.0)
+    assert span is not None and span.energy_j == 6.0 and span.runs[0].tolist() == [2.0, 2.0]
