@@ -398,16 +398,14 @@ def _responding(
     costs: CostTable,
 ) -> tuple[Variant, ...]:
     """The variants with how their policies answer to the price."""
-    return tuple(
-        variant
-        if variant.policy is None
-        else variant.model_copy(
-            update={
-                "response": price_response(Evaluator(bundle.manifest, variant, engine, cache, clips), costs)
-            }
-        )
-        for variant in variants
-    )
+
+    def responding(variant: Variant) -> Variant:
+        if variant.policy is None:
+            return variant
+        evaluator = Evaluator(bundle.manifest, variant, engine, cache, clips)
+        return variant.model_copy(update={"response": price_response(evaluator, costs)})
+
+    return tuple(map(responding, variants))
 
 
 def _verify(
