@@ -1,11 +1,11 @@
 """A bundle's accuracy in each of its runtimes: every variant as it chooses, and every option at each step.
 
-    python -m benchmarks.runtime_accuracy BUNDLE [--data DIR] [--clips 200]
+    python -m benchmarks.runtime_accuracy BUNDLE [--data DIR] [--clips 200] [--name NAME]
 
-Validation clips as streamed, one thread, in each target that the bundle has. Choices go by one cost table, so
-that what differs is what the runtimes compute. Accuracy is of each clip's last answer, beside that of the
-bundle's own target; a precision that this one does not have (LiteRT's fp16) is held against its fp32. Written
-to ``benchmarks/results/runtime-accuracy-<model>-<data>.json``.
+Validation clips as streamed, one thread, in each target that the bundle has. Choices go by the bundle's own
+cost table, so that what differs is what the runtimes compute. Accuracy is of each clip's last answer, beside
+that of the bundle's own target; a precision that this one does not have (LiteRT's fp16) is held against its
+fp32. Written to ``benchmarks/results/runtime-accuracy-<model>-<data>.json`` (or ``-NAME``).
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--name")
     arguments = parser.parse_args()
     bundle = Bundle.open(arguments.bundle)
     clips = validation_clips(arguments.data, bundle, arguments.clips)
@@ -60,7 +61,8 @@ def main() -> None:
             reference = said.get((own, way)) or said[own, Way("fp32", way.option)]
             rows.append(_row(target, way, answers, reference, truth))
             print(_line(rows[-1]), flush=True)
-    name = f"{bundle.manifest.model}-{arguments.data.name if arguments.data else 'built-in'}"
+    data = arguments.data.name if arguments.data else "built-in"
+    name = arguments.name or f"{bundle.manifest.model}-{data}"
     fields = {"model": bundle.manifest.model, "own": own, "clips": len(clips), "rows": rows}
     print(write(f"runtime-accuracy-{name}", fields))
 
