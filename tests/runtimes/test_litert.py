@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,6 +63,23 @@ def test_one_session_serves_every_view(litert_bundle: Bundle, graph: str) -> Non
             np.testing.assert_array_equal(got, fresh.run({"frame": noise(size)})["logits"])
         assert len(engine.declared) == 1
         assert engine.declared[0].runs == len(SIZES) + 3
+
+
+def test_nothing_is_said_on_the_error_stream(litert_bundle: Bundle) -> None:
+    """Neither when a graph is opened or first run, nor, in programs that end quietly, at their end."""
+    code = f"""
+import atexit
+import numpy as np
+from runtimes.bundle import Bundle
+from runtimes.litert import LitertEngine
+from runtimes.native_log import end_quietly
+
+atexit.register(end_quietly)
+engine = LitertEngine(Bundle.open({str(litert_bundle.folder)!r}), "cpu", target={TARGET!r})
+engine.graph("net-fp32")(frame=np.zeros((1, 112, 112, 3), np.uint8))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_int8_is_close_to_fp32(litert_bundle: Bundle) -> None:
