@@ -32,12 +32,23 @@ def spend(made: Account, used_w: float, since_s: float, until_s: float) -> None:
     wishes=st.lists(st.floats(0, 4), min_size=300, max_size=300),
     base_w=st.floats(0, WATTS),
     idle=st.integers(0, 200),
+    at_once=st.booleans(),
 )
-def test_no_half_minute_is_above_the_limit(wishes: list[float], base_w: float, idle: int) -> None:
-    """The device idles, then at each step a run of any size (J) is wished, and made if there is room."""
+def test_no_half_minute_is_above_the_limit(
+    wishes: list[float], base_w: float, idle: int, at_once: bool
+) -> None:
+    """The device idles, step by step or between two streams; then runs of any size (J) are wished.
+
+    At each step one, which is made if there is room.
+    """
     made = account(base_w)
-    used_j, base_j = [], base_w * STEP_S
-    for step, wish_j in enumerate([0.0] * idle + wishes):
+    base_j = base_w * STEP_S
+    used_j = [base_j] * idle
+    made.book(0.0, 0.0, 0.0)
+    for step in [idle] if at_once else range(1, idle + 1):
+        steps = idle if at_once else 1
+        made.book(step * STEP_S, steps * WATTS * STEP_S, steps * base_j)
+    for step, wish_j in enumerate(wishes, start=idle + 1):
         run_j = wish_j if wish_j <= made.left_j else 0.0
         made.book(step * STEP_S, WATTS * STEP_S, base_j + run_j)
         used_j.append(base_j + run_j)
@@ -92,3 +103,16 @@ def test_time_that_stands_still_or_goes_back_changes_nothing() -> None:
 
 def test_empty_is_full_before_anything_is_allowed() -> None:
     assert Account().share == 1 and Account().left_j == 0
+
+
+def test_after_a_pause_half_a_minute_is_no_more_than_any_other() -> None:
+    """Not even for who takes all there is at every step."""
+    made = account(cheapest_w=0.0)
+    made.book(0.0, 0.0, 0.0)
+    made.book(60.0, 60 * WATTS, 0.0)
+    used_j = 0.0
+    for step in range(1, int(WINDOW_S / STEP_S) + 1):
+        run_j = max(made.left_j, 0.0)
+        made.book(60.0 + step * STEP_S, WATTS * STEP_S, run_j)
+        used_j += run_j
+    assert used_j <= WATTS * (WINDOW_S + DEPTH_S)
