@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -24,9 +26,21 @@ def write_graphs(
     Raises: CompileError if the runtime's package is missing, or a network is none that it can take.
     """
     require_runtime(target)
-    writer = import_module(f"compiler.writing.{target.runtime}")
+    with _hints_unheard():
+        writer = import_module(f"compiler.writing.{target.runtime}")
     written: Written = writer.write_graphs(networks, target, folder, stores)
     return written
+
+
+@contextmanager
+def _hints_unheard() -> Iterator[None]:
+    """Packages of exporters warn, as they are imported, of optional parts of theirs that are not there."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def require_runtime(target: Target) -> None:
