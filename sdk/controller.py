@@ -99,6 +99,7 @@ class BudgetController:
         chooser.limits = (self._time_left, self._energy_left)
         self._not_told: deque[tuple[float, float]] = deque()
         self._step_s: float | None = None
+        self._began = True
         self._put_in_force(None, 0.0)
 
     def begin(self, now_s: float, energy_j: float | None) -> None:
@@ -116,6 +117,7 @@ class BudgetController:
             if self._watts is not None:
                 self._account.book(now_s, self._watts * elapsed_s, used_j)
         self._ledger.restart(now_s, energy_j)
+        self._began = True
         self._taken_s = self._withheld_s = -math.inf
         self._moved_s = -math.inf
 
@@ -201,7 +203,9 @@ class BudgetController:
         self._not_told.append((now_s, run_j))
         if self._watts is not None:
             self._account.book(now_s, self._watts * elapsed_s, used_j)
-        if 0 < elapsed_s < 2:
+        if self._began:
+            self._began = False  # what is between the beginning and the first step is no step's time
+        elif 0 < elapsed_s < 2:
             last_s = self._step_s or elapsed_s
             self._step_s = last_s + _SMOOTHING * (elapsed_s - last_s)
         if span is not None:
@@ -232,7 +236,8 @@ class BudgetController:
         if self._watts is None:
             self._pricing.price = self._resting_price
         else:
-            powers_w = self._forecast_w() if self._costs.known and len(self._forecast) else None
+            knows = self._costs.known and len(self._forecast) > 0 and self._step_s is not None
+            powers_w = self._forecast_w() if knows else None
             self._account.allow(self._watts, powers_w and float(powers_w(_HIGHEST)[0]))
             if powers_w is not None:
                 trusted_w = self._watts * (_BLIND if self._ledger.blind else 1.0)

@@ -37,6 +37,8 @@ _GAIN, _FORGETTING, _MOST_UNUSED = 0.1, 0.98, 0.15
 """How fast what stays unused is aimed for, how fast that is forgotten, and what share it is at most."""
 _STEP = 0.1
 """Of the allowance: a step up in power of so much is one from option to option."""
+_LONGEST_FALL, _SMALL = 0.35, 0.1
+"""To what share of itself, less a little, the price falls at most in one move."""
 _TRIAL_S, _FORGIVEN_S = 60.0, 300.0
 """How long a step up is on trial, and how long a failure is remembered."""
 
@@ -91,8 +93,9 @@ class Pricing:
             self.price = max(_lowest(powers, target_w)[0], self.price)
         elif now_w < _ENOUGH * watts - makes_up_w and self.price > 0:
             price, power_w = _lowest(powers, (target_w + self._caution * now_w) / (1 + self._caution))
-            if power_w > now_w:
-                self.price = min(price, self.price)
+            if power_w > now_w or price == 0:  # any price keeps to it: none is paid
+                # Far below the price in force the curve is a guess: not all the way at once.
+                self.price = max(min(price, self.price), _LONGEST_FALL * self.price - _SMALL)
                 if power_w - now_w > _STEP * watts:
                     self._stepped_s = now_s
 
