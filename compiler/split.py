@@ -61,7 +61,8 @@ def write_again(parts: Split, contents: Contents, targets: Sequence[Target], fol
 def _write(contents: Contents, target: Target, folder: Path, stores: Mapping[str, Store]) -> Written:
     networks = {network.graph: network for plan in contents.plans for network in plan.networks}
     taken = [network for network in networks.values() if network.precision in target.known_precisions]
-    return write_graphs(taken, target, folder, stores)
+    written = write_graphs(taken, target, folder, stores)
+    return replace(written, gates=tuple(replace(g, name=f"{target.name}: {g.name}") for g in written.gates))
 
 
 def _variant(plan: Plan) -> Variant:

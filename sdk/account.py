@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 WINDOW_S = 30.0
 DEPTH_S = 0.03 * WINDOW_S
-"""By how many seconds of the allowance 30 s may be above it; the rest of the 5 % is for noisy and late meters."""
+"""By how many seconds of the allowance 30 s may be above it; the rest of the 5 % is for meters."""
 
 _SAVINGS_S = 2.0
 """What the savings hold, in seconds of the allowance."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from runtimes.errors import AdaptiveVideoError
-from runtimes.spec import ActionSpace, PriceResponse
+from runtimes.spec import ActionSpace, Option, PriceResponse
 from sdk.allowance import Readings
 from sdk.budget import Budget, BudgetError
 from sdk.controller import BudgetController
@@ -42,12 +44,29 @@ def replay(path: str | Path) -> Iterator[ReplayedStep]:
 
     Raises: AdaptiveVideoError if the file is no log, is damaged, or is one of choices that were not learnt.
     """
-    lines = _lines(Path(path))
-    _require_log(Path(path), next(lines, (1, {}))[1])
+    path = Path(path)
+    lines = _lines(path)
+    _require_log(path, next(lines, (1, {}))[1])
+    number, begin = next(lines, (0, {}))
+    if not number:
+        raise AdaptiveVideoError(path, "has no steps", "log the stream again")
+    with _reading(path, number):
+        replaying = _Replay(begin)
+    for number, line in lines:
+        with _reading(path, number):
+            step = replaying.take(line)
+        if step is not None:
+            yield step
+
+
+@contextmanager
+def _reading(path: Path, number: int) -> Iterator[None]:
+    """While a line is read. Raises: AdaptiveVideoError that names it, if it is not as a log's lines are."""
     try:
-        yield from _Replay(next(lines, (2, {}))[1]).steps(lines)
-    except (KeyError, TypeError, ValueError, ValidationError, BudgetError) as error:
-        raise AdaptiveVideoError(path, f"is damaged: {_wrong(error)}", "log the stream again") from None
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, BudgetError) as error:
+        thing, reason = f"{path}, line {number}", f"is damaged: {_wrong(error)}"
+        raise AdaptiveVideoError(thing, reason, "log the stream again") from None
 
 
 def _wrong(error: Exception) -> str:
@@ -55,9 +74,11 @@ def _wrong(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        return f"{place}: {first['msg']}" if place else first["msg"]
+        return f"{place}: {first['msg']}" if place else "a part of it is no object"
     if isinstance(error, KeyError):
         return f"{error} is missing"
+    if isinstance(error, TypeError | AttributeError):
+        return "a value is of another type than it should be"
     return " ".join(str(error).split())[:100]
 
 
@@ -88,36 +109,47 @@ class _Replay:
             )
         self._scheduler = Scheduler(self._chooser)
 
-    def steps(self, lines: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[ReplayedStep]:
-        """Every step of the ``lines``."""
-        for _, line in lines:
-            if "stream" in line:
-                self._scheduler.reset()
-                if self._controller is not None:
-                    self._controller.begin(line["began_s"], line["energy_j"])
-            elif "offer" in line:
-                self._chooser.offer(line["offer"])
-            else:
-                yield self._step(line)
+    def take(self, line: Mapping[str, Any]) -> ReplayedStep | None:
+        """The step of a line, if it is one."""
+        if "stream" in line:
+            self._scheduler.reset()
+            if self._controller is not None:
+                self._controller.begin(line["began_s"], line["energy_j"])
+        elif "offer" in line:
+            self._chooser.offer(line["offer"])
+        else:
+            return self._step(line)
+        return None
 
     def _step(self, line: Mapping[str, Any]) -> ReplayedStep:
         if line["restarted"]:
             self._scheduler.reset()
         withheld = self._plan(line)
         price, allow_skip = self._chooser.price, self._scheduler.answered
-        scores = None if line["scores"] is None else np.array(line["scores"])
+        scores = None if line["scores"] is None else self._scores(line["scores"])
         choice = HELD
         if not self._scheduler.idle() and not withheld and scores is not None:
             decided = self._scheduler.decide(scores, price, line["absent_views"])
             choice = "+".join(option.name for option in decided) or NOTHING
         if self._controller is not None:
-            logged = tuple(self._options[name] for name in line["choice"])
+            logged = tuple(map(self._option, line["choice"]))
             times = line["policy_ms"], tuple(line["option_ms"]), line["step_ms"]
             trace = StepTrace(scores, price, allow_skip, line["absent_views"], logged, withheld, *times)
             self._controller.observe(line["done_s"], line["energy_j"], trace)
         held = HELD if line["scores"] is None else NOTHING
         logged_choice = "+".join(line["choice"]) or held
         return ReplayedStep(line["step"], line["time_s"], (line["price"], logged_choice), (price, choice))
+
+    def _scores(self, logged: Any) -> NDArray[np.float64]:
+        scores = np.array(logged, np.float64)
+        if scores.shape != (len(self._options),) or not np.isfinite(scores).all():
+            raise ValueError(f"its scores are not {len(self._options)} numbers")
+        return scores
+
+    def _option(self, name: str) -> Option:
+        if name not in self._options:
+            raise ValueError(f"option {name} is unknown")
+        return self._options[name]
 
     def _plan(self, line: Mapping[str, Any]) -> bool:
         """Set the price as it was set: by the controller under a budget, else by the app."""

@@ -78,11 +78,21 @@ class Spending:
     def budget(self, budget: Budget | None) -> None:
         """Raises: BudgetError if nothing here chooses by a price, or measures what is limited."""
         if budget is not None:
+            if not isinstance(budget, Budget):
+                raise BudgetError(
+                    f"budget {budget!r}", "is no Budget", "give Budget(watts=5), or Budget.parse"
+                )
             if self._controller is None:
-                mend = "leave fixed and random_seed out, and give the bundle a cost table (adaptive-bench)"
-                raise BudgetError(f"budget {budget}", "nothing is chosen by its cost here", mend)
+                raise self._unpriced(budget)
             self._find_sensors(budget)
         self._budget = budget
+
+    def _unpriced(self, budget: Budget) -> BudgetError:
+        if self._chooser.kind != LearntChoice.kind:
+            reason, mend = f"the choice is {self._chooser.kind} here", "leave fixed and random_seed out"
+        else:
+            reason, mend = "the bundle has no cost table", "measure one with adaptive-bench"
+        return BudgetError(f"budget {budget}", reason, mend)
 
     @property
     def learnt_mj(self) -> dict[str, float]:

@@ -24,7 +24,7 @@ _KNOWN: tuple[tuple[str, Kind, Open], ...] = (
 """By how much of the device they see: a Jetson's rails feed all of it, a package is the processor alone."""
 
 
-_OTHERWISE = "give a modelled meter, or one of the app's own"
+_OTHERWISE = "give ModelledMeter (--meter modelled:IDLE_W,BUSY_W), or a meter of the app's own"
 
 
 @dataclass(frozen=True)

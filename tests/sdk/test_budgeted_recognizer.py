@@ -205,11 +205,35 @@ def test_an_altered_log_is_told_apart(bundle: Bundle, board: Board, tmp_path: Pa
         ('{"decision_log": 3}\nnonsense\n', "line 2: is no JSON"),
         ('{"decision_log": 3}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
         ('{"decision_log": 3}\n[]\n', "line 2: is no JSON object"),
+        ('{"decision_log": 3}\n', "has no steps"),
     ],
 )
 def test_what_is_no_log(text: str, complaint: str, tmp_path: Path) -> None:
     path = tmp_path / "decisions.jsonl"
     path.write_text(text)
+    with pytest.raises(AdaptiveVideoError, match=complaint):
+        list(replay(path))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        ("scores", [1, 2], r"line 41: is damaged: its scores are not \d+ numbers"),
+        ("scores", [float("nan")] * 7, r"its scores are not \d+ numbers"),
+        ("scores", "x", "line 41: is damaged"),
+        ("energy_j", "abc", "a value is of another type than it should be"),
+        ("choice", ["rgb999"], "option rgb999 is unknown"),
+    ],
+)
+def test_a_damaged_step_is_named(
+    field: str, value: object, complaint: str, bundle: Bundle, board: Board, tmp_path: Path
+) -> None:
+    path = tmp_path / "decisions.jsonl"
+    with DecisionLog(path) as log:
+        recognise(bundle, board, mixed, 10, budget=Budget(watts=3.0), log=log)
+    lines = path.read_text().splitlines()
+    lines[40] = json.dumps(json.loads(lines[40]) | {field: value})
+    path.write_text("\n".join(lines) + "\n")
     with pytest.raises(AdaptiveVideoError, match=complaint):
         list(replay(path))
 
@@ -227,8 +251,9 @@ def test_logs_that_cannot_be_read_or_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "complaint"),
     [
-        ({"fixed": "rgb224"}, "nothing is chosen by its cost here; leave fixed and random_seed out"),
-        ({"random_seed": 1}, "nothing is chosen by its cost here"),
+        ({"fixed": "rgb224"}, "the choice is fixed here; leave fixed and random_seed out"),
+        ({"random_seed": 1}, "the choice is random here"),
+        ({"budget": "5W"}, "budget '5W': is no Budget; give Budget"),
         ({"meter": None}, "needs a meter, and none was given"),
     ],
 )

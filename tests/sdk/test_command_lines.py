@@ -139,7 +139,7 @@ def test_interrupt_ends_with_the_summary(bundle: Bundle) -> None:
         (("{bundle}", SOURCE, "--power-budget", "0W"), "is no number above 0"),
         (("{bundle}", SOURCE, "--power-budget", "lots"), "is no number with a unit"),
         (("{bundle}", SOURCE, "--power-budget", "20ms"), "--power-budget 20ms: is of another kind"),
-        (("{bundle}", SOURCE, "--fixed", "rgb84", *BUDGET), "nothing is chosen by its cost here"),
+        (("{bundle}", SOURCE, "--fixed", "rgb84", *BUDGET), "the choice is fixed here"),
         (("{bundle}", SOURCE, "--power-budget", "5W", "--meter", "jetson"), "not on this machine"),
         (("{bundle}", SOURCE, "--plot", "/no/such/folder/power.png"), "cannot be written"),
         (("{bundle}", SOURCE, "--plot", "{tmp}/power.txt"), "is of no kind that can be drawn"),
