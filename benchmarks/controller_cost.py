@@ -1,13 +1,13 @@
 """What metering and the budget's controller add to a step, in processor time.
 
-    python -m benchmarks.controller_cost [--steps 3000]
+    python -m benchmarks.controller_cost [--steps 3000] [--warm]
 
 The joint model's largest action space (mobile: two modalities, several resolutions and precisions), scores
 drawn at random, a meter that reads a file of the kernel's as hardware meters do. At 25, 10 and 4 steps a
 second of stream time: processor time of ``Spending.withholds`` and ``Spending.add`` for each step, with a
 budget and a meter, with a meter alone, and with neither, in turns; between steps an int8 branch's worth of
-memory is read, so that caches are as cold as they are in a stream. Written to
-``benchmarks/results/controller_cost.json``.
+memory is read, so that caches are as cold as they are in a stream (``--warm``: not). Written to
+``benchmarks/results/controller_cost.json`` or ``controller_cost-warm.json``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.record import shown, spread, write
 from models import joint
@@ -40,14 +41,18 @@ _TURNS = 5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--warm", action="store_true")
     arguments = parser.parse_args()
+    between = _COLD[:1] if arguments.warm else _COLD
     variant, table = _variant()
     rows = []
     for rate_hz in (25.0, 10.0, 4.0):
         spent: dict[str, list[float]] = {"neither": [], "meter": [], "budget": []}
         for turn in range(_TURNS):
             for way in list(spent)[:: 1 if turn % 2 else -1]:
-                spent[way].append(_Stream(variant, table, way, rate_hz).run(arguments.steps // _TURNS))
+                spent[way].append(
+                    _Stream(variant, table, way, rate_hz, between).run(arguments.steps // _TURNS)
+                )
         bare = np.array(spent["neither"])
         row = {
             "rate_hz": rate_hz,
@@ -61,7 +66,7 @@ def main() -> None:
             f"{rate_hz:g} Hz: meter {shown(row['meter, ms a step'])}, with budget "  # type: ignore[arg-type]
             f"{shown(row['meter and budget, ms a step'])} ms a step, {row['share of a core']:.3%} of a core"  # type: ignore[arg-type]
         )
-    write("controller_cost", {"rows": rows})
+    write("controller_cost-warm" if arguments.warm else "controller_cost", {"rows": rows})
 
 
 def _variant() -> tuple[Variant, CostTable]:
@@ -110,6 +115,8 @@ class _Stream:
     table: CostTable
     way: str
     rate_hz: float
+    between: NDArray[np.uint8]
+    """What is read between steps."""
 
     def __post_init__(self) -> None:
         self.now_s, self.used_j = 0.0, 0.0
@@ -137,7 +144,7 @@ class _Stream:
         for step in range(steps):
             self.now_s = step / self.rate_hz
             self.used_j += 2.0 / self.rate_hz
-            _COLD.sum()
+            self.between.sum()
             began = time.thread_time()
             withheld = self.spending.withholds()
             spent += time.thread_time() - began
@@ -152,7 +159,7 @@ class _Stream:
             recognition = Recognition(
                 self.now_s, step, "disc", 0.9, (("disc", 0.9),), "rgb", "int8", latency, 0, False
             )
-            _COLD.sum()
+            self.between.sum()
             began = time.thread_time()
             self.spending.add(recognition, trace)
             spent += time.thread_time() - began
