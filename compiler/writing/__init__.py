@@ -28,13 +28,13 @@ def write_graphs(
     require_runtime(target)
     with _hints_unheard():
         writer = import_module(f"compiler.writing.{target.runtime}")
-    written: Written = writer.write_graphs(networks, target, folder, stores)
+        written: Written = writer.write_graphs(networks, target, folder, stores)
     return written
 
 
 @contextmanager
 def _hints_unheard() -> Iterator[None]:
-    """Packages of exporters warn, as they are imported, of optional parts of theirs that are not there."""
+    """Exporters' packages tell of optional parts that they do not find, and of every layer that they move."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
