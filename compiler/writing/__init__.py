@@ -28,7 +28,11 @@ def write_graphs(
     require_runtime(target)
     with _hints_unheard():
         writer = import_module(f"compiler.writing.{target.runtime}")
-        written: Written = writer.write_graphs(networks, target, folder, stores)
+        try:
+            written: Written = writer.write_graphs(networks, target, folder, stores)
+        except NotImplementedError as error:
+            mend = "compile for another target, or write the operator's counterpart in compiler/export"
+            raise CompileError(f"target {target.name}", f"cannot take a network ({error})", mend) from error
     return written
 
 

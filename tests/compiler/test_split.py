@@ -13,6 +13,7 @@ from compiler.plan import Contents
 from compiler.split import Split, split
 from compiler.stages import Training, option_macs
 from compiler.targets import TARGETS, find_target, find_targets
+from compiler.writing import write_graphs
 from models.adaptive import POLICY
 from tests.models.small_arnet import BRANCHES
 
@@ -90,3 +91,16 @@ def test_what_no_machine_without_the_device_runs_has_a_stand_in() -> None:
     assert gpu.run_here.name == "android-gpu" and gpu.run_here.precisions == gpu.precisions
     assert gpu.run_here.providers == TARGETS["android"].providers
     assert TARGETS["cpu"].run_here is TARGETS["cpu"]
+
+
+def test_a_network_that_a_runtime_cannot_take_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("ai_edge_litert")
+
+    def refuse(*_: object) -> None:
+        raise NotImplementedError("aten.erf (erf_1) has no counterpart in LiteRT graphs yet")
+
+    monkeypatch.setattr("compiler.writing.litert.write_graphs", refuse)
+    with pytest.raises(CompileError, match=r"target litert: cannot take a network \(aten.erf"):
+        write_graphs([], TARGETS["litert"], tmp_path, {})
