@@ -29,14 +29,14 @@ from benchmarks.record import write
 from benchmarks.validation import validation_clips
 from compiler.data.clips import Clip
 from runtimes.bundle import Bundle
-from runtimes.engine import open_engine
+from runtimes.engines.engine import open_engine
 from runtimes.spec import CostTable
-from sdk.budget import Budget
-from sdk.costs import measure_costs
+from sdk.benchmark.graph_costs import measure_costs
+from sdk.budget.budget import Budget
+from sdk.decisions.scheduler import run_energies
 from sdk.media import Wanted, decode_steps
 from sdk.power import Meter, ModelledMeter, open_meter
 from sdk.recognizer import StreamRecognizer
-from sdk.scheduler import run_energies
 
 _SETTLING_CLIPS = 12
 _PROHIBITIVE = 1e4

@@ -23,15 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record import shown, spread, write
-from models import joint
-from models.adaptive import POLICY
+from models.methods import joint
+from models.rollout.adaptive import POLICY
 from runtimes.spec import ActionSpace, CostTable, GraphCost, Group, Policy, Variant, ViewCost
-from sdk.budget import Budget
+from sdk.budget.budget import Budget
+from sdk.decisions.scheduler import LearntChoice, Scheduler, option_costs
+from sdk.decisions.trace import StepTrace
 from sdk.power.meter import Counter, CounterMeter
 from sdk.results import Latency, Recognition
-from sdk.scheduler import LearntChoice, Scheduler, option_costs
-from sdk.spending import Spending
-from sdk.trace import StepTrace
+from sdk.streaming.energy_accounting import Spending
 
 _COUNTER = os.open("/sys/devices/system/cpu/online", os.O_RDONLY)
 _COLD = np.zeros(4_000_000, np.uint8)

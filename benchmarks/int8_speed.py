@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.paper import NETWORKS, paper_bundle
 from benchmarks.record import shown, spread, write
-from runtimes.engine import Array, open_engine
+from runtimes.engines.engine import Array, open_engine
 from runtimes.spec import Graph
 
 _RUNS = 3

@@ -29,10 +29,10 @@ import numpy as np
 
 from benchmarks.record import write
 from compiler.data.clips import find_clips
-from compiler.data.encoding import write_clip
-from compiler.data.scenes import RATE_HZ
-from compiler.data.sounds import SAMPLE_RATE_HZ
-from compiler.data.synthetic import make_clips
+from compiler.data.synthetic.built_in import make_clips
+from compiler.data.synthetic.encoding import write_clip
+from compiler.data.synthetic.scenes import RATE_HZ
+from compiler.data.synthetic.sounds import SAMPLE_RATE_HZ
 from runtimes.cache import cache_folder
 from sdk.power import ModelledMeter, open_meter
 

@@ -26,8 +26,8 @@ import numpy as np
 
 from benchmarks.record import shown, spread, write
 from compiler.data.clips import Clip, find_clips
-from compiler.data.synthetic import make_clips
-from compiler.evaluate import branch_sets
+from compiler.data.synthetic.built_in import make_clips
+from compiler.measuring.evaluation import branch_sets
 from runtimes.bundle import Bundle
 from runtimes.spec import Manifest, Variant
 from sdk.recognizer import StreamRecognizer

@@ -29,12 +29,12 @@ from compiler.data.batches import OutputBatch
 from compiler.data.cache import ClipCache
 from compiler.data.clips import find_clips
 from compiler.pipeline import TRAINING_FORMAT
-from compiler.price import load_price
-from compiler.stages import Training, clip_outputs, option_macs, train_branches, train_policy
-from compiler.train import Hardware, TrainingRun
-from models import adamml
-from models.adaptive import AdaptiveModel, Rollout, argmax_sampler, relative_costs
+from compiler.training.price_selection import load_price
+from compiler.training.run import Hardware, TrainingRun
+from compiler.training.stages import Training, clip_outputs, option_macs, train_branches, train_policy
 from models.macs import network_macs
+from models.methods import adamml
+from models.rollout.adaptive import AdaptiveModel, Rollout, argmax_sampler, relative_costs
 from runtimes.cache import cache_folder
 
 

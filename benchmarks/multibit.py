@@ -27,16 +27,16 @@ from benchmarks.record import write
 from compiler.data.cache import ClipCache
 from compiler.data.clips import find_clips
 from compiler.pipeline import TRAINING_FORMAT
-from compiler.precisions import MultiBit, multibit_network
-from compiler.stages import Training, train_branches
-from compiler.tasks import branch_answer
-from compiler.train import Hardware, TrainingRun
-from models import coquant
-from models.adaptive import pixels
+from compiler.quantization.networks import MultiBit, multibit_network
+from compiler.training.run import Hardware, TrainingRun
+from compiler.training.stages import Training, train_branches
+from compiler.training.tasks import branch_answer
 from models.augmentation import Augmentation
-from models.coquant import Transfer
-from models.nested import WIDTHS, Rule, set_width
+from models.layers.nested import WIDTHS, Rule, set_width
+from models.methods import coquant
+from models.methods.coquant import Transfer
 from models.recipe import Recipe, Stage
+from models.rollout.adaptive import pixels
 from runtimes.cache import cache_folder
 
 _TOGETHER = {

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runtimes.engine import Engine
+    from runtimes.engines.engine import Engine
     from runtimes.spec import Graph
 
 _CHILD = "--child"

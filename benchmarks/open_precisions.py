@@ -106,7 +106,7 @@ def _runner(bundle: Any, name: str, layout: str) -> Callable[[], object]:
         for key, tensor in graph.inputs.items()
     }
     if layout in (SDK, "8 bits alone", "all three widths"):
-        from runtimes.onnx import OnnxEngine
+        from runtimes.engines.onnx import OnnxEngine
 
         run = OnnxEngine(bundle, "cpu", threads=1).graph(name)
         return lambda: run(**inputs)
@@ -117,8 +117,8 @@ def _runner(bundle: Any, name: str, layout: str) -> Callable[[], object]:
 def _session(bundle: Any, graph: Graph, layout: str) -> Any:
     import onnxruntime as ort
 
-    from runtimes.installed import installed_graph
-    from runtimes.onnx import session_options
+    from runtimes.engines.onnx import session_options
+    from runtimes.weight_store_install import installed_graph
 
     options = session_options(threads=1)
     options.enable_cpu_mem_arena = "arena" in layout and layout != "no arena"

@@ -16,17 +16,17 @@ from torch import Tensor, nn
 
 from benchmarks.film import benchmark_film
 from benchmarks.paper import STEP_RATE_HZ, paper_bundle
-from compiler.plan import Contents, Network, Plan
-from compiler.split import split
+from compiler.bundle_plan import Contents, Network, Plan
+from compiler.export.split import split
 from compiler.targets import find_target
-from models import arnet
-from models.adaptive import POLICY, AdaptiveModel, pixels
-from models.policy import RecurrentPolicy
-from models.quantization import calibrate, freeze, quantise
+from models.layers.quantization import calibrate, freeze, quantise
+from models.methods import arnet
+from models.policies.policy import RecurrentPolicy
+from models.rollout.adaptive import POLICY, AdaptiveModel, pixels
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.spec import Fusion, Steps, View
 from sdk.media.steps import decode_steps
-from sdk.media.views import ViewRenderer
+from sdk.media.views.pixels import ViewRenderer
 
 PRESET, CLASSES = "paper", 200
 _BATCHES, _BATCH = 3, 8

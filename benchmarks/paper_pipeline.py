@@ -19,12 +19,12 @@ from benchmarks.paper import STEP_RATE_HZ, paper_bundle
 from benchmarks.record import shown, spread, write
 from benchmarks.scripted import TWENTY_STEPS, ScriptedChoice
 from runtimes.bundle import Bundle
-from runtimes.engine import Engine, open_engine
+from runtimes.engines.engine import Engine, open_engine
 from runtimes.spec import Variant
-from sdk.media.sources import open_source
-from sdk.pipeline import Pipeline
-from sdk.scheduler import Chooser, FixedChoice
-from sdk.statistics import Statistics
+from sdk.decisions.scheduler import Chooser, FixedChoice
+from sdk.decisions.step_pipeline import Pipeline
+from sdk.media.sources.source import open_source
+from sdk.streaming.statistics import Statistics
 
 SECONDS = 8
 

@@ -21,16 +21,16 @@ import numpy as np
 import torch
 
 from benchmarks.record import shown, spread, write
-from compiler.plan import MIXABLE, Contents, Network, Plan
-from compiler.precisions import at_precisions, codes_of
-from compiler.split import split
+from compiler.bundle_plan import MIXABLE, Contents, Network, Plan
+from compiler.export.split import split
+from compiler.quantization.networks import at_precisions, codes_of
 from compiler.targets import TARGETS
-from models import coquant
-from models.nested import calibrate, nest
+from models.layers.nested import calibrate, nest
+from models.methods import coquant
 from runtimes.bundle import Bundle, write_bundle
-from runtimes.engine import Engine, open_engine
+from runtimes.engines.engine import Engine, open_engine
 from runtimes.spec import Fusion, Steps
-from sdk.switching import measure_switching
+from sdk.benchmark.switching import measure_switching
 
 _CASES = (("resnet18", 112), ("resnet18", 224), ("resnet50", 224), ("mobilenetv2", 224))
 _CLASSES = 200

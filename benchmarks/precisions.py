@@ -16,12 +16,12 @@ import onnx
 import torch
 from torch import nn
 
-from compiler.export.onnx import export_branch, export_policy, save
-from compiler.export.stored import save_stored, write_store
+from compiler.export.onnx.exporter import export_branch, export_policy, save
+from compiler.export.onnx.stored import save_stored, write_store
 from models.backbones.blocks import Backbone
-from models.policy import RecurrentPolicy
-from models.quantization import calibrate, freeze, quantise
-from models.registry import BACKBONES
+from models.backbones.registry import BACKBONES
+from models.layers.quantization import calibrate, freeze, quantise
+from models.policies.policy import RecurrentPolicy
 from runtimes.bundle import MANIFEST, Bundle, write_bundle
 from runtimes.cache import cache_folder
 from runtimes.spec import (
@@ -38,7 +38,7 @@ from runtimes.spec import (
     Variant,
     View,
 )
-from runtimes.store import narrowed
+from runtimes.weight_store import narrowed
 
 WIDTHS: tuple[Bits, ...] = get_args(Bits)
 CLASSES, HIDDEN = 200, 512

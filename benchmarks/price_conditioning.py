@@ -27,14 +27,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.record import write
-from compiler import stages
 from compiler.cli import StageConsole
 from compiler.data.batches import OutputBatch
 from compiler.pipeline import Request, compile_bundle
-from compiler.price import PRICES
-from compiler.stages import Training
 from compiler.targets import find_targets
-from models.adaptive import argmax_sampler, relative_costs
+from compiler.training import stages
+from compiler.training.price_selection import PRICES
+from compiler.training.stages import Training
+from models.rollout.adaptive import argmax_sampler, relative_costs
 
 _FIXED = (0.5, 2.0, 6.0)
 
@@ -112,7 +112,7 @@ def _branches(arguments: argparse.Namespace, seed: int) -> PolicyIsNext:
         seed=seed,
         resume=True,
     )
-    with patch("compiler.stages.train_policy", stop), patch("compiler.contents.train_policy", stop):
+    with patch("compiler.training.stages.train_policy", stop), patch("compiler.variants.train_policy", stop):
         try:
             compile_bundle(request, StageConsole())
         except PolicyIsNext as ready:
@@ -127,8 +127,8 @@ def _policy(ready: PolicyIsNext, name: str, price: float | None, lessons: Callab
     def always(count: int, device: torch.device | None = None) -> Tensor:
         return torch.full((count,), price, device=device)  # type: ignore[arg-type]
 
-    drawn = nullcontext() if price is None else patch("compiler.tasks.draw_prices", always)
-    with drawn, patch("compiler.stages.clip_outputs", lessons):
+    drawn = nullcontext() if price is None else patch("compiler.training.tasks.draw_prices", always)
+    with drawn, patch("compiler.training.stages.clip_outputs", lessons):
         stages.train_policy(training, ready.costs, f"conditioning-{name}", frozen=ready.frozen)
     return training
 

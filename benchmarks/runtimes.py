@@ -26,15 +26,15 @@ import torch
 from torch import nn
 
 from benchmarks.record import spread, write
-from compiler.plan import Contents, Network, Plan
-from compiler.split import split
+from compiler.bundle_plan import Contents, Network, Plan
+from compiler.export.split import split
 from compiler.targets import TARGETS
-from models.adaptive import BranchModel
-from models.quantization import calibrate, freeze, quantise
-from models.registry import BACKBONES
+from models.backbones.registry import BACKBONES
+from models.layers.quantization import calibrate, freeze, quantise
+from models.rollout.adaptive import BranchModel
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.device import process_memory_mb
-from runtimes.engine import Engine, open_engine
+from runtimes.engines.engine import Engine, open_engine
 from runtimes.spec import ActionSpace, Fusion, Group, Option, Steps, View
 
 _NETWORKS = ("resnet18", "mobilenetv2")

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from runtimes.spec import Option, Variant
-from sdk.scheduler import Decision, Floats, LearntChoice
+from sdk.decisions.scheduler import Decision, Floats, LearntChoice
 
 TWENTY_STEPS = {"rgb224": 4, "rgb168": 3, "rgb112": 5, "rgb84": 2, "skip1": 6}
 

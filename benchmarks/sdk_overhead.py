@@ -27,15 +27,15 @@ from benchmarks.paper import STEP_RATE_HZ, paper_bundle
 from benchmarks.record import shown, spread, write
 from benchmarks.scripted import TWENTY_STEPS, ScriptedChoice
 from runtimes.bundle import Bundle
-from runtimes.engine import Array, Engine, GraphRunner, open_engine
-from runtimes.onnx import session_options
+from runtimes.engines.engine import Array, Engine, GraphRunner, open_engine
+from runtimes.engines.onnx import session_options
 from runtimes.spec import Manifest, Variant
+from sdk.decisions.step_pipeline import Pipeline
 from sdk.media.frames import Frame
-from sdk.media.sources import open_source
+from sdk.media.sources.source import open_source
 from sdk.media.steps import decode_steps
-from sdk.pipeline import Pipeline
 from sdk.results import Recognition
-from sdk.statistics import Statistics
+from sdk.streaming.statistics import Statistics
 
 VARIANT, SECONDS, EVERY = "int8", 8, 4
 

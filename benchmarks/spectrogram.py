@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.record import shown, spread, write
-from compiler.data.encoding import write_clip
+from compiler.data.synthetic.encoding import write_clip
 from runtimes.spec import Steps, View
 from sdk.media import Frame, Wanted, decode_steps, renderer
 

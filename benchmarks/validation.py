@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from compiler.data.clips import Clip, find_clips
-from compiler.data.synthetic import make_clips
+from compiler.data.synthetic.built_in import make_clips
 from runtimes.bundle import Bundle
 
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from compiler.data.clips import find_clips
+from compiler.export.writers import require_runtime
 from compiler.pipeline import (
     Request,
     build_model,
@@ -24,9 +25,8 @@ from compiler.pipeline import (
     of_data,
 )
 from compiler.targets import TARGETS, find_targets
-from compiler.train import Hardware
-from compiler.writing import require_runtime
-from models.definitions import MODELS
+from compiler.training.run import Hardware
+from models.methods.registry import MODELS
 from runtimes.bundle import check_destination
 from runtimes.errors import AdaptiveVideoError
 from sdk.cli.command import Version, run_command

@@ -18,39 +18,39 @@ from typing import Any, Protocol
 import torch
 from pydantic import JsonValue
 
-from compiler.contents import Trained, train_mixed, train_variants
-from compiler.costs import declared_costs, kept_costs, read_costs
-from compiler.data import synthetic
+from compiler.bundle_plan import MIXABLE, PRECISIONS, Contents
 from compiler.data.cache import ClipCache
 from compiler.data.clips import ClipSet, find_clips
 from compiler.data.probes import any_sound
 from compiler.data.rate import choose_rate_hz
+from compiler.data.synthetic import built_in
 from compiler.errors import CompileError, DataError
-from compiler.evaluate import Evaluator
-from compiler.gates import Gate, require
-from compiler.integers import verify_integers
-from compiler.offers import Precisions, multibit_of
-from compiler.parity import verify_target
-from compiler.plan import MIXABLE, PRECISIONS, Contents
-from compiler.precisions import check_clips
-from compiler.price import load_price
-from compiler.profile import measure, profile
-from compiler.report import verdicts, write_report
-from compiler.response import price_response
-from compiler.split import Split, split, write_again
-from compiler.stages import Training
+from compiler.export.split import Split, split, write_again
+from compiler.gate import Gate, require
+from compiler.gates.integer_layers import verify_integers
+from compiler.gates.other_targets import verify_target
+from compiler.gates.parity import verify_graphs, verify_streaming
+from compiler.measuring.evaluation import Evaluator
+from compiler.measuring.graph_costs import declared_costs, kept_costs, read_costs
+from compiler.measuring.price_response import price_response
+from compiler.measuring.profile import measure, profile
+from compiler.quantization.candidates import Precisions, multibit_of
+from compiler.quantization.networks import check_clips
+from compiler.report.report import verdicts, write_report
 from compiler.targets import Target
-from compiler.tasks import RolloutLoss
-from compiler.train import Hardware, TrainingRun
-from compiler.verify import verify_graphs, verify_streaming
-from models.adaptive import BranchModel
+from compiler.training.price_selection import load_price
+from compiler.training.run import Hardware, TrainingRun
+from compiler.training.stages import Training
+from compiler.training.tasks import RolloutLoss
+from compiler.variants import Trained, train_mixed, train_variants
 from models.backbones.weights import WeightsError, load_weights
-from models.definitions import MODELS
-from models.nested import STORED
+from models.layers.nested import STORED
+from models.methods.registry import MODELS
+from models.rollout.adaptive import BranchModel
 from runtimes.bundle import Bundle, check_destination, write_bundle
 from runtimes.cache import cache_folder
 from runtimes.device import device_name
-from runtimes.engine import Engine, open_engine
+from runtimes.engines.engine import Engine, open_engine
 from runtimes.spec import CostTable, Steps, Variant
 from sdk.power import Meter, open_meter
 
@@ -203,12 +203,12 @@ def find_training_clips(request: Request, console: Console) -> ClipSet:
     """The clips to train on. Raises: DataError."""
     if request.data is not None:
         return find_clips(request.data)
-    root = synthetic.make_clips(seed=request.seed)
+    root = built_in.make_clips(seed=request.seed)
     if "audio" in _modalities(request):
         return find_clips(root)
     # A model of frames alone cannot tell classes that only sound different.
-    console.note(f"built-in data, the visible classes: {', '.join(synthetic.VISIBLE_CLASSES)}")
-    return find_clips(root, classes=synthetic.VISIBLE_CLASSES)
+    console.note(f"built-in data, the visible classes: {', '.join(built_in.VISIBLE_CLASSES)}")
+    return find_clips(root, classes=built_in.VISIBLE_CLASSES)
 
 
 def _modalities(request: Request) -> tuple[str, ...]:

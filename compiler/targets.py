@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from compiler.errors import CompileError
-from models.quantization import ActivationFormat
+from models.layers.quantization import ActivationFormat
 from runtimes.spec import Runtime
 
 

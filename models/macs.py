@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.policy import StepPolicy
+from models.policies.policy import StepPolicy
 from runtimes.spec import View
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from runtimes.errors import AdaptiveVideoError, BundleError, EngineError
-    from sdk.budget import Budget, BudgetError
+    from sdk.budget.budget import Budget, BudgetError
     from sdk.errors import SourceError
     from sdk.recognizer import StreamRecognizer
     from sdk.results import ClipRecognition, Recognition
@@ -33,8 +33,8 @@ __all__ = [
 
 _HOMES = {
     "AdaptiveVideoError": "runtimes.errors",
-    "Budget": "sdk.budget",
-    "BudgetError": "sdk.budget",
+    "Budget": "sdk.budget.budget",
+    "BudgetError": "sdk.budget.budget",
     "BundleError": "runtimes.errors",
     "ClipRecognition": "sdk.results",
     "EngineError": "runtimes.errors",

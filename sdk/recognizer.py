@@ -19,22 +19,22 @@ from numpy.typing import NDArray
 
 from runtimes.bundle import Bundle
 from runtimes.device import device_name
-from runtimes.engine import Engine, GraphDeclaration, open_engine
+from runtimes.engines.engine import Engine, GraphDeclaration, open_engine
 from runtimes.errors import AdaptiveVideoError, BundleError
-from sdk.background import BackgroundStream
-from sdk.budget import Budget
-from sdk.decision_log import DecisionLog
+from sdk.budget.budget import Budget
+from sdk.decisions.scheduler import Chooser, FixedChoice, LearntChoice, RandomChoice, option_costs
+from sdk.decisions.step_pipeline import Pipeline
 from sdk.media.frames import Frame
-from sdk.media.pushed import SOUND_RATE_HZ, PushedMedia
-from sdk.media.sources import Source, TimedImages, open_source
+from sdk.media.requirements import Wanted
+from sdk.media.sources.pushed import SOUND_RATE_HZ, PushedMedia
+from sdk.media.sources.source import Source, TimedImages, open_source
 from sdk.media.steps import StepPicker, decode_steps
-from sdk.media.wanted import Wanted
-from sdk.pipeline import Pipeline
 from sdk.power import Meter
+from sdk.recording.decision_log import DecisionLog
 from sdk.results import ClipRecognition, Latency, Recognition
-from sdk.scheduler import Chooser, FixedChoice, LearntChoice, RandomChoice, option_costs
-from sdk.spending import Reading, Spending
-from sdk.statistics import Statistics, StatisticsSnapshot
+from sdk.streaming.background import BackgroundStream
+from sdk.streaming.energy_accounting import Reading, Spending
+from sdk.streaming.statistics import Statistics, StatisticsSnapshot
 
 _STOP_WAIT_S = 1.0
 
@@ -82,7 +82,7 @@ class StreamRecognizer:
         meter: what measures the energy of each step (``sdk.power``); the caller closes it.
         budget: see ``budget``; thermometer, battery: functions that give degrees Celsius, and the joules
         left, for budgets of these (by default this machine's own). clock: the seconds that power is per.
-        log: takes every decision (``sdk.decision_log``).
+        log: takes every decision (``sdk.recording.decision_log``).
 
         Raises: BundleError, EngineError, BudgetError, or AdaptiveVideoError for arguments that do not fit the
         bundle.
@@ -189,7 +189,7 @@ class StreamRecognizer:
         """Recognise ``source`` from its beginning: one result per step, each as soon as it is there.
 
         Closing the generator closes the source. ``source`` and its options are those of
-        ``sdk.media.sources.open_source``.
+        ``sdk.media.sources.source.open_source``.
 
         Raises: SourceError, EngineError; AdaptiveVideoError if another stream is still running.
         """

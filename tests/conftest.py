@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtimes.native_log import end_quietly
+from runtimes.engines.native_log import end_quietly
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from compiler.data.cache_index import CachedClip, CacheIndex, cache_key
 from compiler.data.clips import ClipSet, Rejected, Split, require_usable
 from compiler.data.publishing import published
-from compiler.data.rendering import render_clips, step_shape
+from compiler.data.synthetic.rendering import render_clips, step_shape
 from runtimes.spec import Steps, View
 
 Progress = Callable[[int, int], None]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from compiler.data.clips import ClipSet
 from sdk.errors import SourceError
-from sdk.media.probe import Probe, probe
+from sdk.media.sources.probe import Probe, probe
 
 _PROBED_AT_MOST = 500
 

@@ -1,1 +1,1 @@
-"""One exporter per runtime."""
+"""Splitting models into graphs, and writing them: a room for each runtime."""

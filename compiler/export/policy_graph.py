@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.policy import StepPolicy
+from models.policies.policy import StepPolicy
 from runtimes.spec import ANSWER, PRESENT, PRICE
 
 

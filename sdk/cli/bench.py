@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from runtimes.bundle import Bundle
-from sdk.bench import DEFAULT_SOURCE, BenchReport, bench
+from sdk.benchmark.bench import DEFAULT_SOURCE, BenchReport, bench
+from sdk.benchmark.comparison import compare_targets
+from sdk.benchmark.sustained import Minute
+from sdk.benchmark.switching import SwitchCost
 from sdk.cli.command import FAILED_LIMIT, Version, fail, run_command
 from sdk.cli.comparison import print_comparison
 from sdk.cli.display import print_json
-from sdk.comparison import compare_targets
 from sdk.power import open_meter
-from sdk.sustained import Minute
-from sdk.switching import SwitchCost
 
 
 def measure(

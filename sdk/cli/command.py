@@ -11,8 +11,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from runtimes.engines.native_log import end_quietly
 from runtimes.errors import AdaptiveVideoError
-from runtimes.native_log import end_quietly
 
 FAILED_LIMIT = 1
 USER_MISTAKE = 2

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from sdk.comparison import TargetReport, to_json
+from sdk.benchmark.comparison import TargetReport, to_json
 
 
 def print_comparison(reports: Sequence[TargetReport], as_json: bool) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from sdk.budget import Budget, BudgetError
+from sdk.budget.budget import Budget, BudgetError
 
 _OFF = "off"
 

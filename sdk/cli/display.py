@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from sdk.results import HELD, NOT_CHOSEN, RAN, Recognition
-from sdk.statistics import StatisticsSnapshot
+from sdk.streaming.statistics import StatisticsSnapshot
 
 _REDRAWS_HZ = 4
 

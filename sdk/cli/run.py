@@ -11,18 +11,18 @@ from typing import Annotated
 import typer
 
 from runtimes.errors import AdaptiveVideoError
-from sdk.annotate import AnnotatedVideo
-from sdk.budget import Budget
+from sdk.budget.budget import Budget
 from sdk.cli.command import FAILED_LIMIT, Version, fail, run_command
 from sdk.cli.control import ControlFile
 from sdk.cli.display import display, print_missing, print_summary
-from sdk.decision_log import DecisionLog
 from sdk.media.frames import Frame
-from sdk.plot import PowerPlot
 from sdk.power import open_meter
 from sdk.recognizer import StreamRecognizer
-from sdk.replay import replay
+from sdk.recording.decision_log import DecisionLog
+from sdk.recording.replay import replay
 from sdk.results import Recognition
+from sdk.sinks.annotated_video import AnnotatedVideo
+from sdk.sinks.plot import PowerPlot
 
 _SHOWN_DIFFERENCES = 5
 

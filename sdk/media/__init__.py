@@ -15,14 +15,14 @@ What cannot be opened or read is a ``sdk.errors.SourceError`` with a ``code``.
 """
 
 from sdk.media.clock import StepClock, Tick
-from sdk.media.frame_queue import Drop
 from sdk.media.frames import Frame, Picture, Sound
-from sdk.media.live import Reconnect
-from sdk.media.renderers import Renderer, renderer
-from sdk.media.sources import Source, open_source
+from sdk.media.requirements import Wanted
+from sdk.media.sources.frame_queue import Drop
+from sdk.media.sources.live import Reconnect
+from sdk.media.sources.source import Source, open_source
 from sdk.media.steps import decode_steps
-from sdk.media.views import ViewRenderer
-from sdk.media.wanted import Wanted
+from sdk.media.views.pixels import ViewRenderer
+from sdk.media.views.renderers import Renderer, renderer
 
 __all__ = [
     "Drop",

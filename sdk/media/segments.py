@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sdk.media.clock import EARLY_S
 from sdk.media.frames import NoSound, Picture, Sound, SoundChunk
-from sdk.media.wanted import Wanted
+from sdk.media.requirements import Wanted
 
 _MOST_PICTURES = 512
 _MOST_SPARE = 64

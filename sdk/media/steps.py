@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from sdk.errors import SourceError
-from sdk.media.addresses import parse_address
 from sdk.media.clock import StepClock, Tick
-from sdk.media.decoder import Decoder, DecoderOptions
 from sdk.media.frames import Event, Frame, Picture, upright_rotation
+from sdk.media.requirements import Wanted
 from sdk.media.segments import PictureMemory, SoundMemory
-from sdk.media.wanted import Wanted
+from sdk.media.sources.addresses import parse_address
+from sdk.media.sources.decoder import Decoder, DecoderOptions
 
 
 class StepPicker:

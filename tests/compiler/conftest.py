@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from compiler.contents import variants
+from compiler.bundle_plan import Contents
 from compiler.data.cache import ClipCache
-from compiler.data.synthetic import make_clips
-from compiler.plan import Contents
-from compiler.precisions import integer_networks
-from compiler.split import Split, split
-from compiler.stages import Training, train_float
+from compiler.data.synthetic.built_in import make_clips
+from compiler.export.split import Split, split
+from compiler.quantization.networks import integer_networks
 from compiler.targets import TARGETS
-from models.adaptive import POLICY
+from compiler.training.stages import Training, train_float
+from compiler.variants import variants
+from models.rollout.adaptive import POLICY
 from runtimes.bundle import Bundle, write_bundle
 from tests.compiler.small_training import CLASSES, bundle_fields, small_cache, small_training
 from tests.models.small_arnet import BRANCHES

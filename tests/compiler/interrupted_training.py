@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from compiler.tasks import FrameTask, branch_answer
-from compiler.train import Hardware, TrainingRun, fit
+from compiler.training.run import Hardware, TrainingRun, fit
+from compiler.training.tasks import FrameTask, branch_answer
+from models.backbones.registry import BACKBONES
 from models.recipe import Stage
-from models.registry import BACKBONES
 from runtimes.spec import View
 from tests.models.small_arnet import SMALLEST
 

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from compiler.data.clips import Clip
-from compiler.stages import Training
-from compiler.train import Hardware, TrainingRun
-from models import adamml
-from models.adaptive import AdaptiveModel
+from compiler.training.run import Hardware, TrainingRun
+from compiler.training.stages import Training
+from models.methods import adamml
+from models.rollout.adaptive import AdaptiveModel
 from tests.models.small_adamml import LABELS, small_preset
 
 

@@ -14,12 +14,12 @@ import torch
 
 from compiler.data.cache import ClipCache
 from compiler.data.clips import find_clips
-from compiler.precisions import integer_networks
-from compiler.split import Split
-from compiler.stages import Training, train_float
-from compiler.train import Hardware, TrainingRun
-from models import arnet
-from models.adaptive import POLICY
+from compiler.export.split import Split
+from compiler.quantization.networks import integer_networks
+from compiler.training.run import Hardware, TrainingRun
+from compiler.training.stages import Training, train_float
+from models.methods import arnet
+from models.rollout.adaptive import POLICY
 from runtimes.spec import Fusion, Steps
 from tests.models.small_arnet import small_preset
 

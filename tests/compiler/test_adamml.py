@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 import torch
 
-from compiler.contents import variants
-from compiler.evaluate import Evaluator, learnt_outcome, random_outcome, static_outcomes
-from compiler.integers import verify_integers
-from compiler.plan import Contents
-from compiler.precisions import integer_networks
-from compiler.profile import Profile
-from compiler.report import write_report
-from compiler.split import split
-from compiler.stages import Training, train_float
+from compiler.bundle_plan import Contents
+from compiler.export.split import split
+from compiler.gates.integer_layers import verify_integers
+from compiler.gates.parity import verify_graphs
+from compiler.measuring.evaluation import Evaluator, learnt_outcome, random_outcome, static_outcomes
+from compiler.measuring.profile import Profile
+from compiler.quantization.networks import integer_networks
+from compiler.report.report import write_report
 from compiler.targets import TARGETS
-from compiler.verify import verify_graphs
-from models.adaptive import POLICY, AdaptiveModel, argmax_sampler
+from compiler.training.stages import Training, train_float
+from compiler.variants import variants
 from models.recipe import Stage
+from models.rollout.adaptive import POLICY, AdaptiveModel, argmax_sampler
 from runtimes.bundle import Bundle, write_bundle
-from runtimes.engine import open_engine
+from runtimes.engines.engine import open_engine
 from runtimes.spec import CostTable, GraphCost, Steps, ViewCost
-from sdk.scheduler import LearntChoice, option_costs
+from sdk.decisions.scheduler import LearntChoice, option_costs
 from tests.compiler.small_clips import small_training
 from tests.models.small_adamml import MODALITIES, small_preset
 

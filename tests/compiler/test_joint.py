@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 import torch
 
-from compiler.contents import MIXED, Trained, train_mixed
+from compiler.bundle_plan import Contents
 from compiler.data.clips import ClipSet, find_clips
-from compiler.evaluate import Evaluator, branch_sets, learnt_outcome, static_outcomes
-from compiler.offers import Precisions
+from compiler.export.split import split
+from compiler.gates.parity import verify_graphs
+from compiler.measuring.evaluation import Evaluator, branch_sets, learnt_outcome, static_outcomes
 from compiler.pipeline import Request, build_model, of_data
-from compiler.plan import Contents
-from compiler.split import split
-from compiler.stages import Training
+from compiler.quantization.candidates import Precisions
 from compiler.targets import TARGETS
-from compiler.tasks import roll_out_clips
-from compiler.verify import verify_graphs
-from models import joint
-from models.adaptive import AdaptiveModel, argmax_sampler
+from compiler.training.stages import Training
+from compiler.training.tasks import roll_out_clips
+from compiler.variants import MIXED, Trained, train_mixed
+from models.methods import joint
+from models.rollout.adaptive import AdaptiveModel, argmax_sampler
 from runtimes.bundle import Bundle, write_bundle
-from runtimes.engine import open_engine
+from runtimes.engines.engine import open_engine
 from runtimes.spec import CostTable, GraphCost, Steps, ViewCost
-from sdk.scheduler import LearntChoice, option_costs
+from sdk.decisions.scheduler import LearntChoice, option_costs
 from tests.compiler.small_clips import small_training
 from tests.compiler.test_pipeline import Told
 from tests.models.small_joint import small_preset

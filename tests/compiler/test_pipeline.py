@@ -14,10 +14,10 @@ import torch
 from compiler.errors import CompileError, DataError
 from compiler.pipeline import Request, build_model, check_precisions, check_request, compile_bundle
 from compiler.targets import TARGETS
-from models import arnet, videoiq
+from models.backbones.registry import BACKBONES
 from models.backbones.weights import WeightsError
+from models.methods import arnet, videoiq
 from models.recipe import Stage
-from models.registry import BACKBONES
 from runtimes.bundle import Bundle
 from sdk.recognizer import StreamRecognizer
 from tests.compiler.small_training import CLASSES, CPU, RATE_HZ
@@ -163,8 +163,8 @@ def test_bit_widths_compile_for_every_target(
         videoiq.PRESETS["tiny"], size=64, policy_size=32, hidden=16, backbone=SMALLEST, recipe=recipe
     )
     monkeypatch.setitem(videoiq.PRESETS, "tiny", small)
-    monkeypatch.setattr("compiler.verify.INTEGER_AGREEMENT", 0.5)  # an epoch of training leaves ties
-    monkeypatch.setattr("compiler.verify.TIED_AGREEMENT", 0.5)
+    monkeypatch.setattr("compiler.gates.parity.INTEGER_AGREEMENT", 0.5)  # an epoch of training leaves ties
+    monkeypatch.setattr("compiler.gates.parity.TIED_AGREEMENT", 0.5)
     told = Told()
     request = replace(
         request_of(target), model="videoiq", out=tmp_path / "v.bundle", keep_all_precisions=True
@@ -201,7 +201,7 @@ def test_failed_gates_leave_no_bundle_and_the_training(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("compiler.verify.FLOAT_TOLERANCE", -1.0)
+    monkeypatch.setattr("compiler.gates.parity.FLOAT_TOLERANCE", -1.0)
     request = replace(request_of("cpu"), out=tmp_path / "never.bundle")
     assert request.runs is not None
     told, trained = Told(), modified(request.runs)

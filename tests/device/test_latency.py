@@ -10,7 +10,7 @@ import os
 import pytest
 
 from runtimes.bundle import Bundle
-from sdk.bench import BenchReport, bench
+from sdk.benchmark.bench import BenchReport, bench
 
 pytestmark = pytest.mark.device
 

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from compiler.costs import declared_costs
-from compiler.plan import Contents, Network, Plan
-from compiler.split import split
+from compiler.bundle_plan import Contents, Network, Plan
+from compiler.export.split import split
+from compiler.measuring.graph_costs import declared_costs
 from compiler.targets import TARGETS, Target
-from models import adamml, arnet, joint
-from models.adaptive import POLICY, AdaptiveModel
+from models.methods import adamml, arnet, joint
+from models.rollout.adaptive import POLICY, AdaptiveModel
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.spec import Steps
 from tests.models import small_adamml, small_arnet, small_joint

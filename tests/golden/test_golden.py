@@ -13,7 +13,7 @@ import pytest
 
 from compiler.targets import TARGETS
 from runtimes.errors import AdaptiveVideoError
-from sdk.decision_trace import decide_again, trace_decisions
+from sdk.recording.golden_trace import decide_again, trace_decisions
 from tests.golden.bundles import SOURCES, build_golden
 
 PACKAGES = {"cpu": "onnxruntime", "litert": "ai_edge_litert", "android": "executorch"}

@@ -6,7 +6,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from sdk.decision_trace import trace_decisions
+from sdk.recording.golden_trace import trace_decisions
 from tests.golden.bundles import SOURCES, build_golden
 
 FOLDER = Path(__file__).parent

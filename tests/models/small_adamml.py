@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models import adamml
-from models.adamml import Sight
-from models.adaptive import AdaptiveModel
+from models.methods import adamml
+from models.methods.adamml import Sight
 from models.recipe import Recipe, Stage
+from models.rollout.adaptive import AdaptiveModel
 
 LABELS = ("disc", "square", "cross")
 MODALITIES = ("rgb", "audio", "flow")

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models import arnet
-from models.adaptive import AdaptiveModel, pixels
-from models.policy import PolicyOutput, State
+from models.methods import arnet
+from models.policies.policy import PolicyOutput, State
 from models.recipe import Recipe, Stage
+from models.rollout.adaptive import AdaptiveModel, pixels
 
 LABELS = ("disc", "square", "cross")
 SMALLEST = arnet.PRESETS["tiny"].policy

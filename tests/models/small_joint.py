@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from models import joint
-from models.adamml import Sight
-from models.adaptive import AdaptiveModel
+from models.methods import joint
+from models.methods.adamml import Sight
 from models.recipe import Recipe, Stage
+from models.rollout.adaptive import AdaptiveModel
 
 LABELS = ("disc", "square", "cross")
 MODALITIES = ("rgb", "audio")

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from models import arnet
-from models.adaptive import Rollout
 from models.losses import cost_loss, exponential_temperature, uniform_loss
+from models.methods import arnet
+from models.rollout.adaptive import Rollout
 from tests.models.small_arnet import COSTS, small_preset
 
 

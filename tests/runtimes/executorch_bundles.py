@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from compiler.export.executorch import Method, Program, branch_method, policy_method, save_program
+from compiler.export.executorch.exporter import Method, Program, branch_method, policy_method, save_program
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.spec import (
     ActionSpace,

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from compiler.export.litert import export_branch
+from compiler.export.litert.exporter import export_branch
 from compiler.export.litert.flatbuffer import FROM_UINT8, FlatbufferGraph, Quantisation, Value
 from models.backbones.blocks import Backbone
-from models.quantization import calibrate, freeze, quantise
-from models.registry import BACKBONES
+from models.backbones.registry import BACKBONES
+from models.layers.quantization import calibrate, freeze, quantise
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.spec import Graph, View
 from tests.runtimes.bundles import LABELS, SIZES, STATE, manifest_fields

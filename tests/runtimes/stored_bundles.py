@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from compiler.export.onnx import export_branch
-from compiler.export.stored import save_stored, write_store
+from compiler.export.onnx.exporter import export_branch
+from compiler.export.onnx.stored import save_stored, write_store
 from models.backbones.blocks import Backbone
-from models.quantization import ActivationFormat, calibrate, freeze, quantise
-from models.registry import BACKBONES
+from models.backbones.registry import BACKBONES
+from models.layers.quantization import ActivationFormat, calibrate, freeze, quantise
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.spec import (
     ActionSpace,
@@ -34,7 +34,7 @@ from runtimes.spec import (
     View,
     ViewCost,
 )
-from runtimes.store import Codes, narrowed
+from runtimes.weight_store import Codes, narrowed
 from tests.models.small_arnet import SMALLEST
 from tests.runtimes.bundles import (
     LABELS,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from runtimes.bundle import Bundle
-from runtimes.engine import open_engine
+from runtimes.engines.engine import open_engine
 from runtimes.errors import BundleError, EngineError
 from runtimes.spec import Graph, Manifest
 from tests.runtimes.bundles import build_bundle, manifest_fields

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.spec import ActionSpace, Group, Option, PriceResponse
-from sdk.allowance import Readings
-from sdk.budget import Budget
-from sdk.controller import BudgetController, BudgetState
+from sdk.budget.budget import Budget
+from sdk.budget.controller import BudgetController, BudgetState
+from sdk.budget.power_limit import Readings
+from sdk.decisions.scheduler import LearntChoice, Scheduler, less_saved
+from sdk.decisions.trace import StepTrace
 from sdk.power.simulated import SimulatedDevice
-from sdk.scheduler import LearntChoice, Scheduler, less_saved
-from sdk.trace import StepTrace
 
 Scores = Callable[[int], NDArray[np.float64]]
 """The policy's scores (n,) at a step."""

@@ -21,7 +21,9 @@ def test_importing_sdk_is_quick() -> None:
     assert float(took) < 0.5
 
 
-@pytest.mark.parametrize("module", ["sdk", "sdk.recognizer", "sdk.scheduler", "sdk.bench", "sdk.cli.run"])
+@pytest.mark.parametrize(
+    "module", ["sdk", "sdk.recognizer", "sdk.decisions.scheduler", "sdk.benchmark.bench", "sdk.cli.run"]
+)
 def test_nothing_heavy_is_imported(module: str) -> None:
     code = f"import sys, {module}; print(sorted({_HEAVY} & {{n.split('.')[0] for n in sys.modules}}))"
     assert run_fresh(code).strip() == "[]"

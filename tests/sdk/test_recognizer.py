@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.device import device_name
-from runtimes.engine import Array, open_engine
+from runtimes.engines.engine import Array, open_engine
+from runtimes.engines.onnx import OnnxRunner
 from runtimes.errors import AdaptiveVideoError, BundleError, EngineError
-from runtimes.onnx import OnnxRunner
 from runtimes.spec import Option
+from sdk.decisions.scheduler import Decision, Floats
+from sdk.decisions.step_pipeline import Pipeline
 from sdk.errors import SourceError
 from sdk.media.frames import Frame
-from sdk.media.views import ViewRenderer
-from sdk.pipeline import Pipeline
+from sdk.media.views.pixels import ViewRenderer
 from sdk.recognizer import StreamRecognizer
 from sdk.results import Recognition
-from sdk.scheduler import Decision, Floats
 from tests.runtimes.bundles import LABELS, cost_table, manifest_fields
 from tests.sdk.films import BRIGHT, DARK, MIDDLE, encode, film, flat
 

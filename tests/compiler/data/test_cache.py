@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from compiler.data import Clip, ClipCache, ClipSet, choose_rate_hz, find_clips
-from compiler.data.rendering import render_clip
+from compiler.data.synthetic.rendering import render_clip
 from compiler.errors import DataError
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import Steps, View

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.adaptive import pixels
 from models.backbones.blocks import Backbone, temporal_pools
 from models.backbones.mobilenetv2 import ConvBNReLU6, InvertedResidual
-from models.joint import JointPolicy
-from models.policy import RecurrentPolicy, StepPolicy
-from models.quantization import calibrate, freeze, quantise
+from models.layers.quantization import calibrate, freeze, quantise
+from models.methods.joint import JointPolicy
+from models.policies.policy import RecurrentPolicy, StepPolicy
+from models.rollout.adaptive import pixels
 from runtimes.spec import View
 
 Network = TypeVar("Network", bound=StepPolicy)

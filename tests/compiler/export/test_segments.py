@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from compiler.export.onnx import export_branch, export_policy
-from models.adaptive import pixels
-from models.policy import PolicyOutput, StepPolicy
-from models.quantization import ActivationFormat, calibrate, freeze, quantise
-from models.registry import BACKBONES
+from compiler.export.onnx.exporter import export_branch, export_policy
+from models.backbones.registry import BACKBONES
+from models.layers.quantization import ActivationFormat, calibrate, freeze, quantise
+from models.policies.policy import PolicyOutput, StepPolicy
+from models.rollout.adaptive import pixels
 from runtimes.spec import View
-from tests.compiler.export.test_onnx import relative_error, session
+from tests.compiler.export.onnx.test_exporter import relative_error, session
 from tests.models.small_adamml import random_frames, small_model
 
 SEGMENTS = {

@@ -14,9 +14,9 @@ from typing import Any, Self
 import numpy as np
 
 from runtimes.bundle import Bundle
-from runtimes.engine import Array, GraphDeclaration, GraphRunner
+from runtimes.engines.engine import Array, GraphDeclaration, GraphRunner
+from runtimes.engines.executorch import PORTABLE
 from runtimes.errors import EngineError
-from runtimes.executorch import PORTABLE
 from tests.device.emulated.android_libraries import AndroidLibraries
 
 _CODES: dict[np.dtype[Any], int] = {np.dtype(np.uint8): 0, np.dtype(np.float32): 6}

@@ -24,7 +24,7 @@ PROJECT = Path(__file__).parents[3]
 TRACE = """
 import json, platform, sys
 from runtimes.bundle import Bundle
-from sdk.decision_trace import trace_decisions
+from sdk.recording.golden_trace import trace_decisions
 assert platform.machine() == "aarch64"
 print(json.dumps(trace_decisions(Bundle.open(sys.argv[1]), sys.argv[2])))
 """

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from compiler.targets import TARGETS, Target
-from runtimes.executorch import VULKAN
-from sdk.decision_trace import trace_engine
+from runtimes.engines.executorch import VULKAN
+from sdk.recording.golden_trace import trace_engine
 from tests.device.emulated.android_engine import AndroidEngine
 from tests.device.emulated.android_libraries import android_libraries
 from tests.device.emulated.lavapipe import lavapipe_environment

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from compiler.targets import TARGETS
-from runtimes.litert_sessions import GPU
+from runtimes.engines.litert_sessions import GPU
 from tests.device.emulated.lavapipe import lavapipe_environment
 from tests.device.emulated.root import MissingToolError
 from tests.golden.bundles import SOURCES, build_golden
@@ -31,8 +31,8 @@ PROJECT = Path(__file__).parents[3]
 TRACE = """
 import json, sys
 from runtimes.bundle import Bundle
-from runtimes.engine import open_engine
-from sdk.decision_trace import trace_engine
+from runtimes.engines.engine import open_engine
+from sdk.recording.golden_trace import trace_engine
 bundle = Bundle.open(sys.argv[1])
 with open_engine(bundle, "gpu") as engine:
     trace = trace_engine(engine, bundle, sys.argv[2])

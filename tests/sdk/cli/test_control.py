@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdk.budget import Budget
+from sdk.budget.budget import Budget
 from sdk.cli.control import ControlFile
 
 

@@ -1,0 +1,1 @@
+"""The built-in data: drawn scenes and sounds, encoded as real clips."""

@@ -1,0 +1,1 @@
+"""Gates: checks that a compile must pass before its bundle is written."""

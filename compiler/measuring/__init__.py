@@ -1,0 +1,1 @@
+"""Measuring: costs of graphs, evaluation of clips, the static front, the response to the price."""

@@ -1,0 +1,1 @@
+"""Training: stages in order, their tasks, and what is fitted after them."""

@@ -1,0 +1,1 @@
+"""Quantized layers, nested weights and norm statistics."""

@@ -1,0 +1,140 @@
+"""AR-Net: adaptive frame resolution (Meng et al., ECCV 2020, arXiv 2007.15796).
+
+At every frame a MobileNetV2 on 84 px with an LSTM chooses one of seven options: a branch at 224, 168 or
+112 px, its own head (84 px, already paid for), or a skip of 1, 2 or 4 frames.
+
+What differs from the released code, on purpose: decisions are argmax outside training (there: a random
+draw, always); a skip runs nothing and holds both h and c (there: everything runs, c drifts); only the
+chosen branch runs outside training (there: all run, 6.87 GMACs a frame, and the rest is masked).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional
+
+from models.augmentation import Augmentation
+from models.backbones.registry import BACKBONES
+from models.losses import cost_loss, uniform_loss
+from models.policies.policy import RecurrentPolicy
+from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Recipe, Stage
+from models.rollout.adaptive import POLICY, AdaptiveModel, Rollout, relative_costs
+from runtimes.spec import ActionSpace, Group, Option, View
+
+SKIPS = (1, 2, 4)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Backbones by resolution (px) and the recipe that trains them."""
+
+    branches: Mapping[int, str]
+    policy: str
+    policy_size: int
+    hidden: int
+    recipe: Recipe
+    uniform_weight: float = 3.0
+    accuracy_weight: float = 0.95
+    efficiency_weight: float = 0.05
+    dense_cost: float = 4.12
+    """What the dearest branch counts in the cost loss: the paper's GMACs, whatever the real size."""
+    steps: int = 16
+
+
+_TINY = Recipe(
+    branches=Stage(epochs=6, lr=3e-3, batch=8, frames=4, adam=True, weight_decay=0.01),
+    joint=Stage(epochs=100, lr=2e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
+    finetune=Stage(epochs=1, lr=3e-4, batch=8, adam=True, weight_decay=0.01),
+    qat=Stage(epochs=1, lr=1e-4, batch=8, frames=2, adam=True),
+    holdout=0.25,
+    flip=False,
+)
+
+_MOBILE = Recipe(
+    scratch=MOBILENET_SCRATCH,
+    # On few clips what is left out for the policy costs the branches dearly: probes will do for its lessons.
+    branches=Stage(epochs=0, lr=3e-5, batch=8, frames=2, frozen_norms=True, probe_decay=0.05),
+    refit=MOBILENET_FEW_CLIPS,
+    joint=Stage(epochs=40, lr=1e-4, batch=16, frozen_branches=True, adam=True, weight_decay=0.05),
+    # On 281 clips a second round on the chosen frames took 224 px from 74 to 54 % (one seed): it is left out.
+    qat=Stage(epochs=1, lr=1e-5, batch=8, frames=2, adam=True),
+    holdout=0.2,
+    flip=True,
+    augmentation=Augmentation(smallest_crop=0.6, lighting=0.3, share=0.5),
+    starts_from_schedules=True,
+    dense_targets=1.0,
+    calibrated=True,
+)
+
+_PAPER = Recipe(
+    branches=Stage(epochs=10, lr=0.02, batch=48, frames=16, milestones=(0.4, 0.8), classifier_lr_factor=5.0),
+    joint=Stage(epochs=50, lr=0.001, batch=48),
+    finetune=Stage(epochs=50, lr=0.0005, batch=48),
+    qat=Stage(epochs=5, lr=0.0002, batch=48, frames=8),
+    holdout=0.0,
+    flip=True,
+)
+
+PRESETS = {
+    "tiny": Preset(
+        branches={224: "resnet10", 168: "resnet10", 112: "resnet10"},
+        policy="resnet10",
+        policy_size=84,
+        hidden=64,
+        recipe=_TINY,
+    ),
+    "mobile": Preset(
+        branches={224: "mobilenetv2", 168: "mobilenetv2", 112: "mobilenetv2"},
+        policy="mobilenetv2",
+        policy_size=84,
+        hidden=128,
+        recipe=_MOBILE,
+        uniform_weight=0.0,  # the schedule that it starts from is no collapse
+        efficiency_weight=0.025,
+    ),
+    "paper": Preset(
+        branches={224: "resnet50", 168: "resnet34", 112: "resnet18"},
+        policy="mobilenetv2",
+        policy_size=84,
+        hidden=512,
+        recipe=_PAPER,
+    ),
+}
+
+
+def action_space(preset: Preset) -> ActionSpace:
+    """The seven options: a branch per resolution, the policy's own head, and the skips."""
+    sizes = sorted(preset.branches, reverse=True)
+    options = [Option(name=f"rgb{s}", graph=f"rgb{s}", view=f"rgb{s}", precision="fp32") for s in sizes]
+    head = f"rgb{preset.policy_size}"
+    options.append(Option(name=head, graph=POLICY, view=head, precision="fp32"))
+    options += [Option(name=f"skip{k}", skip=k) for k in SKIPS]
+    return ActionSpace(groups=(Group(name="resolution", options=tuple(options)),))
+
+
+def build(preset: Preset, labels: tuple[str, ...]) -> AdaptiveModel:
+    """AR-Net of a preset for the given labels, randomly initialised."""
+    space = action_space(preset)
+    classes = len(labels)
+    policy_backbone = BACKBONES[preset.policy](classes)
+    policy = RecurrentPolicy(policy_backbone, preset.hidden, len(space.options), classes)
+    branches = {f"rgb{size}": BACKBONES[name](classes) for size, name in preset.branches.items()}
+    sizes = [*preset.branches, preset.policy_size]
+    views = {f"rgb{size}": View(name=f"rgb{size}", size=size) for size in sizes}
+    return AdaptiveModel(policy, branches, space, views, (f"rgb{preset.policy_size}",), labels)
+
+
+def loss(rollout: Rollout, targets: Tensor, present: Tensor, costs: Tensor, preset: Preset) -> Tensor:
+    """Equation 6 of the paper: accuracy, cost and uniform usage.
+
+    ``targets`` (B,) class indices or (B, C) probabilities, ``present`` (B, T), ``costs`` (A,) in MACs. The
+    cost counts as published at price 1.
+    """
+    accuracy = functional.cross_entropy(rollout.logits, targets)
+    relative = relative_costs(costs) * preset.dense_cost
+    efficiency = cost_loss(rollout.choices, relative, present, rollout.price)
+    efficiency = efficiency + preset.uniform_weight * uniform_loss(rollout.choices)
+    return preset.accuracy_weight * accuracy + preset.efficiency_weight * efficiency

@@ -1,0 +1,326 @@
+"""The policy: sees the cheap views and its own state, scores every option (arXiv 2007.15796, section 3)."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.backbones.blocks import Backbone, Boundary
+from models.policies.conditioning import PriceCode
+
+
+class State(NamedTuple):
+    """Hidden and cell state of the policy's LSTM, each (B, hidden)."""
+
+    h: Tensor
+    c: Tensor
+
+
+class PolicyOutput(NamedTuple):
+    """What the policy says at one step: scores (B, options), and its next state, a named tuple (B, ...)."""
+
+    scores: Tensor
+    state: Any
+
+
+_CELL = 2
+"""Which of the gates is the cell's input."""
+_OPEN = 4.0
+"""A gate's input at which it is all but open; its negative all but closes it."""
+_SWING = 0.75
+"""How far a unit that beats swings."""
+_BEATING_UNITS = 8
+_FOLLOWING_UNITS = 8
+"""How many units follow each value that a schedule goes by: weights on few would be too large for int8."""
+_FOLLOWING = 0.5
+"""The cell's input of such a unit as its value is 1: small, so that it is all but linear."""
+_LEAD = 3.0
+"""By how much the scores of a schedule lead those of all else."""
+
+
+class Schedule(NamedTuple):
+    """The option chosen at the first of every two decisions and the one at the second, by their places.
+
+    The second is a skip, or the first again.
+    """
+
+    first: int
+    second: int
+
+
+class LSTMStep(nn.Module):
+    """One LSTM cell update, its matrices plain linear layers so that they quantise like any other.
+
+    ``num_told``: values that it is told beside its input; it starts without minding them.
+    """
+
+    def __init__(self, num_inputs: int, num_told: int, hidden: int) -> None:
+        super().__init__()
+        self.from_input = nn.Linear(num_inputs, 4 * hidden)
+        self.from_told = nn.Linear(num_told, 4 * hidden)
+        self.from_state = nn.Linear(hidden, 4 * hidden)
+        self.told_in, self.h_in = Boundary(), Boundary()
+        self.hidden = hidden
+        with torch.no_grad():
+            # A forget gate that starts open lets early training see across steps (Jozefowicz et al., 2015).
+            self.from_input.bias[hidden : 2 * hidden] += 1.0
+            self.from_told.bias.zero_()
+
+    def beat(self, units: int) -> None:
+        """Let the first units change sign at every step, whatever the input.
+
+        An LSTM that is fed much the same frame at every step settles and then says the same at every step.
+        These units forget at once and are fed back with the opposite sign, so that they swing between about
+        -0.75 and 0.75; the first step is positive.
+        """
+        with torch.no_grad():
+            self._heed_nothing(slice(0, units), cell_bias=1.0)
+            for unit in range(units):
+                self.from_state.weight[2 * self.hidden + unit, unit] = -_OPEN
+
+    def follow(self, units: slice, told: int) -> float:
+        """Let some units follow one of the values that it is told, from 0 to 1, and nothing else.
+
+        Returns what their output is for 1; in between it is all but linear.
+        """
+        with torch.no_grad():
+            self._heed_nothing(units, cell_bias=0.0)
+            self.from_told.weight[self._rows(units, _CELL), told] = _FOLLOWING
+        gate = 1 / (1 + math.exp(-_OPEN))
+        return gate * math.tanh(gate * math.tanh(_FOLLOWING))
+
+    def _heed_nothing(self, units: slice, cell_bias: float) -> None:
+        """Open some units' input and output gates, close their forget gate, and let them see nothing."""
+        for gate, bias in enumerate((_OPEN, -_OPEN, cell_bias, _OPEN)):  # input, forget, cell, output
+            rows = self._rows(units, gate)
+            self.from_input.weight[rows] *= 0.01  # not 0: a quantiser needs a range
+            self.from_told.weight[rows] *= 0.01
+            self.from_input.bias[rows] = bias
+            self.from_state.weight[rows] = 0.0
+            self.from_state.bias[rows] = 0.0
+
+    def _rows(self, units: slice, gate: int) -> slice:
+        return slice(gate * self.hidden + units.start, gate * self.hidden + units.stop)
+
+    def forward(self, x: Tensor, told: Tensor, state: State) -> State:
+        gates = self.from_input(x) + self.from_told(self.told_in(told)) + self.from_state(self.h_in(state.h))
+        i, f, g, o = gates.chunk(4, dim=1)
+        c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)
+        return State(torch.sigmoid(o) * torch.tanh(c), c)
+
+
+def make_indifferent(score: nn.Linear) -> None:
+    """Let all options score alike at first."""
+    nn.init.normal_(score.weight, std=1e-3)
+    nn.init.zeros_(score.bias)
+
+
+class StepPolicy(nn.Module, ABC):
+    """Base: features of each cheap view, joined and taken through the steps, to a score for every option.
+
+    ``num_views``: how many views ``embed`` takes. ``num_groups``: of the action space; with several, ``join``
+    is told which are there. ``recalls``: of how many classes it is told the stream's answer so far; 0: it is
+    not. All are told the price. ``lstm``, ``score``: take it through the steps, and to its scores.
+    """
+
+    num_views: int
+    num_groups: int
+    recalls: int = 0
+    lstm: LSTMStep
+    score: nn.Linear
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.price_code = PriceCode()
+
+    @property
+    def heads(self) -> tuple[tuple[int, int], ...]:
+        """For each class head of its own, the places of its group and of the view whose features it reads."""
+        return ()
+
+    @property
+    def num_told(self) -> int:
+        """Values that its LSTM is told beside its input."""
+        return self.price_code.size
+
+    @property
+    @abstractmethod
+    def view_backbones(self) -> Sequence[Backbone]:
+        """The backbone of each view, in their order."""
+
+    @property
+    def num_features(self) -> int:
+        """Values of ``embed`` for one step."""
+        return sum(backbone.num_features for backbone in self.view_backbones)
+
+    @property
+    @abstractmethod
+    def deciding_parts(self) -> list[nn.Module]:
+        """All that turns features into scores: what learns where backbones are frozen."""
+
+    @abstractmethod
+    def classifier(self, view: int) -> nn.Linear:
+        """The class head on the features of a view that has one, by its place."""
+
+    @abstractmethod
+    def score_options(self, count: int) -> None:
+        """Start anew with the scores of ``count`` options, all alike at first."""
+
+    def start_from_schedules(self, schedules: Sequence[Schedule], costs: Tensor) -> None:
+        """Score the options of a schedule best at each knot of the price code, in its turns.
+
+        Training then has to find where to deviate from good fixed choices, not these themselves. ``costs``
+        (A,) in units of the dearest option: what the price takes off, the scores are higher by.
+        """
+        beating = min(_BEATING_UNITS, self.lstm.hidden // 2)
+        self.lstm.beat(beating)
+        following = min(_FOLLOWING_UNITS, (self.lstm.hidden - beating) // len(schedules))
+        with torch.no_grad():
+            for option in {option for schedule in schedules for option in schedule}:
+                sign = -1.0 if any(option == s.second != s.first for s in schedules) else 1.0
+                self.score.weight[option, :beating] = sign * _LEAD / (2 * _SWING * beating)
+            for knot, (schedule, price) in enumerate(zip(schedules, self.price_code.prices, strict=True)):
+                begin = beating + knot * following
+                units = slice(begin, begin + following)
+                said = self.lstm.follow(units, knot)
+                # One that runs at every step leads the skips of others in both turns.
+                lead = _LEAD if schedule.first != schedule.second else 2 * _LEAD
+                for option in set(schedule):
+                    offset = lead + price * float(costs[option] - costs.min())
+                    self.score.weight[option, units] = offset / (following * said)
+
+    @abstractmethod
+    def initial_state(self, batch: int) -> Any:
+        """Zeros, a named tuple of tensors (B, ...), for ``batch`` streams that start."""
+
+    @abstractmethod
+    def embed(self, *pixels: Tensor) -> Tensor:
+        """Features (N, F) of each view's images (N * frames, C, H, W), side by side."""
+
+    def of_views(self, features: Tensor) -> Sequence[Tensor]:
+        """The features (..., F) of ``embed``, view by view."""
+        if self.num_views == 1:
+            return [features]
+        sizes = [backbone.num_features for backbone in self.view_backbones]
+        return torch.split(features, sizes, dim=-1)
+
+    def head_logits(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Class logits (..., C) of each of its heads, from features (..., F)."""
+        views = self.of_views(features) if self.heads else []
+        return tuple(self.classifier(view)(views[view]) for _, view in self.heads)
+
+    @abstractmethod
+    def join(self, features: Tensor, present: Tensor | None) -> Tensor:
+        """What ``advance`` takes (..., J) of features (..., F).
+
+        ``present`` (..., groups): 1 for groups that are there; None: all. Nothing of others gets through.
+        """
+
+    def tell(self, price: Tensor, answer: Tensor | None) -> Tensor:
+        """What ``advance`` is told (B, K) of a price (B, 1) and of the answer so far (B, C), zeros for none.
+
+        A policy that recalls no answer ignores it.
+        """
+        return self.price_code(price)
+
+    def told_nothing(self, batch: int) -> Tensor:
+        """What it is told (B, K) at price 0, before there is an answer."""
+        zeros = next(self.parameters()).new_zeros
+        return self.tell(zeros(batch, 1), zeros(batch, max(self.recalls, 1)))
+
+    @abstractmethod
+    def advance(self, joined: Tensor, told: Tensor, state: Any) -> PolicyOutput:
+        """One step from joined features (B, J), what it is told (B, K), and the state before it."""
+
+
+class Pupil(Backbone):
+    """A policy's backbone with a classifier for its first lessons: the policy's head, or one to forget."""
+
+    def __init__(self, backbone: Backbone, classifier: nn.Linear, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.num_features, self.frames = backbone.num_features, backbone.frames
+        self.dropout = nn.Dropout(dropout)
+        self.fc = classifier
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Pooled features (N, F) of images (N * frames, C, H, W)."""
+        return self.backbone.embed(x)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Class logits (N, C) of pooled features (N, F)."""
+        return self.fc(self.dropout(features))
+
+    def remove_classifier(self) -> None:
+        """Drop the parameters behind ``classify``."""
+        del self.fc
+
+
+class RecurrentPolicy(StepPolicy):
+    """Backbone on the cheap view, LSTM over steps, a head for the options and one for the classes.
+
+    The class head reads the frame's features, not the LSTM's state as in the released code: trained with
+    the backbone, it is then as good on clips that only the policy trains on as on any other, where a
+    recurrent one learns those clips by heart and the policy comes to trust it.
+    """
+
+    num_views = num_groups = 1
+
+    def __init__(self, backbone: Backbone, hidden: int, num_options: int, num_classes: int) -> None:
+        super().__init__()
+        backbone.remove_classifier()
+        self.backbone = backbone
+        self.lstm = LSTMStep(backbone.num_features, self.num_told, hidden)
+        self.dropout = nn.Dropout(0.5)
+        self.h_out = Boundary()
+        self.score = nn.Linear(hidden, num_options)
+        self.classify = nn.Linear(backbone.num_features, num_classes)
+        make_indifferent(self.score)
+
+    @property
+    def heads(self) -> tuple[tuple[int, int], ...]:
+        """One."""
+        return ((0, 0),)
+
+    @property
+    def view_backbones(self) -> Sequence[Backbone]:
+        """The one backbone."""
+        return (self.backbone,)
+
+    @property
+    def deciding_parts(self) -> list[nn.Module]:
+        """The LSTM and the scores."""
+        return [self.lstm, self.dropout, self.score]
+
+    def classifier(self, view: int) -> nn.Linear:
+        """The class head."""
+        return self.classify
+
+    def score_options(self, count: int) -> None:
+        """Start anew with the scores of ``count`` options, all alike at first."""
+        self.score = nn.Linear(self.lstm.hidden, count)
+        make_indifferent(self.score)
+
+    def initial_state(self, batch: int) -> State:
+        """Zeros, for ``batch`` streams that start."""
+        zeros = self.lstm.from_state.weight.new_zeros(batch, self.lstm.hidden)
+        return State(zeros, zeros)
+
+    def embed(self, *pixels: Tensor) -> Tensor:
+        """Features (N, F) of the cheap view (N, 3, H, W)."""
+        (images,) = pixels
+        return self.backbone.embed(images)
+
+    def join(self, features: Tensor, present: Tensor | None) -> Tensor:
+        """The features as they are."""
+        return features
+
+    def advance(self, joined: Tensor, told: Tensor, state: State) -> PolicyOutput:
+        """One step from features (B, F), what it is told and the state before it."""
+        state = self.lstm(self.dropout(joined), told, state)
+        return PolicyOutput(self.score(self.h_out(self.dropout(state.h))), state)

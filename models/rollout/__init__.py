@@ -1,0 +1,1 @@
+"""The adaptive contract: causal rollout, sampling and late fusion."""

@@ -1,0 +1,1 @@
+"""Engines: one a runtime, opened through one function."""

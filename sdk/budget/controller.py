@@ -1,0 +1,283 @@
+"""The budget controller: moves the price so that the average power stays under the budget.
+
+docs/budget.md states the model, the gains and the conditions of stability. In short, once a second:
+
+1. what the meter counted since the last time tells what the device's options cost (cost_estimator.py);
+2. from the last decisions' scores it is worked out what power each price would lead to (power_model.py), and
+   the lowest price that keeps to the allowance is taken (price_search.py);
+3. an account of joules (energy_reserve.py) bounds the average whatever the model says: while it is low the
+   price is higher, and while it is overdrawn steps are withheld.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.spec import ActionSpace, PriceResponse
+from sdk.budget.budget import Budget
+from sdk.budget.cost_estimator import LearntCosts
+from sdk.budget.energy_reserve import WINDOW_S, Account
+from sdk.budget.latency_estimator import LearntSpeeds
+from sdk.budget.metered_energy import SPAN_S, Ledger, RecentPower, Span
+from sdk.budget.power_limit import Allowance, Readings
+from sdk.budget.power_model import Forecast
+from sdk.budget.price_search import HIGHEST_PRICE, Powers, Pricing
+from sdk.decisions.scheduler import LearntChoice, Limit, less_saved
+from sdk.decisions.trace import StepTrace
+
+Floats = NDArray[np.float64]
+
+_BLIND = 0.95
+"""Of the allowance, where the meter is silent and only what was learnt is known."""
+_LONGEST_WAIT_S = 2.0
+"""However tight the budget, a step is taken this often."""
+_MET = 1.05
+_JUDGED_AFTER_S, _LONG_S = 3.0, 15.0
+_LATE = 0.12
+"""Share of late steps above which a latency budget is not met: two of the last twenty or so are."""
+_SMOOTHING = 0.1
+_HIGHEST = np.array([HIGHEST_PRICE])
+
+_NOTHING_READ = Readings()
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """Where a budget stands after a step.
+
+    ``power_w``: average since the budget was set, of the last 30 s at most, None in the first second and
+    where it is not known.
+    ``met``: whether the budget holds and no step is withheld for it, None where that is not known. ``why``:
+    what is wrong, if anything is. ``predicted_mj``: what the time since the step before was expected to take,
+    None where nothing is known.
+    """
+
+    power_w: float | None
+    met: bool | None
+    why: str | None
+    predicted_mj: float | None
+
+
+class BudgetController:
+    """Moves a learnt choice's price, and withholds steps where even the cheapest options are too dear.
+
+    It has no clock of its own: the times that it is told may be a device's, a stream's or a log's.
+    """
+
+    def __init__(
+        self,
+        chooser: LearntChoice,
+        space: ActionSpace,
+        run_costs: Floats,
+        run_ms: Floats,
+        *,
+        known_energies: bool = False,
+        response: PriceResponse | None = None,
+    ) -> None:
+        """``run_costs`` (1 + n,): of the policy and of each option, 0 for heads and skips.
+
+        In mJ that were measured on this device if ``known_energies``, else in any unit; ``run_ms``: in ms.
+        ``response``: how the policy's scores depend on the price.
+        """
+        self._in_force: Budget | None = None
+        self._chooser, self._space = chooser, space
+        self._readings = Readings()
+        self._resting_price = chooser.price
+        self._pricing = Pricing(chooser.price)
+        self._places = {option.name: place for place, option in enumerate(space.options, 1)}
+        self._forecast = Forecast(space, response)
+        self._speeds = LearntSpeeds(float(run_ms[0]), run_ms[1:].tolist())
+        self._ledger = Ledger(len(run_costs))
+        self._energies = [0.0] * len(run_costs)
+        self._costs = LearntCosts(run_costs, in_mj=known_energies)
+        self._time_left, self._energy_left = Limit(), Limit()
+        chooser.limits = (self._time_left, self._energy_left)
+        self._not_told: deque[tuple[float, float]] = deque()
+        self._step_s: float | None = None
+        self._began = True
+        self._put_in_force(None, 0.0)
+
+    def begin(self, now_s: float, energy_j: float | None) -> None:
+        """A stream begins, maybe long after the last, as the meter tells ``energy_j``.
+
+        What the device used meanwhile counts, and so does what it was allowed; costs are not learnt from it.
+        """
+        if self._in_force is not None:
+            elapsed_s = self._ledger.elapsed_s(now_s)
+            used_j, _ = self._ledger.book(now_s, energy_j, (), self._costs.base_w * elapsed_s)
+            if elapsed_s > WINDOW_S:
+                self._power = RecentPower(now_s)
+            else:
+                self._power.add(now_s, used_j)
+            if self._watts is not None:
+                self._account.book(now_s, self._watts * elapsed_s, used_j)
+        self._ledger.restart(now_s, energy_j)
+        self._began = True
+        self._taken_s = self._withheld_s = -math.inf
+        self._moved_s = -math.inf
+
+    def plan(self, now_s: float, budget: Budget | None, readings: Readings = _NOTHING_READ) -> bool:
+        """Whether to withhold the step that is due now. Sets the price, and puts a new budget in force."""
+        self._readings = readings
+        if budget is not self._in_force:
+            self._put_in_force(budget, now_s)
+        if self._watts is None:
+            if budget is not None:
+                self._chooser.price = self._resting_price
+            return False
+        self._chooser.price = self._pricing.at(self._account.share)
+        while self._not_told and now_s - self._not_told[0][0] > self._costs.lag_s:
+            self._not_told.popleft()
+        not_told_j = sum(joules for _, joules in self._not_told)
+        left_j = self._account.left_j
+        self._energy_left.left = max(left_j - not_told_j, 0.0)
+        withheld = left_j < 0 and now_s - self._taken_s < _LONGEST_WAIT_S
+        if not withheld:
+            self._taken_s = now_s
+        return withheld
+
+    def observe(self, now_s: float, energy_j: float | None, trace: StepTrace) -> BudgetState | None:
+        """Take in a step: when it was done, the meter's joules then (None: not known), how it was decided.
+
+        None if there is no budget.
+        """
+        if self._in_force is None:
+            return None
+        predicted_j = self._book(now_s, energy_j, trace)
+        if trace.scores is not None:
+            self._forecast.add(now_s, trace.scores, trace.absent_views, trace.price)
+            self._learn_speeds(trace)
+        if trace.withheld:
+            self._withheld_s = now_s
+        if now_s - self._moved_s >= SPAN_S:
+            self._moved_s = now_s
+            self._move_price(now_s)
+        met, why = self._judge(now_s)
+        guessed = self._ledger.blind and not self._costs.known  # then nothing is known at all
+        told = not guessed and self._power.seconds >= SPAN_S
+        return BudgetState(
+            power_w=self._power.watts if told else None,
+            met=met,
+            why=why,
+            predicted_mj=None if guessed else predicted_j * 1e3,
+        )
+
+    @property
+    def energies_mj(self) -> dict[str, float]:
+        """What the policy, and each option that costs something, was learnt to take (mJ)."""
+        if not self._costs.known:
+            return {}
+        options = {name: 1e3 * self._energies[place] for name, place in self._places.items()}
+        return {"policy": 1e3 * self._energies[0]} | {name: mj for name, mj in options.items() if mj > 0}
+
+    def _put_in_force(self, budget: Budget | None, now_s: float) -> None:
+        """What was learnt of the device stays; what was judged of the last budget goes."""
+        if self._in_force is None:
+            self._resting_price = self._pricing.price = self._chooser.price
+            self._ledger.restart(now_s)
+        elif budget is None:
+            self._chooser.price = self._resting_price
+        self._in_force = budget
+        self._allowance = None if budget is None else Allowance(budget, now_s)
+        self._account, self._power = Account(), RecentPower(now_s)
+        self._watts: float | None = None
+        self._pricing.restart()
+        self._late = 0.0
+        self._taken_s = self._withheld_s = self._moved_s = -math.inf
+        self._time_left.left = self._energy_left.left = math.inf
+        self._move_price(now_s)
+
+    def _book(self, now_s: float, energy_j: float | None, trace: StepTrace) -> float:
+        """Draw on the account what was used since the last step, and learn; what was expected of it (J)."""
+        ran = tuple(self._places[option.name] for option in trace.options)
+        ran = ran if trace.scores is None else (0, *ran)
+        elapsed_s, run_j = self._ledger.elapsed_s(now_s), sum(self._energies[place] for place in ran)
+        expected_j = self._costs.base_w * elapsed_s + run_j
+        used_j, span = self._ledger.book(now_s, energy_j, ran, expected_j)
+        self._power.add(now_s, used_j)
+        self._not_told.append((now_s, run_j))
+        if self._watts is not None:
+            self._account.book(now_s, self._watts * elapsed_s, used_j)
+        if self._began:
+            self._began = False  # what is between the beginning and the first step is no step's time
+        elif 0 < elapsed_s < 2:
+            last_s = self._step_s or elapsed_s
+            self._step_s = last_s + _SMOOTHING * (elapsed_s - last_s)
+        if span is not None:
+            self._learn(span)
+        return expected_j
+
+    def _learn(self, span: Span) -> None:
+        """Learn the costs, and let the choice go by them."""
+        if self._costs.observe(span):
+            self._pricing.restart()
+        energies = self._costs.energies_j
+        self._energies = energies.tolist()
+        self._chooser.recost(less_saved(self._space, energies))
+        self._energy_left.takes = {name: self._energies[place] for name, place in self._places.items()}
+
+    def _learn_speeds(self, trace: StepTrace) -> None:
+        """How long things take, and which share of the steps is late."""
+        places = (self._places[option.name] - 1 for option in trace.options)
+        self._speeds.add(trace.policy_ms, list(zip(places, trace.option_ms, strict=True)), trace.step_ms)
+        limit_ms = None if self._in_force is None else self._in_force.latency_ms
+        if limit_ms is not None:
+            self._late += 0.05 * ((trace.step_ms > limit_ms) - self._late)
+
+    def _move_price(self, now_s: float) -> None:
+        self._watts = None
+        if self._allowance is not None:
+            self._watts = self._allowance.watts(now_s, self._power.watts or 0.0, self._readings)
+        if self._watts is None:
+            self._pricing.price = self._resting_price
+        else:
+            knows = self._costs.known and len(self._forecast) > 0 and self._step_s is not None
+            powers_w = self._forecast_w() if knows else None
+            self._account.allow(self._watts, powers_w and float(powers_w(_HIGHEST)[0]))
+            if powers_w is not None:
+                trusted_w = self._watts * (_BLIND if self._ledger.blind else 1.0)
+                account = self._account
+                used_w = self._power.watts if self._power.seconds >= _LONG_S else None
+                self._pricing.move(now_s, trusted_w, account.share, account.depth_j, powers_w, used_w)
+        if self._in_force is not None and self._in_force.latency_ms is not None:
+            speeds = self._speeds
+            self._time_left.left = self._in_force.latency_ms - speeds.fixed_p95_ms
+            self._time_left.takes = dict(zip(self._places, speeds.options_p95_ms, strict=True))
+
+    def _forecast_w(self) -> Powers:
+        """The power (W) that each price would have led to over the remembered decisions."""
+        assert self._step_s is not None
+        energies = self._forecast.energies(self._chooser.costs, self._costs.energies_j)
+        base_w, step_s = self._costs.base_w, self._step_s
+
+        def powers_w(prices: Floats) -> Floats:
+            energies_j, steps = energies(prices)
+            return base_w + energies_j / (steps * step_s)
+
+        return powers_w
+
+    def _judge(self, now_s: float) -> tuple[bool | None, str | None]:
+        """Whether the budget is met, and what is wrong if it is not, or why that is not known."""
+        assert self._in_force is not None and self._allowance is not None
+        wrong = []
+        if now_s - self._withheld_s < _LONGEST_WAIT_S:
+            wrong.append("steps are withheld")
+        watts, power = self._watts, self._power
+        used_w = power.watts if power.seconds >= _JUDGED_AFTER_S else None
+        if watts is not None and used_w is not None and used_w > _MET * watts:
+            wrong.append(f"{used_w:.2f} W where {watts:.2f} W are allowed")
+        if self._in_force.latency_ms is not None and self._late > _LATE:
+            wrong.append(f"steps take longer than {self._in_force.latency_ms:g} ms")
+        if self._allowance.too_hot_c is not None:
+            wrong.append(f"{self._allowance.too_hot_c:.1f} °C")
+        if wrong:
+            return False, ", ".join(wrong)
+        unknown = self._allowance.unknown
+        if unknown is None and watts is not None and self._ledger.blind:
+            unknown = "the power"
+        return (True, None) if unknown is None else (None, f"{unknown} is not known")

@@ -1,0 +1,1 @@
+"""Sound beside the pictures: decoding, looking ahead, microphones."""

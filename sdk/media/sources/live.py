@@ -1,0 +1,117 @@
+"""Live streams: paced test patterns, and network streams that are connected again when they are lost."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sdk.errors import SourceError, SourceErrorCode
+from sdk.media.frames import Event, Picture
+from sdk.media.sources.addresses import Address, Kind
+from sdk.media.sources.decoder import Decoder, DecoderOptions
+
+_HOPELESS = (SourceErrorCode.AUTH_FAILED, SourceErrorCode.CODEC_UNSUPPORTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnect:
+    """How often and how soon a lost network stream is opened again.
+
+    ``limit``: attempts in a row without a frame before it counts as lost for good; 0: never try. The wait
+    doubles from ``first_s`` to ``longest_s``, each shortened at random by up to a half, so that many
+    devices do not return to one server at the same instant.
+    """
+
+    limit: int = 10
+    first_s: float = 0.5
+    longest_s: float = 30.0
+
+    def wait_s(self, attempt: int) -> float:
+        """Seconds to wait before ``attempt`` (from 0)."""
+        longest = min(self.longest_s, self.first_s * 2.0 ** min(attempt, 30))
+        return longest * random.uniform(0.5, 1.0)
+
+
+def paced(events: Iterator[Event], stop: threading.Event) -> Iterator[Event]:
+    """``events``, the pictures in real time, for a source that makes them faster than that."""
+    start: float | None = None
+    for event in events:
+        if not isinstance(event, Picture):
+            yield event
+            continue
+        start = time.monotonic() - event.time_s if start is None else start
+        if stop.wait(max(0.0, start + event.time_s - time.monotonic())):
+            return
+        yield Picture(event.image, event.time_s, event.decode_ms)
+
+
+class LiveStream:
+    """The pictures and the sound of a network stream or camera, over as many connections as it takes.
+
+    Iterating raises SourceError at once if the first connection fails: that is a wrong address more often
+    than a passing fault. Later losses are mended; when ``reconnect.limit`` attempts in a row bring no
+    frame, SourceError LOST. ``on_reconnect`` is called before the first event of a new connection.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        options: DecoderOptions,
+        reconnect: Reconnect,
+        stop: threading.Event,
+        on_corrupt: Callable[[], None],
+        on_reconnect: Callable[[], None],
+    ) -> None:
+        self._address = address
+        self._options = options
+        self._reconnect = reconnect
+        self._stop = stop
+        self._on_corrupt = on_corrupt
+        self._on_reconnect = on_reconnect
+        self.live = address.live is not False
+
+    def __iter__(self) -> Iterator[Event]:
+        failures = 0
+        seen_any = False
+        while not self._stop.is_set():
+            loss = SourceError(self._address, "the stream ended", "check the sender", SourceErrorCode.LOST)
+            fresh = True
+            try:
+                for event in self._connection():
+                    if fresh and seen_any:
+                        self._on_reconnect()
+                    fresh = False
+                    if isinstance(event, Picture):
+                        seen_any, failures = True, 0
+                    yield event
+                if not self.live:
+                    return
+            except SourceError as error:
+                if not seen_any or not self.live or error.code in _HOPELESS:
+                    raise
+                loss = error
+            if failures == self._reconnect.limit:
+                raise self._lost(loss) from None
+            self._stop.wait(self._reconnect.wait_s(failures))
+            failures += 1
+
+    def _connection(self) -> Iterator[Event]:
+        with Decoder(self._address, self._options, self._on_corrupt) as decoder:
+            self.live = decoder.live
+            yield from decoder
+
+    def _lost(self, loss: SourceError) -> SourceError:
+        return SourceError(
+            self._address,
+            f"lost, and {self._reconnect.limit} attempts to reconnect brought no frame ({loss.reason})",
+            "check the device and the network, then open it again",
+            SourceErrorCode.LOST,
+        )
+
+
+def reconnects(address: Address) -> bool:
+    """True for sources whose loss may pass: network streams and unplugged cameras."""
+    return address.kind in (Kind.NETWORK, Kind.CAMERA)

@@ -1,0 +1,92 @@
+"""Pictures and sound that the app already has: arrays or PyAV frames, each with its time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.errors import SourceError, SourceErrorCode
+from sdk.media.audio.sound import MonoResampler
+from sdk.media.frames import Event, NoSound, Picture, SoundChunk
+
+Pushed = NDArray[Any] | av.VideoFrame
+"""A picture, uint8 (H, W, 3) RGB or an ``av.VideoFrame``; or sound, mono float32 (n,)."""
+TimedPushed = Iterable[tuple[Pushed, float]]
+SOUND_RATE_HZ = 24_000
+
+
+class PushedMedia:
+    """Makes events of what an app pushes; ``sound_rate_hz`` is what its sound has.
+
+    ``wanted_rate_hz``: what the consumer wants; None: sound is passed over. Sound that differs is resampled.
+    """
+
+    def __init__(self, wanted_rate_hz: int | None = None, sound_rate_hz: int = SOUND_RATE_HZ) -> None:
+        if not 0 < sound_rate_hz < 10**7:
+            raise ValueError(f"sound_rate_hz {sound_rate_hz}: must be positive")
+        self._wanted_rate_hz = wanted_rate_hz
+        self._resampler = MonoResampler(wanted_rate_hz or sound_rate_hz)
+        self._sound_rate_hz = sound_rate_hz
+        self._index = 0
+        self._begun = False
+
+    def events(self, pushed: Pushed, time_s: float) -> Iterator[Event]:
+        """What one pair brings; sound is told from pictures by its one dimension.
+
+        Raises: SourceError BAD_FRAME for what is neither, and for a time that is no number.
+        """
+        index, self._index = self._index, self._index + 1
+        if not math.isfinite(time_s):
+            raise _bad_frame(index, f"its time is {time_s}", "give seconds")
+        if not self._begun and self._wanted_rate_hz is not None:
+            yield NoSound("no sound was pushed", at_once=True)
+        self._begun = True
+        if not isinstance(pushed, av.VideoFrame) and np.ndim(pushed) == 1:
+            samples = _samples(pushed, index)
+            if self._wanted_rate_hz is not None and samples.size:
+                yield from self._sound(samples, float(time_s))
+        else:
+            yield Picture(_video_frame(pushed, index), float(time_s), arrived_s=time.monotonic())
+
+    def _sound(self, samples: NDArray[np.float32], time_s: float) -> Iterator[SoundChunk]:
+        if self._sound_rate_hz == self._wanted_rate_hz:
+            yield SoundChunk(samples.copy(), time_s)
+            return
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame.sample_rate = self._sound_rate_hz
+        frame.time_base = Fraction(1, self._sound_rate_hz)
+        frame.pts = round(time_s * self._sound_rate_hz)
+        yield from self._resampler.chunks(frame)
+
+
+def pushed_events(pairs: TimedPushed, media: PushedMedia) -> Iterator[Event]:
+    """The events of (picture or sound, time in seconds) pairs. Raises: SourceError BAD_FRAME."""
+    for pushed, time_s in pairs:
+        yield from media.events(pushed, time_s)
+
+
+def _samples(pushed: NDArray[Any], index: int) -> NDArray[np.float32]:
+    samples = np.ascontiguousarray(pushed)
+    if samples.dtype != np.float32 or not np.isfinite(samples).all():
+        raise _bad_frame(index, f"is {samples.dtype} sound", "give finite float32 (n,) in [-1, 1]")
+    return samples
+
+
+def _video_frame(image: Pushed, index: int) -> av.VideoFrame:
+    if isinstance(image, av.VideoFrame):
+        return image
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise _bad_frame(index, f"is {pixels.dtype} {pixels.shape}", "give uint8 (H, W, 3) RGB")
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+
+
+def _bad_frame(index: int, reason: str, mend: str) -> SourceError:
+    return SourceError(f"frame {index}", reason, mend, SourceErrorCode.BAD_FRAME)

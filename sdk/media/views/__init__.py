@@ -1,0 +1,1 @@
+"""Views of a step: pictures, their motion, and spectrograms."""

@@ -1,0 +1,1 @@
+"""Decisions on record: the log of a stream, its replay, and golden traces for ports."""

@@ -1,0 +1,142 @@
+"""The log of decisions: each step's scores, price, choice, costs, power and drops, as JSON lines.
+
+It holds all that the choices depended on, to the last bit, so that they can be made again without the
+bundle, the source or the device (replay.py). The first line says where it comes from, the second what
+there was to choose from; ``stream`` lines begin a stream, ``offer`` lines say which graphs are not there, all
+others are steps.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.errors import AdaptiveVideoError
+from runtimes.spec import Variant
+from sdk.budget.budget import Budget
+from sdk.budget.power_limit import Readings
+from sdk.decisions.trace import StepTrace
+from sdk.power.window import StepEnergy
+from sdk.results import Recognition
+
+FORMAT = 3
+
+
+class DecisionLog:
+    """Writes JSON lines to a file, each at once: an interrupted stream's log is whole up to its last step.
+
+    A context manager; once entered, give it to one recogniser.
+    """
+
+    _file: TextIO
+
+    def __init__(self, path: str | Path, about: Mapping[str, Any] | None = None) -> None:
+        """``about``: what else the first line is to say, such as the source."""
+        self._path = Path(path)
+        self._about = {
+            "decision_log": FORMAT,
+            "command": " ".join(sys.argv),
+            "versions": {name: version(name) for name in ("adaptive-video", "numpy")},
+            "python": platform.python_version(),
+            **(about or {}),
+        }
+        self._budget: Budget | None = None
+        self._planned: dict[str, Any] = {}
+
+    def begin(
+        self,
+        chooser: str,
+        variant: Variant,
+        run_costs: NDArray[np.float64] | None,
+        run_ms: NDArray[np.float64] | None,
+        known_energies: bool,
+    ) -> None:
+        """What there is to choose from, and by which costs; ``chooser``: learnt, fixed or random."""
+        self._write(
+            {
+                "chooser": chooser,
+                "action_space": variant.action_space.model_dump(mode="json"),
+                "response": None if variant.response is None else variant.response.model_dump(mode="json"),
+                "run_costs": None if run_costs is None else run_costs.tolist(),
+                "run_ms": None if run_ms is None else run_ms.tolist(),
+                "known_energies": known_energies,
+            }
+        )
+
+    def stream(self, now_s: float, energy_j: float | None) -> None:
+        """A stream begins, while the meter tells ``energy_j``."""
+        self._write({"stream": True, "began_s": now_s, "energy_j": energy_j})
+
+    def offer(self, absent: Collection[str]) -> None:
+        """From here on these graphs are not there."""
+        self._write({"offer": sorted(absent)})
+
+    def plan(self, now_s: float, readings: Readings, budget: Budget | None, price: float) -> None:
+        """What was known when a step was due; ``price``: before any budget moves it."""
+        self._planned = {"planned_s": now_s, **asdict(readings)}
+        if budget is not self._budget:
+            self._budget = budget
+            self._planned["budget"] = None if budget is None else asdict(budget)
+            self._planned["price_before"] = price
+
+    def add(
+        self, now_s: float, energy: StepEnergy | None, trace: StepTrace, recognition: Recognition
+    ) -> None:
+        """A step's decision, and what came of it."""
+        result = recognition
+        self._write(
+            {
+                **self._planned,
+                "step": result.step,
+                "time_s": result.time_s,
+                "scores": None if trace.scores is None else trace.scores.tolist(),
+                "allow_skip": trace.allow_skip,
+                "absent_views": sorted(trace.absent_views),
+                "price": trace.price,
+                "choice": [option.name for option in trace.options],
+                "withheld": trace.withheld,
+                "restarted": result.restarted,
+                "policy_ms": trace.policy_ms,
+                "option_ms": trace.option_ms,
+                "step_ms": trace.step_ms,
+                "done_s": now_s,
+                "energy_j": None if energy is None else energy.total_j,
+                "energy_mj": result.energy_mj,
+                "predicted_mj": result.predicted_mj,
+                "power_w": result.power_w,
+                "budget_met": result.budget_met,
+                "budget_problem": result.budget_problem,
+                "label": result.label,
+                "score": result.score,
+                "dropped": result.dropped,
+                "modalities": dict(result.modalities),
+            }
+        )
+
+    def __enter__(self) -> Self:
+        """Raises: AdaptiveVideoError if the file cannot be written."""
+        try:
+            self._file = self._path.open("w", buffering=1, encoding="utf-8")
+        except OSError as error:
+            mend = "name a file in a folder that exists and can be written to"
+            raise AdaptiveVideoError(self._path, f"cannot be written ({error.strerror})", mend) from None
+        self._write(self._about)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(line) + "\n")

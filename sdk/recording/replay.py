@@ -1,0 +1,197 @@
+"""Making the choices of a log of decisions again, and comparing: by the same scores, readings and budgets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from runtimes.errors import AdaptiveVideoError
+from runtimes.spec import ActionSpace, Option, PriceResponse
+from sdk.budget.budget import Budget, BudgetError
+from sdk.budget.controller import BudgetController
+from sdk.budget.power_limit import Readings
+from sdk.decisions.scheduler import LearntChoice, Scheduler, less_saved
+from sdk.decisions.trace import StepTrace
+from sdk.recording.decision_log import FORMAT
+from sdk.results import HELD, NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedStep:
+    """One step as it was logged and as it was decided again: the price and the choice."""
+
+    step: int
+    time_s: float
+    logged: tuple[float, str]
+    replayed: tuple[float, str]
+
+    @property
+    def same(self) -> bool:
+        """Whether price and choice are the same, to the last bit."""
+        return self.logged == self.replayed
+
+
+def replay(path: str | Path) -> Iterator[ReplayedStep]:
+    """Decide each step of the log at ``path`` again.
+
+    Raises: AdaptiveVideoError if the file is no log, is damaged, or is one of choices that were not learnt.
+    """
+    path = Path(path)
+    lines = _lines(path)
+    _require_log(path, next(lines, (1, {}))[1])
+    number, begin = next(lines, (0, {}))
+    if not number:
+        raise AdaptiveVideoError(path, "has no steps", "log the stream again")
+    with _reading(path, number):
+        replaying = _Replay(begin)
+    for number, line in lines:
+        with _reading(path, number):
+            step = replaying.take(line)
+        if step is not None:
+            yield step
+
+
+@contextmanager
+def _reading(path: Path, number: int) -> Iterator[None]:
+    """While a line is read. Raises: AdaptiveVideoError that names it, if it is not as a log's lines are."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, BudgetError) as error:
+        thing, reason = f"{path}, line {number}", f"is damaged: {_wrong(error)}"
+        raise AdaptiveVideoError(thing, reason, "log the stream again") from None
+
+
+def _wrong(error: Exception) -> str:
+    """What is wrong with a line, in a few words."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return f"{place}: {first['msg']}" if place else "a part of it is no object"
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    if isinstance(error, TypeError | AttributeError):
+        return "a value is of another type than it should be"
+    return " ".join(str(error).split())[:100]
+
+
+class _Replay:
+    """A chooser and a controller as the stream had them, fed with what is logged."""
+
+    def __init__(self, begin: Mapping[str, Any]) -> None:
+        if begin["chooser"] != "learnt":
+            raise AdaptiveVideoError(
+                "log", f"its choices were {begin['chooser']}, not learnt", "there is nothing to decide again"
+            )
+        space = ActionSpace.model_validate(begin["action_space"])
+        self._options = {option.name: option for option in space.options}
+        costs = begin["run_costs"]
+        run_costs = np.zeros(1 + len(space.options)) if costs is None else np.array(costs)
+        self._chooser = LearntChoice(space, less_saved(space, run_costs))
+        self._budget: Budget | None = None
+        self._controller: BudgetController | None = None
+        if costs is not None:
+            response = begin["response"]
+            self._controller = BudgetController(
+                self._chooser,
+                space,
+                run_costs,
+                np.array(begin["run_ms"]),
+                known_energies=bool(begin["known_energies"]),
+                response=None if response is None else PriceResponse.model_validate(response),
+            )
+        self._scheduler = Scheduler(self._chooser)
+
+    def take(self, line: Mapping[str, Any]) -> ReplayedStep | None:
+        """The step of a line, if it is one."""
+        if "stream" in line:
+            self._scheduler.reset()
+            if self._controller is not None:
+                self._controller.begin(line["began_s"], line["energy_j"])
+        elif "offer" in line:
+            self._chooser.offer(line["offer"])
+        else:
+            return self._step(line)
+        return None
+
+    def _step(self, line: Mapping[str, Any]) -> ReplayedStep:
+        if line["restarted"]:
+            self._scheduler.reset()
+        withheld = self._plan(line)
+        price, allow_skip = self._chooser.price, self._scheduler.answered
+        scores = None if line["scores"] is None else self._scores(line["scores"])
+        choice = HELD
+        if not self._scheduler.idle() and not withheld and scores is not None:
+            decided = self._scheduler.decide(scores, price, line["absent_views"])
+            choice = "+".join(option.name for option in decided) or NOTHING
+        if self._controller is not None:
+            logged = tuple(map(self._option, line["choice"]))
+            times = line["policy_ms"], tuple(line["option_ms"]), line["step_ms"]
+            trace = StepTrace(scores, price, allow_skip, line["absent_views"], logged, withheld, *times)
+            self._controller.observe(line["done_s"], line["energy_j"], trace)
+        held = HELD if line["scores"] is None else NOTHING
+        logged_choice = "+".join(line["choice"]) or held
+        return ReplayedStep(line["step"], line["time_s"], (line["price"], logged_choice), (price, choice))
+
+    def _scores(self, logged: Any) -> NDArray[np.float64]:
+        scores = np.array(logged, np.float64)
+        if scores.shape != (len(self._options),) or not np.isfinite(scores).all():
+            raise ValueError(f"its scores are not {len(self._options)} numbers")
+        return scores
+
+    def _option(self, name: str) -> Option:
+        if name not in self._options:
+            raise ValueError(f"option {name} is unknown")
+        return self._options[name]
+
+    def _plan(self, line: Mapping[str, Any]) -> bool:
+        """Set the price as it was set: by the controller under a budget, else by the app."""
+        if self._controller is None:
+            self._chooser.price = line["price"]
+            return False
+        if "budget" in line:
+            self._chooser.price = line["price_before"]
+            self._budget = None if line["budget"] is None else Budget(**line["budget"])
+        elif self._budget is None:
+            self._chooser.price = line["price"]
+        readings = Readings(line["temperature_c"], line["battery_j"])
+        return self._controller.plan(line["planned_s"], self._budget, readings)
+
+
+def _require_log(path: Path, first: Mapping[str, Any]) -> None:
+    if "decision_log" not in first:
+        raise AdaptiveVideoError(path, "is no log of decisions", "name a file that adaptive-run --log wrote")
+    if first["decision_log"] != FORMAT:
+        reason = f"has format {first['decision_log']}, and {FORMAT} is known here"
+        raise AdaptiveVideoError(path, reason, "replay it with the version that wrote it")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The log's lines with their numbers."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, text in enumerate(file, start=1):
+                yield number, _parsed(path, number, text)
+    except OSError as error:
+        raise AdaptiveVideoError(path, f"cannot be read ({error.strerror})", "check the path") from None
+    except UnicodeDecodeError:
+        raise AdaptiveVideoError(path, "is no text", "name a file that adaptive-run --log wrote") from None
+
+
+def _parsed(path: Path, number: int, text: str) -> Mapping[str, Any]:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        reason = "is cut off" if not text.endswith("\n") else "is no JSON"
+        mend = "the stream was interrupted: delete that line" if reason == "is cut off" else "log it again"
+        raise AdaptiveVideoError(f"{path}, line {number}", reason, mend) from None
+    if not isinstance(line, dict):
+        raise AdaptiveVideoError(f"{path}, line {number}", "is no JSON object", "log the stream again")
+    return line

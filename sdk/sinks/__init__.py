@@ -1,0 +1,1 @@
+"""What results are drawn into: annotated video and plots."""

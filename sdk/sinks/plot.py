@@ -1,0 +1,127 @@
+"""A picture of a stream under a budget: power, price and choices over time (needs matplotlib)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from runtimes.errors import AdaptiveVideoError
+from sdk.budget.budget import Budget
+from sdk.results import HELD, Recognition
+
+_SMOOTHED_S, _WINDOW_S = 2.0, 30.0
+_MOST_STEPS = 200_000
+"""Steps that a picture is made of at most: what comes after is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    time_s: float
+    energy_j: float | None
+    watts: float | None
+    price: float
+    choice: str
+    met: bool | None
+
+
+class PowerPlot:
+    """Gathers a stream's steps, and draws them when it is left. A context manager."""
+
+    _figure: Any
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._points: list[_Point] = []
+
+    def __enter__(self) -> Self:
+        """Raises: AdaptiveVideoError without matplotlib, or if the picture cannot be written."""
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            mend = "pip install 'adaptive-video[plot]'"
+            raise AdaptiveVideoError("plot", "matplotlib is not installed", mend) from None
+        self._figure = Figure(figsize=(10, 7), layout="constrained")
+        suffixes = self._figure.canvas.get_supported_filetypes()
+        try:
+            self._path.touch()  # better to know before the stream starts
+        except OSError as error:
+            mend = "name a file like power.png in a folder that exists"
+            raise AdaptiveVideoError(self._path, f"cannot be written ({error.strerror})", mend) from None
+        if self._path.suffix.removeprefix(".") not in suffixes:
+            self._path.unlink()
+            mend = f"use one of {', '.join(sorted(suffixes))}"
+            raise AdaptiveVideoError(self._path, "is of no kind that can be drawn", mend)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._points:
+            if not self._path.stat().st_size:  # one that was there before stays
+                self._path.unlink()
+            return
+        self._draw()
+        self._figure.savefig(self._path, dpi=120)
+
+    def add(self, recognition: Recognition, budget: Budget | None) -> None:
+        """Take one step in."""
+        if len(self._points) < _MOST_STEPS:
+            energy_j = None if recognition.energy_mj is None else recognition.energy_mj * 1e-3
+            watts = None if budget is None else budget.watts
+            self._points.append(
+                _Point(
+                    recognition.time_s,
+                    energy_j,
+                    watts,
+                    recognition.price,
+                    recognition.choice,
+                    recognition.budget_met,
+                )
+            )
+
+    def _draw(self) -> None:
+        power, price, choice = self._figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
+        times = np.array([point.time_s for point in self._points]) - self._points[0].time_s
+        self._draw_power(power, times)
+        price.plot(times, [point.price for point in self._points], color="#8e44ad", linewidth=1)
+        price.set(ylabel="price", yscale="symlog")
+        self._draw_choices(choice, times)
+        for panel in (power, price, choice):
+            panel.grid(alpha=0.3)
+        choice.set(xlabel="seconds")
+
+    def _draw_power(self, panel: Any, times: np.ndarray[Any, Any]) -> None:
+        for seconds, colour in ((_SMOOTHED_S, "#99bbbb"), (_WINDOW_S, "#114455")):
+            panel.plot(times, self._average_w(times, seconds), color=colour, label=f"power, {seconds:g} s")
+        watts = [np.nan if point.watts is None else point.watts for point in self._points]
+        panel.step(times, watts, where="post", color="#c0392b", label="budget")
+        missed = np.array([point.met is False for point in self._points])
+        if missed.any():
+            panel.plot(times[missed], np.array(watts)[missed], "|", color="#c0392b", label="not met")
+        panel.set(ylabel="W", ylim=(0, None))
+        panel.legend(loc="lower right", bbox_to_anchor=(1, 1), fontsize=8, ncols=4)  # covers no line
+
+    def _average_w(self, times: np.ndarray[Any, Any], seconds: float) -> np.ndarray[Any, Any]:
+        """The power of the last ``seconds`` at each step; not a number where it is not known."""
+        used = [np.nan if point.energy_j is None else point.energy_j for point in self._points]
+        known = np.isfinite(used)
+        total = np.cumsum(np.where(known, used, 0.0))
+        unknown = np.cumsum(~known)
+        begins = np.searchsorted(times, times - seconds)
+        spans = times - times[begins]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            watts = (total - total[begins]) / spans
+        told = (spans > 0.5 * min(seconds, _SMOOTHED_S)) & (unknown == unknown[begins])
+        return np.where(told, watts, np.nan)
+
+    def _draw_choices(self, panel: Any, times: np.ndarray[Any, Any]) -> None:
+        names = list(dict.fromkeys(point.choice for point in self._points))
+        names.sort(key=lambda name: (name == HELD, name))
+        rows = [names.index(point.choice) for point in self._points]
+        panel.scatter(times, rows, s=4, color="#27ae60")
+        panel.set_yticks(range(len(names)), names, fontsize=8)

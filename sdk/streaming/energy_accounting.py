@@ -1,0 +1,201 @@
+"""What a stream spends and may spend: the meter, the budget's controller and the log of decisions."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
+
+from runtimes.device import device_name
+from runtimes.spec import CostTable, Variant
+from sdk.budget.budget import Budget, BudgetError
+from sdk.budget.controller import BudgetController, BudgetState
+from sdk.budget.power_limit import Readings
+from sdk.decisions.scheduler import Chooser, LearntChoice, run_costs, run_energies
+from sdk.decisions.trace import StepTrace
+from sdk.power import EnergyWindow, Meter, find_battery, find_thermometer
+from sdk.power.window import StepEnergy
+from sdk.recording.decision_log import DecisionLog
+from sdk.results import Recognition
+
+Clock = Callable[[], float]
+Reading = Callable[[], float | None]
+
+_SENSED_S = 1.0
+"""How often temperature and battery are read."""
+
+
+class Spending:
+    """Meters each step of one stream, and keeps to a budget if there is one.
+
+    ``clock``: the seconds that power is per. Use it from one thread, but for ``budget``.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        chooser: Chooser,
+        table: CostTable | None,
+        *,
+        meter: Meter | None = None,
+        thermometer: Reading | None = None,
+        battery: Reading | None = None,
+        clock: Clock = time.monotonic,
+        log: DecisionLog | None = None,
+    ) -> None:
+        """Raises: KeyError if the cost table lacks a graph or view that the variant has."""
+        self._window = EnergyWindow(meter) if meter is not None else None
+        self._thermometer, self._battery = thermometer, battery
+        self._clock, self._log, self._chooser = clock, log, chooser
+        self._readings, self._sensed_s = Readings(), -math.inf
+        self._energies = None if table is None else run_energies(variant, table)
+        self._places = {option.name: place for place, option in enumerate(variant.action_space.options, 1)}
+        run_ms = None if table is None else run_costs(variant, table)
+        costs = run_ms if self._energies is None else self._energies
+        known = self._energies is not None and table is not None and table.device == device_name()
+        self._budget: Budget | None = None
+        self._controller: BudgetController | None = None
+        if isinstance(chooser, LearntChoice) and costs is not None and run_ms is not None:
+            self._controller = BudgetController(
+                chooser,
+                variant.action_space,
+                costs,
+                run_ms,
+                known_energies=known,
+                response=variant.response,
+            )
+        if log is not None:
+            log.begin(chooser.kind, variant, costs, run_ms, known)
+
+    @property
+    def budget(self) -> Budget | None:
+        """What the stream may spend; None: whatever it takes."""
+        return self._budget
+
+    @budget.setter
+    def budget(self, budget: Budget | None) -> None:
+        """Raises: BudgetError if nothing here chooses by a price, or measures what is limited."""
+        if budget is not None:
+            if not isinstance(budget, Budget):
+                raise BudgetError(
+                    f"budget {budget!r}", "is no Budget", "give Budget(watts=5), or Budget.parse"
+                )
+            if self._controller is None:
+                raise self._unpriced(budget)
+            self._find_sensors(budget)
+        self._budget = budget
+
+    def _unpriced(self, budget: Budget) -> BudgetError:
+        if self._chooser.kind != LearntChoice.kind:
+            reason, mend = f"the choice is {self._chooser.kind} here", "leave fixed and random_seed out"
+        else:
+            reason, mend = "the bundle has no cost table", "measure one with adaptive-bench"
+        return BudgetError(f"budget {budget}", reason, mend)
+
+    @property
+    def learnt_mj(self) -> dict[str, float]:
+        """What the policy and each option were learnt to take (mJ); empty without a budget."""
+        return {} if self._controller is None else self._controller.energies_mj
+
+    def begin(self) -> None:
+        """A stream begins."""
+        now_s = self._clock()
+        energy_j = None if self._window is None else self._window.begin()
+        if self._controller is not None:
+            self._controller.begin(now_s, energy_j)
+        if self._log is not None:
+            self._log.stream(now_s, energy_j)
+
+    def offer(self, absent: Collection[str]) -> None:
+        """From here on these graphs are not there; only the log minds."""
+        if self._log is not None:
+            self._log.offer(absent)
+
+    def withholds(self) -> bool:
+        """Whether the step that is due now is withheld for the budget. Sets the price."""
+        now_s, budget = self._clock(), self._budget  # read once: it may be changed meanwhile
+        self._sense(now_s, budget)
+        if self._log is not None:
+            self._log.plan(now_s, self._readings, budget, self._chooser.price)
+        if self._controller is None:
+            return False
+        return self._controller.plan(now_s, budget, self._readings)
+
+    def add(self, recognition: Recognition, trace: StepTrace) -> Recognition:
+        """The step's result with what it used, and where the budget stands."""
+        energy = self._metered(recognition, trace)
+        now_s, state = self._clock(), None
+        if self._controller is not None:
+            state = self._controller.observe(now_s, None if energy is None else energy.total_j, trace)
+        said = _measured(energy) | _kept(state)
+        if said:  # copying takes longer than all else, without a meter and a budget
+            recognition = replace(recognition, **said)
+        if self._log is not None:
+            self._log.add(now_s, energy, trace, recognition)
+        return recognition
+
+    def _metered(self, recognition: Recognition, trace: StepTrace) -> StepEnergy | None:
+        if self._window is None:
+            return None
+        return self._window.step(recognition.latency_ms.total, self._table_mj(trace))
+
+    def _table_mj(self, trace: StepTrace) -> float | None:
+        """What the cost table says that a step's runs took."""
+        if self._energies is None:
+            return None
+        ran = [self._places[option.name] for option in trace.options]
+        policy_mj = float(self._energies[0]) if trace.scores is not None else 0.0
+        return policy_mj + sum(float(self._energies[place]) for place in ran)
+
+    def _sense(self, now_s: float, budget: Budget | None) -> None:
+        """Read temperature and battery, if the budget limits them, once a second."""
+        if budget is None or now_s - self._sensed_s < _SENSED_S:
+            return
+        self._sensed_s = now_s
+        hot = self._thermometer() if budget.thermal_c is not None and self._thermometer else None
+        left = self._battery() if budget.battery_hours is not None and self._battery else None
+        self._readings = Readings(hot, left)
+
+    def _find_sensors(self, budget: Budget) -> None:
+        """What a budget limits must be measured: by what the app gave, or by what this machine has."""
+        power = budget.watts is not None or budget.battery_hours is not None or budget.thermal_c is not None
+        if power and self._window is None:
+            mend = "give meter=find_meter(), an app's own, or ModelledMeter (adaptive-run: --meter)"
+            raise BudgetError(f"budget {budget}", "needs a meter, and none was given", mend)
+        if budget.thermal_c is not None and self._thermometer is None:
+            sensor = find_thermometer()
+            if sensor is None:
+                mend = "give thermometer=, a function that returns degrees Celsius"
+                raise BudgetError(f"budget {budget}", "this machine shows no temperature", mend)
+            self._thermometer = sensor.read
+        if budget.battery_hours is not None and self._battery is None:
+            sensor = find_battery()
+            if sensor is None:
+                mend = "give battery=, a function that returns the joules left"
+                raise BudgetError(f"budget {budget}", "this machine shows no battery", mend)
+            self._battery = sensor.read
+
+
+def _measured(energy: StepEnergy | None) -> dict[str, Any]:
+    """What a recognition says of energy."""
+    if energy is None:
+        return {}
+    return {
+        "energy_mj": energy.step_mj,
+        "energy_source": energy.source,
+        "energy_problem": energy.problem,
+    }
+
+
+def _kept(state: BudgetState | None) -> dict[str, Any]:
+    """What a recognition says of a budget."""
+    if state is None:
+        return {}
+    return {
+        "power_w": state.power_w,
+        "budget_met": state.met,
+        "budget_problem": state.why,
+        "predicted_mj": state.predicted_mj,
+    }
