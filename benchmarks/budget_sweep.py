@@ -33,7 +33,7 @@ from runtimes.engines.engine import open_engine
 from runtimes.spec import CostTable
 from sdk.benchmark.graph_costs import measure_costs
 from sdk.budget.budget import Budget
-from sdk.decisions.scheduler import run_energies
+from sdk.decisions.option_costs import run_energies
 from sdk.media import Wanted, decode_steps
 from sdk.power import Meter, ModelledMeter, open_meter
 from sdk.recognizer import StreamRecognizer

@@ -4,7 +4,7 @@
 
 The joint model's largest action space (mobile: two modalities, several resolutions and precisions), scores
 drawn at random, a meter that reads a file of the kernel's as hardware meters do. At 25, 10 and 4 steps a
-second of stream time: processor time of ``Spending.withholds`` and ``Spending.add`` for each step, with a
+second of stream time: processor time of ``Spending.plan`` and ``Spending.add`` for each step, with a
 budget and a meter, with a meter alone, and with neither, in turns; between steps an int8 branch's worth of
 memory is read, so that caches are as cold as they are in a stream (``--warm``: not). Written to
 ``benchmarks/results/controller_cost.json`` or ``controller_cost-warm.json``.
@@ -27,7 +27,10 @@ from models.methods import joint
 from models.rollout.adaptive import POLICY
 from runtimes.spec import ActionSpace, CostTable, GraphCost, Group, Policy, Variant, ViewCost
 from sdk.budget.budget import Budget
-from sdk.decisions.scheduler import LearntChoice, Scheduler, option_costs
+from sdk.decisions.choosers import LearnedChoice
+from sdk.decisions.decision import Observation, Plan
+from sdk.decisions.decision_loop import DecisionLoop
+from sdk.decisions.option_costs import option_costs
 from sdk.decisions.trace import StepTrace
 from sdk.power.meter import Counter, CounterMeter
 from sdk.results import Latency, Recognition
@@ -121,7 +124,7 @@ class _Stream:
     def __post_init__(self) -> None:
         self.now_s, self.used_j = 0.0, 0.0
         space = self.variant.action_space
-        self.chooser = LearntChoice(space, option_costs(self.variant, self.table), 1.0)
+        self.chooser = LearnedChoice(space, option_costs(self.variant, self.table), 1.0)
         meter = None if self.way == "neither" else _counting(self._read)
         self.spending = Spending(
             self.variant, self.chooser, self.table, meter=meter, clock=lambda: self.now_s
@@ -138,7 +141,7 @@ class _Stream:
 
     def run(self, steps: int) -> float:
         """Processor ms a step."""
-        random, scheduler, spent = np.random.default_rng(0), Scheduler(self.chooser), 0.0
+        random, loop, spent = np.random.default_rng(0), DecisionLoop(self.chooser), 0.0
         latency = Latency(queue=0, decode=1, resize=1, policy=2, branch=5, post=0.1, total=9.1)
         self.spending.begin()
         for step in range(steps):
@@ -146,16 +149,19 @@ class _Stream:
             self.used_j += 2.0 / self.rate_hz
             self.between.sum()
             began = time.thread_time()
-            withheld = self.spending.withholds()
+            plan = self.spending.plan(self.chooser.standing_plan)
             spent += time.thread_time() - began
-            held = scheduler.idle() or withheld
-            scores = None if held else random.normal(scale=3.0, size=len(self.variant.action_space.options))
-            allow_skip = scheduler.answered
-            options = () if scores is None else scheduler.decide(scores, self.chooser.price)
+            scores: NDArray[np.float64] | None = None
+
+            def observe(plan: Plan) -> Observation:
+                nonlocal scores
+                scores = random.normal(scale=3.0, size=len(self.variant.action_space.options))
+                return Observation(scores)
+
+            decision = loop.step(observe, plan)
+            options = decision.options
             self.used_j += 0.01 * (scores is not None) + sum(max(self.energies[o.name], 0.0) for o in options)
-            trace = StepTrace(
-                scores, self.chooser.price, allow_skip, (), options, withheld, 2.0, (5.0,) * len(options), 9.1
-            )
+            trace = StepTrace(decision, scores, (), 2.0, (5.0,) * len(options), 9.1)
             recognition = Recognition(
                 self.now_s, step, "disc", 0.9, (("disc", 0.9),), "rgb", "int8", latency, 0, False
             )

@@ -21,7 +21,7 @@ from benchmarks.scripted import TWENTY_STEPS, ScriptedChoice
 from runtimes.bundle import Bundle
 from runtimes.engines.engine import Engine, open_engine
 from runtimes.spec import Variant
-from sdk.decisions.scheduler import Chooser, FixedChoice
+from sdk.decisions.choosers import Chooser, FixedChoice
 from sdk.decisions.step_pipeline import Pipeline
 from sdk.media.sources.source import open_source
 from sdk.streaming.statistics import Statistics

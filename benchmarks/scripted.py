@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import numpy as np
 
 from runtimes.spec import Option, Variant
-from sdk.decisions.scheduler import Decision, Floats, LearntChoice
+from sdk.decisions.choosers import LearnedChoice
+from sdk.decisions.decision import Context, Decision, Plan
+from sdk.decisions.fusion import Floats
 
 TWENTY_STEPS = {"rgb224": 4, "rgb168": 3, "rgb112": 5, "rgb84": 2, "skip1": 6}
 
 
-class ScriptedChoice(LearntChoice):
+class ScriptedChoice(LearnedChoice):
     """Decides as the learnt choice does, at the same cost, and then takes the next option of a script.
 
     The script holds each option as often as ``counts`` says, in an order drawn once.
@@ -29,14 +29,12 @@ class ScriptedChoice(LearntChoice):
         super().__init__(space, np.arange(len(space.options), dtype=np.float64), price=0.01)
         self.options: tuple[Option, ...] = tuple(named[name] for name in counts)
 
-    def decide(
-        self, scores: Floats | None, price: float, allow_skip: bool, absent_views: Collection[str] = ()
-    ) -> Decision:
+    def decide(self, scores: Floats | None, plan: Plan, context: Context) -> Decision:
         """The next of the script."""
-        super().decide(scores, price, allow_skip, absent_views)
+        super().decide(scores, plan, context)
         option = self._script[self._step % len(self._script)]
         self._step += 1
-        return Decision((option,), max(option.skip - 1, 0))
+        return Decision((option,), max(option.skip - 1, 0), plan.price, context.allow_skip)
 
     def reset(self) -> None:
         """Begin the script anew."""

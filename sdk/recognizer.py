@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +22,8 @@ from runtimes.device import device_name
 from runtimes.engines.engine import Engine, GraphDeclaration, open_engine
 from runtimes.errors import AdaptiveVideoError, BundleError
 from sdk.budget.budget import Budget
-from sdk.decisions.scheduler import Chooser, FixedChoice, LearntChoice, RandomChoice, option_costs
+from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice, RandomChoice
+from sdk.decisions.option_costs import option_costs
 from sdk.decisions.step_pipeline import Pipeline
 from sdk.media.frames import Frame
 from sdk.media.requirements import Wanted
@@ -102,6 +103,7 @@ class StreamRecognizer:
         )
         self._cost_table = self._bundle.costs(device_name(), self._engine.provider)
         self._chooser = self._make_chooser(price, fixed, every, random_seed)
+        self._standing = self._plan = self._chooser.standing_plan
         absent = self._bundle.absent(target)
         self._pipeline = Pipeline(self._manifest, self.variant, self._engine, self._chooser, top, absent)
         self._clock = clock
@@ -138,15 +140,15 @@ class StreamRecognizer:
         Raises: AdaptiveVideoError on setting if it is negative, the choice here is not the policy's, or there
         is a budget; BundleError if no costs are known.
         """
-        return self._chooser.price
+        return self._standing.price if self.budget is None else self._plan.price
 
     @price.setter
     def price(self, price: float) -> None:
-        if not isinstance(self._chooser, LearntChoice):
+        if not isinstance(self._chooser, LearnedChoice):
             raise AdaptiveVideoError("price", "a fixed or random choice has none", "leave it out")
         if self.budget is not None:
             raise AdaptiveVideoError("price", "the budget sets it", "take the budget away first (None)")
-        self._chooser.price = self._checked_price(price)
+        self._standing = replace(self._standing, price=self._checked_price(price))
 
     @property
     def budget(self) -> Budget | None:
@@ -309,8 +311,8 @@ class StreamRecognizer:
             return ()
         before = self.options
         self._engine.refresh(fresh)
-        self._pipeline.offer(fresh.absent(self._target))
-        self._spending.offer(fresh.absent(self._target))
+        self._pipeline.set_absent_graphs(fresh.absent(self._target))
+        self._spending.set_absent_graphs(fresh.absent(self._target))
         self._bundle = fresh
         return tuple(name for name in self.options if name not in before)
 
@@ -362,7 +364,7 @@ class StreamRecognizer:
                 f"every {every}", "is for a fixed option", "give fixed too, or leave it out"
             )
         chosen = self._checked_price(self.variant.price if price is None else price)
-        return LearntChoice(self.variant.action_space, self._costs(), chosen)
+        return LearnedChoice(self.variant.action_space, self._costs(), chosen)
 
     def _checked_price(self, price: float) -> float:
         if not isinstance(price, int | float) or not 0 <= price < float("inf"):
@@ -414,8 +416,8 @@ class StreamRecognizer:
 
     def _advance(self, frame: Frame, dropped: int = 0) -> Recognition:
         """Take one step, and count what it used."""
-        withheld = self._spending.withholds()
-        recognition = self._pipeline.advance(frame, dropped, withheld)
+        self._plan = self._spending.plan(self._standing)
+        recognition = self._pipeline.advance(frame, dropped, self._plan)
         recognition = self._spending.add(recognition, self._pipeline.trace)
         self._statistics.add(recognition)
         return recognition

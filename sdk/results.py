@@ -8,6 +8,8 @@ from typing import Any
 
 HELD = "held"
 """The choice of a step that an earlier skip holds."""
+THROTTLED = "throttled"
+"""The choice of a step at which the budget allows nothing to run."""
 NOTHING = "nothing"
 """The choice of a step at which nothing that could be chosen was there."""
 

@@ -24,7 +24,8 @@ from runtimes.device import device_name
 from runtimes.engines.engine import Array, Engine, GraphRunner
 from runtimes.engines.onnx import CPU
 from runtimes.spec import ANSWER, PRESENT, PRICE, Option, Variant
-from sdk.decisions.scheduler import LearntChoice, option_costs, relative_costs
+from sdk.decisions.choosers import LearnedChoice
+from sdk.decisions.option_costs import option_costs, relative_costs
 from sdk.recognizer import StreamRecognizer
 from sdk.results import Recognition
 
@@ -245,14 +246,14 @@ def _streaming_gate(bundle: Bundle, variant: Variant, cache: ClipCache, clips: S
     differing, worst, steps = 0, 0.0, 0
     with StreamRecognizer(bundle, "cpu", variant=variant.name, top=2**16) as recognizer:
         evaluator = Evaluator(bundle.manifest, variant, recognizer.engine, cache, clips)
-        chooser = LearntChoice(variant.action_space, _costs(bundle, variant), variant.price)
+        chooser = LearnedChoice(variant.action_space, _costs(bundle, variant), variant.price)
         for clip in clips:
             streamed = recognizer.recognize(cache.clips[clip].path).recognitions[: cache.steps(clip)]
             offline = evaluator.roll_out(clip, chooser)
             steps += len(offline)
             differing += len(offline) - len(streamed)
             pairs = list(zip(streamed, offline, strict=False))
-            differing += sum(s.choice != (o.choice or "held") for s, o in pairs)
+            differing += sum(s.choice != o.decision.name for s, o in pairs)
             worst = max([worst, *(_apart(bundle, s, o.scores) for s, o in pairs)])
     saw = f"{differing} of {steps} decisions differ, scores by {worst:.1e} at most"
     return Gate(f"{variant.name}: streaming equals offline", saw, differing == 0 and worst < 1e-6)

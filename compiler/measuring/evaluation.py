@@ -10,7 +10,6 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,23 +17,38 @@ from numpy.typing import NDArray
 from compiler.data.batches import availability
 from compiler.data.cache import ClipCache
 from compiler.measuring.step_costs import Costs, StepCosts
-from runtimes.engines.engine import Engine
-from runtimes.spec import ANSWER, LOGITS, PRESENT, PRICE, CostTable, Manifest, Option, Policy, Variant
-from sdk.decisions.scheduler import (
-    Chooser,
-    Fusion,
-    LearntChoice,
-    RandomChoice,
-    Scheduler,
-    StepFusion,
-    option_costs,
-)
-from sdk.results import NOTHING
+from runtimes.engines.engine import Array, Engine
+from runtimes.spec import LOGITS, CostTable, Manifest, Option, Policy, Variant, policy_inputs
+from sdk.decisions.choosers import Chooser, LearnedChoice, RandomChoice
+from sdk.decisions.decision import Decision, Observation, Plan
+from sdk.decisions.decision_loop import DecisionLoop
+from sdk.decisions.fusion import Fusion, StepFusion
+from sdk.decisions.option_costs import option_costs
+from sdk.decisions.policy_feed import PolicyContext, initial_state, policy_feed
 
 FRAME_COUNTS = (1, 2, 4, 8, 16)
 
 Logits = NDArray[np.float32]
 Floats = NDArray[np.float64]
+Outputs = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class StaticPoint:
+    """A fixed choice: which options run, each on ``count`` evenly spaced steps of a clip."""
+
+    options: tuple[Option, ...]
+    count: int
+
+    @property
+    def running(self) -> str:
+        """What runs, by name."""
+        return "+".join(option.name for option in self.options)
+
+    @property
+    def name(self) -> str:
+        """What runs, and on how many steps."""
+        return f"{self.running} x {self.count}"
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,7 @@ class Outcome:
     ``correct`` (clips,), ``ms``, ``mj`` (clips,): time, and energy beyond the idle device's, of resizing,
     policy and branches by the cost table, decoding apart; ``mj`` None where it was not measured.
     ``used`` (clips, groups): the share of a clip's steps at which each group ran, of choices that are made.
+    ``point``: what a fixed choice runs.
     """
 
     name: str
@@ -54,6 +69,7 @@ class Outcome:
     choices: Counter[str] = field(default_factory=Counter)
     used: NDArray[np.float64] | None = None
     mj: NDArray[np.float64] | None = None
+    point: StaticPoint | None = None
 
     @property
     def accuracy(self) -> float:
@@ -73,15 +89,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a rollout: the choice (None where held) and the fused scores (C,) after it.
+    """One step of a rollout: its decision, and the fused scores (C,) after it.
 
-    ``options``: what was chosen, one of each group. ``preferences``: the policy's scores (n,), None if held.
+    ``preferences``: the policy's scores (n,), None if it did not run.
     """
 
-    choice: str | None
-    scores: NDArray[np.float64]
-    options: tuple[Option, ...] = ()
-    preferences: NDArray[np.float64] | None = None
+    decision: Decision
+    scores: Floats
+    preferences: Floats | None = None
 
 
 class Evaluator:
@@ -102,6 +117,8 @@ class Evaluator:
         self._may_lack = groups if len(groups) > 1 or modalities - {"rgb"} else []
         self._available: dict[int, NDArray[np.bool_]] = {}
         self._heads = variant.head_outputs
+        policy = variant.policy
+        self._inputs = policy_inputs(policy, manifest.graph(policy.graph).inputs) if policy else ()
 
     @property
     def _policy(self) -> Policy:
@@ -140,30 +157,31 @@ class Evaluator:
 
     def head_logits(self, option: Option, clip: int, steps: Sequence[int]) -> Logits:
         """Logits (len(steps), C) of one of the policy's own heads, run on just these steps of a clip."""
-        state, output = self._initial_state(), self._heads[option.name]
+        state, output = initial_state(self._inputs), self._heads[option.name]
         rows = [self._run_policy(clip, t, state)[0][output][0] for t in steps]
         return np.asarray(rows, np.float32)
 
     def roll_out(self, clip: int, chooser: Chooser) -> list[Step]:
         """Decide every step of a clip just as a stream does."""
-        scheduler, fusion = Scheduler(chooser), Fusion(self.manifest.fusion.window)
-        state, steps = self._initial_state(), []
-        scores: NDArray[np.float64] | None = None
+        loop, fusion = DecisionLoop(chooser), Fusion(self.manifest.fusion.window)
+        state, steps = initial_state(self._inputs), []
+        outputs: Outputs = {}
+        scores: Floats | None = None
+        # What stands where nothing was there to run from the beginning.
+        unknown = np.full(len(self.manifest.labels), 1 / len(self.manifest.labels))
         for t in range(self.cache.steps(clip)):
-            choice, logits, preferences = None, None, None
-            options: tuple[Option, ...] = ()
-            if not scheduler.idle():
-                absent, price = self.absent_views(clip, t), chooser.price
-                outputs, state = self._run_policy(clip, t, state, price, scores)
-                preferences = outputs["scores"][0].astype(np.float64)
-                options = scheduler.decide(outputs["scores"][0], price, absent)
-                choice = "+".join(option.name for option in options) or NOTHING
-                answers = [(o, self._answer(o, clip, t, outputs)) for o in options if not o.skip]
-                logits = self.step_fusion.fuse(answers)
-            scores = fusion.update(logits)
-            # Where nothing was there to run from the beginning, nothing is known.
-            unknown = np.full(len(self.manifest.labels), 1 / len(self.manifest.labels))
-            steps.append(Step(choice, unknown if scores is None else scores, options, preferences))
+
+            def observe(plan: Plan, t: int = t, answer: Floats | None = scores) -> Observation:
+                nonlocal outputs, state
+                outputs, state = self._run_policy(clip, t, state, plan.price, answer)
+                return Observation(outputs["scores"][0], self.absent_views(clip, t))
+
+            decision = loop.step(observe)
+            answers = [(o, self._answer(o, clip, t, outputs)) for o in decision.options if not o.skip]
+            scores = fusion.update(self.step_fusion.fuse(answers))
+            known = unknown if scores is None else scores
+            preferences = None if decision.held else outputs["scores"][0].astype(np.float64)
+            steps.append(Step(decision, known, preferences))
         return steps
 
     def _answer(self, option: Option, clip: int, t: int, outputs: dict[str, NDArray[np.generic]]) -> Logits:
@@ -171,31 +189,19 @@ class Evaluator:
             return np.asarray(outputs[self._heads[option.name]][0], np.float32)
         return self.branch_logits(option, clip)[t]
 
-    def _initial_state(self) -> dict[str, NDArray[np.generic]]:
-        return {name: np.zeros(shape, np.float32) for name, shape in self._policy.state.items()}
-
     def _run_policy(
-        self,
-        clip: int,
-        t: int,
-        state: dict[str, NDArray[np.generic]],
-        price: float = 0.0,
-        answer: NDArray[np.float64] | None = None,
-    ) -> tuple[dict[str, NDArray[np.generic]], dict[str, NDArray[np.generic]]]:
-        policy = self._policy
-        inputs: dict[str, Any] = {PRICE: np.array([[price]], np.float32)}
-        for view, name in policy.inputs.items():
-            frames = self.cache.frames(clip, view)
-            inputs[name] = frames[t].reshape(self._shape(view, frames))
-        declared = self.manifest.graph(policy.graph).inputs
-        if ANSWER in declared:
-            known = np.zeros(len(self.manifest.labels)) if answer is None else answer
-            inputs[ANSWER] = known[None].astype(np.float32)
-        if PRESENT in declared:
-            absent = self.absent_views(clip, t)
-            there = [not set(views) <= absent for views in self._may_lack]
-            inputs[PRESENT] = np.array([there], np.float32)
-        outputs = self.engine.graph(policy.graph)(**inputs, **state)
+        self, clip: int, t: int, state: Outputs, price: float = 0.0, answer: Floats | None = None
+    ) -> tuple[Outputs, Outputs]:
+        """The policy's outputs at a step, and its state after it."""
+
+        def view(name: str) -> Array:
+            frames = self.cache.frames(clip, name)
+            return frames[t].reshape(self._shape(name, frames))
+
+        absent = self.absent_views(clip, t)
+        present = [not set(views) <= absent for views in self._may_lack]
+        context = PolicyContext(price, view, present, answer, state)
+        outputs = self.engine.graph(self._policy.graph)(**policy_feed(self._inputs, context))
         return outputs, {name: outputs[f"next_{name}"] for name in state}
 
 
@@ -211,16 +217,6 @@ def frame_counts(longest: int) -> tuple[int, ...]:
     return (*fewer, *FRAME_COUNTS[len(fewer) : len(fewer) + 1])
 
 
-def static_options(outcome: Outcome) -> str:
-    """What a static choice runs, as its name says."""
-    return outcome.name.rpartition(" x ")[0]
-
-
-def static_count(outcome: Outcome) -> int:
-    """On how many steps a static choice runs, as its name says."""
-    return int(outcome.name.rpartition(" x ")[2])
-
-
 def static_outcomes(evaluator: Evaluator, table: CostTable) -> list[Outcome]:
     """Every fixed choice: each branch, the policy's head, and each set of branches of several groups.
 
@@ -230,8 +226,7 @@ def static_outcomes(evaluator: Evaluator, table: CostTable) -> list[Outcome]:
     longest = max(evaluator.cache.steps(clip) for clip in evaluator.clips)
     for options in branch_sets(evaluator.variant):
         for count in frame_counts(longest):
-            name = f"{'+'.join(option.name for option in options)} x {count}"
-            outcomes.append(_static(evaluator, name, options, count, table))
+            outcomes.append(_static(evaluator, StaticPoint(options, count), table))
     return outcomes
 
 
@@ -245,10 +240,9 @@ def branch_sets(variant: Variant) -> list[tuple[Option, ...]]:
     return [options for options in sets if options]
 
 
-def _static(
-    evaluator: Evaluator, name: str, options: Sequence[Option], count: int, table: CostTable
-) -> Outcome:
-    """The mean over ``count`` steps of what the ``options`` say; what a step lacks is not run."""
+def _static(evaluator: Evaluator, point: StaticPoint, table: CostTable) -> Outcome:
+    """The mean over the point's steps of what its options say; what a step lacks is not run."""
+    options, count = point.options, point.count
     correct, spent, costs = [], [], StepCosts(table)
     for clip in evaluator.clips:
         steps = evenly_spaced(count, evaluator.cache.steps(clip))
@@ -266,7 +260,7 @@ def _static(
         correct.append(right)
         spent.append(sum(_together(evaluator.variant, there, costs) for there in running))
     ms, mj = _ms_and_mj(spent)
-    return Outcome(name, evaluator.variant.name, "static", np.array(correct), ms, mj=mj)
+    return Outcome(point.name, evaluator.variant.name, "static", np.array(correct), ms, mj=mj, point=point)
 
 
 def _together(variant: Variant, options: Sequence[Option], costs: StepCosts) -> Costs:
@@ -290,10 +284,10 @@ def _logits_at(evaluator: Evaluator, option: Option, clip: int, steps: Sequence[
     return evaluator.branch_logits(option, clip)[list(steps)]
 
 
-def learnt_outcome(evaluator: Evaluator, table: CostTable, price: float, name: str) -> Outcome:
-    """The learnt policy at a price."""
+def learned_outcome(evaluator: Evaluator, table: CostTable, price: float, name: str) -> Outcome:
+    """The learned policy at a price."""
     costs = option_costs(evaluator.variant, table)
-    chooser = LearntChoice(evaluator.variant.action_space, costs, price)
+    chooser = LearnedChoice(evaluator.variant.action_space, costs, price)
     return _rolled_out(evaluator, table, chooser, name, "adaptive")
 
 
@@ -312,17 +306,18 @@ def _rolled_out(evaluator: Evaluator, table: CostTable, chooser: Chooser, name: 
     for clip in evaluator.clips:
         chooser.reset()
         steps = evaluator.roll_out(clip, chooser)
-        decided = [step.options for step in steps if step.choice is not None]
+        decided = [step.decision.options for step in steps if not step.decision.held]
         ran = [[o for o in options if o.graph and not variant.is_head(o)] for options in decided]
         correct.append(int(steps[-1].scores.argmax()) == evaluator.cache.target(clip))
         spent.append(sum(of_policy + costs.of_branches(options, rendered) for options in ran))
         used.append(
             [
-                sum(any(o in group.options and o.graph for o in step.options) for step in steps) / len(steps)
+                sum(any(o in group.options and o.graph for o in step.decision.options) for step in steps)
+                / len(steps)
                 for group in variant.action_space.groups
             ]
         )
-        choices.update(step.choice or "held" for step in steps)
+        choices.update(step.decision.name for step in steps)
     ms, mj = _ms_and_mj(spent)
     return Outcome(name, variant.name, kind, np.array(correct), ms, choices, np.array(used), mj)
 

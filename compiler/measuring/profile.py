@@ -15,11 +15,9 @@ from compiler.measuring.evaluation import (
     Outcome,
     Step,
     best_static_within,
-    learnt_outcome,
+    learned_outcome,
     random_outcome,
-    static_count,
     static_front,
-    static_options,
     static_outcomes,
 )
 from compiler.training.price_selection import PRICES
@@ -27,7 +25,8 @@ from runtimes.bundle import Bundle
 from runtimes.engines.engine import Engine
 from runtimes.spec import CostTable, Variant
 from sdk.benchmark.graph_costs import measure_costs
-from sdk.decisions.scheduler import LearntChoice, dearest_choice, option_costs
+from sdk.decisions.choosers import LearnedChoice
+from sdk.decisions.option_costs import most_expensive_choice, option_costs
 from sdk.media import Wanted, decode_steps
 from sdk.power import Meter
 from sdk.recognizer import StreamRecognizer
@@ -65,7 +64,7 @@ class Profile:
     end_to_end: tuple[EndToEnd, ...]
     timelines: tuple[Timeline, ...]
     dearest: Mapping[str, str]
-    """Of each variant: its dearest branch, or one of each group, as ``dearest_choice`` names them."""
+    """Of each variant: its dearest branch, or one of each group, as ``most_expensive_choice`` names them."""
 
     def of(self, variant: str, kind: str) -> list[Outcome]:
         """The outcomes of one variant and kind: static, random, adaptive or curve."""
@@ -78,8 +77,8 @@ class Profile:
     def dense(self, variant: str) -> Outcome:
         """The dearest branches on every step."""
         dearest = self.dearest[variant]
-        dense = [outcome for outcome in self.of(variant, "static") if static_options(outcome) == dearest]
-        return max(dense, key=static_count)
+        dense = [o for o in self.of(variant, "static") if o.point and o.point.running == dearest]
+        return max(dense, key=_count)
 
     def front(self, variant: str) -> list[Outcome]:
         """The static front of one variant."""
@@ -134,14 +133,14 @@ def profile(
             continue
         progress(f"{variant.name}: random and learnt choices")
         outcomes += [random_outcome(evaluator, costs, seed) for seed in RANDOM_SEEDS]
-        outcomes.append(learnt_outcome(evaluator, costs, variant.price, "adaptive"))
+        outcomes.append(learned_outcome(evaluator, costs, variant.price, "adaptive"))
         for price in PRICES:
-            curve = learnt_outcome(evaluator, costs, price, f"adaptive at price {price:g}")
+            curve = learned_outcome(evaluator, costs, price, f"adaptive at price {price:g}")
             outcomes.append(replace(curve, kind="curve"))
         timelines += _timelines(evaluator, costs, variant)
     progress("whole clips through the SDK")
     end_to_end = _end_to_end(bundle, cache, clips, costs)
-    dearest = {v.name: dearest_choice(v, option_costs(v, costs)) for v in bundle.manifest.variants}
+    dearest = {v.name: most_expensive_choice(v, option_costs(v, costs)) for v in bundle.manifest.variants}
     return Profile(costs, tuple(outcomes), tuple(end_to_end), tuple(timelines), dearest)
 
 
@@ -150,7 +149,7 @@ def _timelines(evaluator: Evaluator, costs: CostTable, variant: Variant) -> list
     chosen: dict[int, int] = {}
     for clip in evaluator.clips:
         chosen.setdefault(evaluator.cache.target(clip), clip)
-    chooser = LearntChoice(variant.action_space, option_costs(variant, costs), variant.price)
+    chooser = LearnedChoice(variant.action_space, option_costs(variant, costs), variant.price)
     return [
         Timeline(clip, variant.name, tuple(evaluator.roll_out(clip, chooser)))
         for _, clip in sorted(chosen.items())[:_TIMELINE_CLIPS]
@@ -164,7 +163,7 @@ def _end_to_end(bundle: Bundle, cache: ClipCache, clips: Sequence[int], costs: C
     recognizers: list[tuple[str, str, StreamRecognizer]] = []
     try:
         for variant in bundle.manifest.variants:
-            dense = dearest_choice(variant, option_costs(variant, costs))
+            dense = most_expensive_choice(variant, option_costs(variant, costs))
             dense_one = StreamRecognizer(bundle, "cpu", variant=variant.name, fixed=dense)
             recognizers.append((f"dense {dense}", variant.name, dense_one))
             if variant.policy is not None:
@@ -218,8 +217,8 @@ def _cost(outcome: Outcome) -> str:
 def _menu(profile: Profile, variant: str) -> str:
     """What the app may choose among: every option on every frame."""
     static = profile.of(variant, "static")
-    every_frame = max(static_count(outcome) for outcome in static)
-    dense = [outcome for outcome in static if static_count(outcome) == every_frame]
+    every_frame = max(map(_count, static))
+    dense = [outcome for outcome in static if _count(outcome) == every_frame]
     entries = (f"{o.name}: {o.accuracy:.1%} at {_cost(o)} a clip" for o in dense)
     return f"The app chooses; {'; '.join(entries)}."
 
@@ -228,3 +227,8 @@ def paired_difference(one: Outcome, other: Outcome) -> tuple[float, float]:
     """Mean difference in accuracy over the same clips, and its standard error."""
     difference = one.correct.astype(float) - other.correct.astype(float)
     return float(difference.mean()), float(difference.std() / np.sqrt(len(difference)))
+
+
+def _count(outcome: Outcome) -> int:
+    """On how many steps of a clip a fixed choice runs."""
+    return outcome.point.count if outcome.point else 0

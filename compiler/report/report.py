@@ -228,7 +228,7 @@ def _timeline(timeline: Timeline, manifest: Manifest, cache: ClipCache) -> str:
     colours = _colours(manifest)
     figures = []
     for frame, step in zip(_thumbnails(timeline, manifest, cache), timeline.steps, strict=True):
-        choice = step.choice or "held"
+        choice = step.decision.name
         label = manifest.labels[int(step.scores.argmax())]
         caption = f"<b>{html.escape(choice)}</b><br>{html.escape(label)} {step.scores.max():.0%}"
         style = f'style="background:{colours.get(choice, "#fff")}"'

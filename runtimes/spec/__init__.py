@@ -15,10 +15,13 @@ from runtimes.spec.variant import (
     PRESENT,
     PRICE,
     Fusion,
+    InputSource,
     Policy,
+    PolicyInput,
     PriceResponse,
     Steps,
     Variant,
+    policy_inputs,
 )
 from runtimes.spec.views import Modality, View
 
@@ -36,11 +39,13 @@ __all__ = [
     "Graph",
     "GraphCost",
     "Group",
+    "InputSource",
     "Manifest",
     "Modality",
     "Name",
     "Option",
     "Policy",
+    "PolicyInput",
     "PriceResponse",
     "Runtime",
     "Spec",
@@ -51,4 +56,5 @@ __all__ = [
     "Variant",
     "View",
     "ViewCost",
+    "policy_inputs",
 ]

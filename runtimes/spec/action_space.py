@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -61,6 +62,12 @@ class ActionSpace(Spec):
     def options(self) -> tuple[Option, ...]:
         """All options in the order of the policy's scores."""
         return tuple(option for group in self.groups for option in group.options)
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Where each group's options lie among all."""
+        bounds = accumulate((len(group.options) for group in self.groups), initial=0)
+        return tuple(slice(first, after) for first, after in pairwise(bounds))
 
     @property
     def saved_runs(self) -> tuple[float, ...]:

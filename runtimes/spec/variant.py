@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
@@ -9,6 +10,7 @@ from pydantic import Field, model_validator
 
 from runtimes.spec.action_space import ActionSpace, Option
 from runtimes.spec.base import Name, Spec
+from runtimes.spec.graphs import Tensor
 
 PRESENT = "present"
 """The input by which a policy over several groups is told which of them there are."""
@@ -40,6 +42,53 @@ class Policy(Spec):
     def inputs(self) -> dict[str, str]:
         """The graph's input for each view."""
         return {view: "frame" if len(self.views) == 1 else view for view in self.views}
+
+
+InputSource = Literal["view", "presence", "price", "answer", "state"]
+"""What an input of a policy is fed from."""
+
+_CONDITIONING: dict[str, InputSource] = {PRESENT: "presence", PRICE: "price", ANSWER: "answer"}
+
+
+class PolicyInput(Spec):
+    """One input of a policy's graph: its name, what it takes, and what it is fed from.
+
+    ``view``: the view that is rendered into it, if its source is one.
+    """
+
+    name: Name
+    shape: tuple[int | None, ...]
+    dtype: str
+    source: InputSource
+    view: Name | None = None
+
+
+def policy_inputs(policy: Policy, tensors: Mapping[str, Tensor]) -> tuple[PolicyInput, ...]:
+    """What the policy's graph takes, in its own order; ``tensors``: its inputs as the manifest has them.
+
+    Raises: ValueError for an input that nothing here can feed.
+    """
+    views = {name: view for view, name in policy.inputs.items()}
+    return tuple(
+        PolicyInput(
+            name=name,
+            shape=tensor.shape,
+            dtype=tensor.dtype,
+            source=_input_source(name, policy, views),
+            view=views.get(name),
+        )
+        for name, tensor in tensors.items()
+    )
+
+
+def _input_source(name: str, policy: Policy, views: Mapping[str, str]) -> InputSource:
+    if name in views:
+        return "view"
+    if name in policy.state:
+        return "state"
+    if name not in _CONDITIONING:
+        raise ValueError(f"policy {policy.graph}: input {name} is not a view, a state or a known condition")
+    return _CONDITIONING[name]
 
 
 class PriceResponse(Spec):

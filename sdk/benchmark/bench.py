@@ -20,7 +20,8 @@ from runtimes.spec import CostTable, Manifest, Variant
 from sdk.benchmark.graph_costs import measure_costs, noise_inputs
 from sdk.benchmark.sustained import Minute, sustain
 from sdk.benchmark.switching import SwitchCost, measure_switching
-from sdk.decisions.scheduler import Chooser, FixedChoice, LearntChoice, dearest_choice, option_costs
+from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice
+from sdk.decisions.option_costs import most_expensive_choice, option_costs
 from sdk.decisions.step_pipeline import Pipeline
 from sdk.media.requirements import Wanted
 from sdk.media.steps import decode_steps
@@ -167,7 +168,7 @@ def _free(variant: Variant) -> Chooser:
     """Whatever the policy prefers, cost aside; without a policy, the first option."""
     if variant.policy is None:
         return FixedChoice(variant)
-    return LearntChoice(variant.action_space, np.zeros(len(variant.action_space.options)))
+    return LearnedChoice(variant.action_space, np.zeros(len(variant.action_space.options)))
 
 
 def _branch_calls(engine: Engine, manifest: Manifest, variant: Variant) -> dict[str, Callable[[], object]]:
@@ -191,10 +192,10 @@ class _Pair:
         self._variant, self._source = variant, source
         self._wanted = Wanted.of(manifest.steps, manifest.views)
         prices = option_costs(variant, costs)
-        self._dense = dearest_choice(variant, prices)
+        self._dense = most_expensive_choice(variant, prices)
         self._chooser: Chooser = FixedChoice(variant)
         if variant.policy is not None:
-            self._chooser = LearntChoice(variant.action_space, prices, variant.price)
+            self._chooser = LearnedChoice(variant.action_space, prices, variant.price)
         self._pipelines = (
             Pipeline(manifest, variant, engine, self._chooser, top=1),
             Pipeline(manifest, variant, engine, FixedChoice(variant, self._dense), top=1),

@@ -16,7 +16,8 @@ from runtimes.device import process_memory_mb
 from runtimes.engines.engine import Engine, open_engine
 from runtimes.spec import Variant
 from sdk.benchmark.graph_costs import graph_calls, timed_in_turns
-from sdk.decisions.scheduler import Chooser, FixedChoice, LearntChoice, option_costs
+from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice
+from sdk.decisions.option_costs import option_costs
 from sdk.decisions.step_pipeline import Pipeline
 from sdk.media.requirements import Wanted
 from sdk.media.steps import decode_steps
@@ -109,7 +110,7 @@ class _Opened:
             tables = manifest.cost_tables
             options = len(variant.action_space.options)
             costs = option_costs(variant, tables[0]) if tables else np.zeros(options)
-            chooser = LearntChoice(variant.action_space, costs, variant.price)
+            chooser = LearnedChoice(variant.action_space, costs, variant.price)
         return Pipeline(manifest, variant, self.engine, chooser, top=len(manifest.labels))
 
 

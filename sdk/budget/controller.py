@@ -6,13 +6,14 @@ docs/budget.md states the model, the gains and the conditions of stability. In s
 2. from the last decisions' scores it is worked out what power each price would lead to (power_model.py), and
    the lowest price that keeps to the allowance is taken (price_search.py);
 3. an account of joules (energy_reserve.py) bounds the average whatever the model says: while it is low the
-   price is higher, and while it is overdrawn steps are withheld.
+   price is higher, and while it is overdrawn steps are throttled.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,8 @@ from sdk.budget.metered_energy import SPAN_S, Ledger, RecentPower, Span
 from sdk.budget.power_limit import Allowance, Readings
 from sdk.budget.power_model import Forecast
 from sdk.budget.price_search import HIGHEST_PRICE, Powers, Pricing
-from sdk.decisions.scheduler import LearntChoice, Limit, less_saved
+from sdk.decisions.decision import Limit, Plan
+from sdk.decisions.option_costs import OptionCosts, net_costs
 from sdk.decisions.trace import StepTrace
 
 Floats = NDArray[np.float64]
@@ -52,7 +54,7 @@ class BudgetState:
 
     ``power_w``: average since the budget was set, of the last 30 s at most, None in the first second and
     where it is not known.
-    ``met``: whether the budget holds and no step is withheld for it, None where that is not known. ``why``:
+    ``met``: whether the budget holds and no step is throttled for it, None where that is not known. ``why``:
     what is wrong, if anything is. ``predicted_mj``: what the time since the step before was expected to take,
     None where nothing is known.
     """
@@ -64,14 +66,13 @@ class BudgetState:
 
 
 class BudgetController:
-    """Moves a learnt choice's price, and withholds steps where even the cheapest options are too dear.
+    """Plans each step: its price, and whether it is throttled, as even the cheapest options cost too much.
 
     It has no clock of its own: the times that it is told may be a device's, a stream's or a log's.
     """
 
     def __init__(
         self,
-        chooser: LearntChoice,
         space: ActionSpace,
         run_costs: Floats,
         run_ms: Floats,
@@ -85,18 +86,19 @@ class BudgetController:
         ``response``: how the policy's scores depend on the price.
         """
         self._in_force: Budget | None = None
-        self._chooser, self._space = chooser, space
+        self._space = space
         self._readings = Readings()
-        self._resting_price = chooser.price
-        self._pricing = Pricing(chooser.price)
+        self._app_price = 0.0
+        self._pricing = Pricing(0.0)
         self._places = {option.name: place for place, option in enumerate(space.options, 1)}
         self._forecast = Forecast(space, response)
         self._speeds = LearntSpeeds(float(run_ms[0]), run_ms[1:].tolist())
         self._ledger = Ledger(len(run_costs))
         self._energies = [0.0] * len(run_costs)
         self._costs = LearntCosts(run_costs, in_mj=known_energies)
-        self._time_left, self._energy_left = Limit(), Limit()
-        chooser.limits = (self._time_left, self._energy_left)
+        self._option_costs = OptionCosts.of(space, net_costs(space, run_costs))
+        self._time_left = Limit()
+        self._energy_takes: Mapping[str, float] = {}
         self._not_told: deque[tuple[float, float]] = deque()
         self._step_s: float | None = None
         self._began = True
@@ -118,28 +120,35 @@ class BudgetController:
                 self._account.book(now_s, self._watts * elapsed_s, used_j)
         self._ledger.restart(now_s, energy_j)
         self._began = True
-        self._taken_s = self._withheld_s = -math.inf
+        self._taken_s = self._throttled_s = -math.inf
         self._moved_s = -math.inf
 
-    def plan(self, now_s: float, budget: Budget | None, readings: Readings = _NOTHING_READ) -> bool:
-        """Whether to withhold the step that is due now. Sets the price, and puts a new budget in force."""
-        self._readings = readings
+    def plan(
+        self,
+        now_s: float,
+        budget: Budget | None,
+        app_price: float = 0.0,
+        readings: Readings = _NOTHING_READ,
+    ) -> Plan:
+        """The plan of the step that is due now; a new budget is in force from here on.
+
+        ``app_price``: the price where no power is limited.
+        """
+        self._readings, self._app_price = readings, app_price
         if budget is not self._in_force:
             self._put_in_force(budget, now_s)
         if self._watts is None:
-            if budget is not None:
-                self._chooser.price = self._resting_price
-            return False
-        self._chooser.price = self._pricing.at(self._account.share)
+            return Plan(app_price, self._option_costs, (self._time_left,))
+        price = self._pricing.at(self._account.share)
         while self._not_told and now_s - self._not_told[0][0] > self._costs.lag_s:
             self._not_told.popleft()
         not_told_j = sum(joules for _, joules in self._not_told)
         left_j = self._account.left_j
-        self._energy_left.left = max(left_j - not_told_j, 0.0)
-        withheld = left_j < 0 and now_s - self._taken_s < _LONGEST_WAIT_S
-        if not withheld:
+        energy_left = Limit(max(left_j - not_told_j, 0.0), self._energy_takes)
+        throttled = left_j < 0 and now_s - self._taken_s < _LONGEST_WAIT_S
+        if not throttled:
             self._taken_s = now_s
-        return withheld
+        return Plan(price, self._option_costs, (self._time_left, energy_left), throttled)
 
     def observe(self, now_s: float, energy_j: float | None, trace: StepTrace) -> BudgetState | None:
         """Take in a step: when it was done, the meter's joules then (None: not known), how it was decided.
@@ -150,10 +159,10 @@ class BudgetController:
             return None
         predicted_j = self._book(now_s, energy_j, trace)
         if trace.scores is not None:
-            self._forecast.add(now_s, trace.scores, trace.absent_views, trace.price)
+            self._forecast.add(now_s, trace.scores, trace.absent_views, trace.decision.price)
             self._learn_speeds(trace)
-        if trace.withheld:
-            self._withheld_s = now_s
+        if trace.decision.throttled:
+            self._throttled_s = now_s
         if now_s - self._moved_s >= SPAN_S:
             self._moved_s = now_s
             self._move_price(now_s)
@@ -178,23 +187,21 @@ class BudgetController:
     def _put_in_force(self, budget: Budget | None, now_s: float) -> None:
         """What was learnt of the device stays; what was judged of the last budget goes."""
         if self._in_force is None:
-            self._resting_price = self._pricing.price = self._chooser.price
+            self._pricing.price = self._app_price
             self._ledger.restart(now_s)
-        elif budget is None:
-            self._chooser.price = self._resting_price
         self._in_force = budget
         self._allowance = None if budget is None else Allowance(budget, now_s)
         self._account, self._power = Account(), RecentPower(now_s)
         self._watts: float | None = None
         self._pricing.restart()
         self._late = 0.0
-        self._taken_s = self._withheld_s = self._moved_s = -math.inf
-        self._time_left.left = self._energy_left.left = math.inf
+        self._taken_s = self._throttled_s = self._moved_s = -math.inf
+        self._time_left = Limit()
         self._move_price(now_s)
 
     def _book(self, now_s: float, energy_j: float | None, trace: StepTrace) -> float:
         """Draw on the account what was used since the last step, and learn; what was expected of it (J)."""
-        ran = tuple(self._places[option.name] for option in trace.options)
+        ran = tuple(self._places[option.name] for option in trace.decision.options)
         ran = ran if trace.scores is None else (0, *ran)
         elapsed_s, run_j = self._ledger.elapsed_s(now_s), sum(self._energies[place] for place in ran)
         expected_j = self._costs.base_w * elapsed_s + run_j
@@ -218,12 +225,12 @@ class BudgetController:
             self._pricing.restart()
         energies = self._costs.energies_j
         self._energies = energies.tolist()
-        self._chooser.recost(less_saved(self._space, energies))
-        self._energy_left.takes = {name: self._energies[place] for name, place in self._places.items()}
+        self._option_costs = OptionCosts.of(self._space, net_costs(self._space, energies))
+        self._energy_takes = {name: self._energies[place] for name, place in self._places.items()}
 
     def _learn_speeds(self, trace: StepTrace) -> None:
         """How long things take, and which share of the steps is late."""
-        places = (self._places[option.name] - 1 for option in trace.options)
+        places = (self._places[option.name] - 1 for option in trace.decision.options)
         self._speeds.add(trace.policy_ms, list(zip(places, trace.option_ms, strict=True)), trace.step_ms)
         limit_ms = None if self._in_force is None else self._in_force.latency_ms
         if limit_ms is not None:
@@ -234,7 +241,7 @@ class BudgetController:
         if self._allowance is not None:
             self._watts = self._allowance.watts(now_s, self._power.watts or 0.0, self._readings)
         if self._watts is None:
-            self._pricing.price = self._resting_price
+            self._pricing.price = self._app_price
         else:
             knows = self._costs.known and len(self._forecast) > 0 and self._step_s is not None
             powers_w = self._forecast_w() if knows else None
@@ -246,13 +253,13 @@ class BudgetController:
                 self._pricing.move(now_s, trusted_w, account.share, account.depth_j, powers_w, used_w)
         if self._in_force is not None and self._in_force.latency_ms is not None:
             speeds = self._speeds
-            self._time_left.left = self._in_force.latency_ms - speeds.fixed_p95_ms
-            self._time_left.takes = dict(zip(self._places, speeds.options_p95_ms, strict=True))
+            left_ms = self._in_force.latency_ms - speeds.fixed_p95_ms
+            self._time_left = Limit(left_ms, dict(zip(self._places, speeds.options_p95_ms, strict=True)))
 
     def _forecast_w(self) -> Powers:
         """The power (W) that each price would have led to over the remembered decisions."""
         assert self._step_s is not None
-        energies = self._forecast.energies(self._chooser.costs, self._costs.energies_j)
+        energies = self._forecast.energies(self._option_costs.relative, self._costs.energies_j)
         base_w, step_s = self._costs.base_w, self._step_s
 
         def powers_w(prices: Floats) -> Floats:
@@ -265,8 +272,8 @@ class BudgetController:
         """Whether the budget is met, and what is wrong if it is not, or why that is not known."""
         assert self._in_force is not None and self._allowance is not None
         wrong = []
-        if now_s - self._withheld_s < _LONGEST_WAIT_S:
-            wrong.append("steps are withheld")
+        if now_s - self._throttled_s < _LONGEST_WAIT_S:
+            wrong.append("steps are throttled")
         watts, power = self._watts, self._power
         used_w = power.watts if power.seconds >= _JUDGED_AFTER_S else None
         if watts is not None and used_w is not None and used_w > _MET * watts:

@@ -8,25 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.spec import Option
+from sdk.decisions.decision import Decision
 
 
 @dataclass(frozen=True, slots=True)
 class StepTrace:
-    """One step's decision.
+    """One step's decision and what it took.
 
-    ``scores`` (n,) over all options, None where the policy was not run; ``price`` at which it was decided;
-    ``allow_skip``: whether all groups might skip; ``absent_views``: what could not be chosen. ``options``:
-    what was chosen, one of each group, none where the step was held; ``withheld``: held for the budget.
-    ``policy_ms`` with its views, ``option_ms`` of each chosen option with its view, ``step_ms`` of all.
+    ``scores`` (n,) over all options, None where the policy was not run; ``absent_views``: what could not be
+    chosen. ``policy_ms`` with its views, ``option_ms`` of each chosen option with its view, ``step_ms`` of
+    all.
     """
 
+    decision: Decision
     scores: NDArray[np.floating] | None
-    price: float
-    allow_skip: bool
     absent_views: Collection[str]
-    options: tuple[Option, ...]
-    withheld: bool
     policy_ms: float
     option_ms: tuple[float, ...]
     step_ms: float

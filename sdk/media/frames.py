@@ -9,6 +9,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.media.absence import Absence
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -33,7 +35,7 @@ class SoundChunk:
 class NoSound:
     """Why no sound comes until the next chunk. ``at_once``: not even what was heard just now counts."""
 
-    reason: str
+    absence: Absence
     at_once: bool = False
 
 
@@ -45,13 +47,13 @@ Event = Picture | SoundChunk | NoSound
 class Sound:
     """The sound of one segment: mono float32 ``samples`` (n,) in [-1, 1] at ``rate_hz``.
 
-    The last sample ends at the step's time. ``absent``: why there is none, e.g. ``no audio track``; there
-    are no ``samples`` then. None: it is there.
+    The last sample ends at the step's time. ``absent``: why there is none; there are no ``samples`` then.
+    None: it is there.
     """
 
     samples: NDArray[np.float32]
     rate_hz: int
-    absent: str | None = None
+    absent: Absence | None = None
 
 
 @dataclass(frozen=True, slots=True)

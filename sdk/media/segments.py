@@ -8,6 +8,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.media.absence import SOUND_ENDED, SOUND_NOT_BEGUN, Absence
 from sdk.media.clock import EARLY_S
 from sdk.media.frames import NoSound, Picture, Sound, SoundChunk
 from sdk.media.requirements import Wanted
@@ -158,17 +159,17 @@ class SoundMemory:
         absent = self._absent(end, last)
         return Sound(samples if absent is None else samples[:0].copy(), self._rate_hz, absent)
 
-    def _absent(self, end: int, last: int | None) -> str | None:
+    def _absent(self, end: int, last: int | None) -> Absence | None:
         """Why there is no sound, if its last sample before ``end`` is ``last``."""
         if self._none is not None and (self._none.at_once or not self._heard):
-            return self._none.reason
+            return self._none.absence
         since = self._begin if last is None else last
         if end - since <= _PAUSE_S * self._rate_hz:
             return None
         if self._none is not None:
-            return self._none.reason
+            return self._none.absence
         begun = self._heard and self._first < end
-        return "the sound ended" if begun else "the sound has not begun"
+        return SOUND_ENDED if begun else SOUND_NOT_BEGUN
 
     def _drop_before(self, index: int) -> None:
         while self._chunks and self._chunks[0][0] + self._chunks[0][1].size <= index:

@@ -2,8 +2,8 @@
 
 It holds all that the choices depended on, to the last bit, so that they can be made again without the
 bundle, the source or the device (replay.py). The first line says where it comes from, the second what
-there was to choose from; ``stream`` lines begin a stream, ``offer`` lines say which graphs are not there, all
-others are steps.
+there was to choose from; ``stream`` lines begin a stream, ``absent_graphs`` lines say which graphs are not
+there, all others are steps.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sdk.decisions.trace import StepTrace
 from sdk.power.window import StepEnergy
 from sdk.results import Recognition
 
-FORMAT = 3
+FORMAT = 4
 
 
 class DecisionLog:
@@ -61,7 +61,7 @@ class DecisionLog:
         run_ms: NDArray[np.float64] | None,
         known_energies: bool,
     ) -> None:
-        """What there is to choose from, and by which costs; ``chooser``: learnt, fixed or random."""
+        """What there is to choose from, and by which costs; ``chooser``: learned, fixed or random."""
         self._write(
             {
                 "chooser": chooser,
@@ -77,17 +77,17 @@ class DecisionLog:
         """A stream begins, while the meter tells ``energy_j``."""
         self._write({"stream": True, "began_s": now_s, "energy_j": energy_j})
 
-    def offer(self, absent: Collection[str]) -> None:
+    def absent_graphs(self, absent: Collection[str]) -> None:
         """From here on these graphs are not there."""
-        self._write({"offer": sorted(absent)})
+        self._write({"absent_graphs": sorted(absent)})
 
     def plan(self, now_s: float, readings: Readings, budget: Budget | None, price: float) -> None:
-        """What was known when a step was due; ``price``: before any budget moves it."""
+        """What was known when a step was due; ``price``: without a budget."""
         self._planned = {"planned_s": now_s, **asdict(readings)}
         if budget is not self._budget:
             self._budget = budget
             self._planned["budget"] = None if budget is None else asdict(budget)
-            self._planned["price_before"] = price
+            self._planned["app_price"] = price
 
     def add(
         self, now_s: float, energy: StepEnergy | None, trace: StepTrace, recognition: Recognition
@@ -100,11 +100,11 @@ class DecisionLog:
                 "step": result.step,
                 "time_s": result.time_s,
                 "scores": None if trace.scores is None else trace.scores.tolist(),
-                "allow_skip": trace.allow_skip,
+                "allow_skip": trace.decision.allow_skip,
                 "absent_views": sorted(trace.absent_views),
-                "price": trace.price,
-                "choice": [option.name for option in trace.options],
-                "withheld": trace.withheld,
+                "price": trace.decision.price,
+                "choice": [option.name for option in trace.decision.options],
+                "throttled": trace.decision.throttled,
                 "restarted": result.restarted,
                 "policy_ms": trace.policy_ms,
                 "option_ms": trace.option_ms,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,15 @@ from runtimes.engines.engine import Array, Engine, GraphRunner, open_engine
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import LOGITS, ActionSpace, Manifest, Variant
 from runtimes.spec import Fusion as FusionSpec
-from sdk.decisions.scheduler import Fusion, LearntChoice, Scheduler, StepFusion, option_costs
+from sdk.decisions.choosers import LearnedChoice
+from sdk.decisions.decision import Observation
+from sdk.decisions.decision_loop import DecisionLoop
+from sdk.decisions.fusion import Fusion, StepFusion
+from sdk.decisions.option_costs import option_costs
 from sdk.decisions.step_pipeline import Pipeline
 from sdk.media.requirements import Wanted
 from sdk.media.steps import decode_steps
-from sdk.results import HELD, NOTHING, Recognition
+from sdk.results import Recognition
 
 FORMAT = 1
 
@@ -58,7 +62,7 @@ def trace_engine(
         mend = "use one with a policy and a cost table"
         raise AdaptiveVideoError(f"variant {chosen.name}", "has no decisions to trace", mend)
     costs = option_costs(chosen, manifest.cost_tables[0])
-    chooser = LearntChoice(chosen.action_space, costs, chosen.price)
+    chooser = LearnedChoice(chosen.action_space, costs, chosen.price)
     listening = _ListeningEngine(engine)
     pipeline = Pipeline(manifest, chosen, listening, chooser, top=len(manifest.labels))
     steps = []
@@ -116,15 +120,15 @@ def _step(
 ) -> dict[str, Any]:
     trace, top = pipeline.trace, dict(recognition.top)
     logits = {}
-    for option in trace.options:
+    for option in trace.decision.options:
         if option.graph is not None:
             output = variant.head_outputs.get(option.name, LOGITS)
             logits[option.name] = heard[option.graph].outputs[output][0].tolist()
     return {
         "time_s": recognition.time_s,
-        "views": _views(variant, heard, trace.options),
+        "views": _views(variant, heard, trace.decision.options),
         "absent_views": sorted(trace.absent_views),
-        "price": trace.price,
+        "price": trace.decision.price,
         "scores": None if trace.scores is None else trace.scores.tolist(),
         "choice": recognition.choice,
         "logits": logits,
@@ -149,7 +153,7 @@ def _sha256(pixels: Array) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Redecided:
+class RepeatedDecision:
     """A step of a trace decided again: the choice, and the largest difference of a fused score."""
 
     step: int
@@ -157,7 +161,7 @@ class Redecided:
     fused_apart: float
 
 
-def decide_again(trace: Mapping[str, Any]) -> list[Redecided]:
+def decide_again(trace: Mapping[str, Any]) -> list[RepeatedDecision]:
     """Choices from a trace's scores, and fused scores from its logits: what any port has to make of them.
 
     Raises: AdaptiveVideoError if the trace's format is another.
@@ -168,16 +172,15 @@ def decide_again(trace: Mapping[str, Any]) -> list[Redecided]:
     space = ActionSpace.model_validate(trace["action_space"])
     fusion = FusionSpec.model_validate(trace["fusion"])
     options = {option.name: option for option in space.options}
-    scheduler = Scheduler(LearntChoice(space, np.array(trace["costs"])))
+    loop = DecisionLoop(LearnedChoice(space, np.array(trace["costs"])))
+    standing = loop.chooser.standing_plan
     step_fusion, over_steps = StepFusion(fusion, space), Fusion(fusion.window)
     again = []
     for number, step in enumerate(trace["steps"]):
-        choice = HELD
-        if not scheduler.idle():
-            decided = scheduler.decide(np.array(step["scores"]), step["price"], step["absent_views"])
-            choice = "+".join(option.name for option in decided) or NOTHING
+        observation = Observation(np.array(step["scores"]), step["absent_views"])
+        decision = loop.decide(observation, replace(standing, price=step["price"]))
         answers = [(options[name], np.array(logits)) for name, logits in step["logits"].items()]
         fused = over_steps.update(step_fusion.fuse(answers) if answers else None)
         apart = 0.0 if fused is None else float(np.abs(fused - np.array(step["fused"])).max())
-        again.append(Redecided(number, choice, apart))
+        again.append(RepeatedDecision(number, decision.name, apart))
     return again

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from runtimes.spec import ActionSpace, Option, PriceResponse
 from sdk.budget.budget import Budget, BudgetError
 from sdk.budget.controller import BudgetController
 from sdk.budget.power_limit import Readings
-from sdk.decisions.scheduler import LearntChoice, Scheduler, less_saved
+from sdk.decisions.choosers import LEARNED, LearnedChoice
+from sdk.decisions.decision import Decision, Observation, Plan
+from sdk.decisions.decision_loop import DecisionLoop
+from sdk.decisions.option_costs import net_costs
 from sdk.decisions.trace import StepTrace
 from sdk.recording.decision_log import FORMAT
-from sdk.results import HELD, NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,59 +88,65 @@ class _Replay:
     """A chooser and a controller as the stream had them, fed with what is logged."""
 
     def __init__(self, begin: Mapping[str, Any]) -> None:
-        if begin["chooser"] != "learnt":
+        if begin["chooser"] != LEARNED:
             raise AdaptiveVideoError(
-                "log", f"its choices were {begin['chooser']}, not learnt", "there is nothing to decide again"
+                "log", f"its choices were {begin['chooser']}, not learned", "there is nothing to decide again"
             )
         space = ActionSpace.model_validate(begin["action_space"])
         self._options = {option.name: option for option in space.options}
         costs = begin["run_costs"]
         run_costs = np.zeros(1 + len(space.options)) if costs is None else np.array(costs)
-        self._chooser = LearntChoice(space, less_saved(space, run_costs))
+        chooser = LearnedChoice(space, net_costs(space, run_costs))
+        self._standing = chooser.standing_plan
         self._budget: Budget | None = None
         self._controller: BudgetController | None = None
         if costs is not None:
             response = begin["response"]
             self._controller = BudgetController(
-                self._chooser,
                 space,
                 run_costs,
                 np.array(begin["run_ms"]),
                 known_energies=bool(begin["known_energies"]),
                 response=None if response is None else PriceResponse.model_validate(response),
             )
-        self._scheduler = Scheduler(self._chooser)
+        self._loop = DecisionLoop(chooser)
 
     def take(self, line: Mapping[str, Any]) -> ReplayedStep | None:
         """The step of a line, if it is one."""
         if "stream" in line:
-            self._scheduler.reset()
+            self._loop.reset()
             if self._controller is not None:
                 self._controller.begin(line["began_s"], line["energy_j"])
-        elif "offer" in line:
-            self._chooser.offer(line["offer"])
+        elif "absent_graphs" in line:
+            self._loop.chooser.set_absent_graphs(line["absent_graphs"])
         else:
             return self._step(line)
         return None
 
     def _step(self, line: Mapping[str, Any]) -> ReplayedStep:
         if line["restarted"]:
-            self._scheduler.reset()
-        withheld = self._plan(line)
-        price, allow_skip = self._chooser.price, self._scheduler.answered
+            self._loop.reset()
+        plan = self._plan(line)
         scores = None if line["scores"] is None else self._scores(line["scores"])
-        choice = HELD
-        if not self._scheduler.idle() and not withheld and scores is not None:
-            decided = self._scheduler.decide(scores, price, line["absent_views"])
-            choice = "+".join(option.name for option in decided) or NOTHING
+        logged = Decision(tuple(map(self._option, line["choice"])), held=scores is None)
+        if scores is None and line["throttled"]:
+            logged = replace(logged, held=False, throttled=True)
+        decision = self._decide(plan, scores, line["absent_views"])
         if self._controller is not None:
-            logged = tuple(map(self._option, line["choice"]))
+            carried_out = replace(decision, options=logged.options, throttled=plan.throttled)
             times = line["policy_ms"], tuple(line["option_ms"]), line["step_ms"]
-            trace = StepTrace(scores, price, allow_skip, line["absent_views"], logged, withheld, *times)
+            trace = StepTrace(carried_out, scores, line["absent_views"], *times)
             self._controller.observe(line["done_s"], line["energy_j"], trace)
-        held = HELD if line["scores"] is None else NOTHING
-        logged_choice = "+".join(line["choice"]) or held
-        return ReplayedStep(line["step"], line["time_s"], (line["price"], logged_choice), (price, choice))
+        names = (line["price"], logged.name), (plan.price, decision.name)
+        return ReplayedStep(line["step"], line["time_s"], *names)
+
+    def _decide(
+        self, plan: Plan, scores: NDArray[np.float64] | None, absent_views: Sequence[str]
+    ) -> Decision:
+        """The decision by a step's logged scores; nothing is run where none were logged."""
+        if scores is None:
+            plan = replace(plan, throttled=True)
+        return self._loop.decide(Observation(scores, absent_views), plan)
 
     def _scores(self, logged: Any) -> NDArray[np.float64]:
         scores = np.array(logged, np.float64)
@@ -151,18 +159,17 @@ class _Replay:
             raise ValueError(f"option {name} is unknown")
         return self._options[name]
 
-    def _plan(self, line: Mapping[str, Any]) -> bool:
-        """Set the price as it was set: by the controller under a budget, else by the app."""
+    def _plan(self, line: Mapping[str, Any]) -> Plan:
+        """The plan as it was: the controller's under a budget, else the app's price."""
         if self._controller is None:
-            self._chooser.price = line["price"]
-            return False
+            return replace(self._standing, price=line["price"])
         if "budget" in line:
-            self._chooser.price = line["price_before"]
+            self._standing = replace(self._standing, price=line["app_price"])
             self._budget = None if line["budget"] is None else Budget(**line["budget"])
         elif self._budget is None:
-            self._chooser.price = line["price"]
+            self._standing = replace(self._standing, price=line["price"])
         readings = Readings(line["temperature_c"], line["battery_j"])
-        return self._controller.plan(line["planned_s"], self._budget, readings)
+        return self._controller.plan(line["planned_s"], self._budget, self._standing.price, readings)
 
 
 def _require_log(path: Path, first: Mapping[str, Any]) -> None:

@@ -13,7 +13,9 @@ from runtimes.spec import CostTable, Variant
 from sdk.budget.budget import Budget, BudgetError
 from sdk.budget.controller import BudgetController, BudgetState
 from sdk.budget.power_limit import Readings
-from sdk.decisions.scheduler import Chooser, LearntChoice, run_costs, run_energies
+from sdk.decisions.choosers import LEARNED, Chooser
+from sdk.decisions.decision import Plan
+from sdk.decisions.option_costs import run_costs, run_energies
 from sdk.decisions.trace import StepTrace
 from sdk.power import EnergyWindow, Meter, find_battery, find_thermometer
 from sdk.power.window import StepEnergy
@@ -48,7 +50,7 @@ class Spending:
         """Raises: KeyError if the cost table lacks a graph or view that the variant has."""
         self._window = EnergyWindow(meter) if meter is not None else None
         self._thermometer, self._battery = thermometer, battery
-        self._clock, self._log, self._chooser = clock, log, chooser
+        self._clock, self._log, self._kind = clock, log, chooser.kind
         self._readings, self._sensed_s = Readings(), -math.inf
         self._energies = None if table is None else run_energies(variant, table)
         self._places = {option.name: place for place, option in enumerate(variant.action_space.options, 1)}
@@ -57,9 +59,8 @@ class Spending:
         known = self._energies is not None and table is not None and table.device == device_name()
         self._budget: Budget | None = None
         self._controller: BudgetController | None = None
-        if isinstance(chooser, LearntChoice) and costs is not None and run_ms is not None:
+        if chooser.kind == LEARNED and costs is not None and run_ms is not None:
             self._controller = BudgetController(
-                chooser,
                 variant.action_space,
                 costs,
                 run_ms,
@@ -88,8 +89,8 @@ class Spending:
         self._budget = budget
 
     def _unpriced(self, budget: Budget) -> BudgetError:
-        if self._chooser.kind != LearntChoice.kind:
-            reason, mend = f"the choice is {self._chooser.kind} here", "leave fixed and random_seed out"
+        if self._kind != LEARNED:
+            reason, mend = f"the choice is {self._kind} here", "leave fixed and random_seed out"
         else:
             reason, mend = "the bundle has no cost table", "measure one with adaptive-bench"
         return BudgetError(f"budget {budget}", reason, mend)
@@ -108,20 +109,20 @@ class Spending:
         if self._log is not None:
             self._log.stream(now_s, energy_j)
 
-    def offer(self, absent: Collection[str]) -> None:
+    def set_absent_graphs(self, absent: Collection[str]) -> None:
         """From here on these graphs are not there; only the log minds."""
         if self._log is not None:
-            self._log.offer(absent)
+            self._log.absent_graphs(absent)
 
-    def withholds(self) -> bool:
-        """Whether the step that is due now is withheld for the budget. Sets the price."""
+    def plan(self, standing: Plan) -> Plan:
+        """The plan of the step that is due now; ``standing``: what holds without a budget."""
         now_s, budget = self._clock(), self._budget  # read once: it may be changed meanwhile
         self._sense(now_s, budget)
         if self._log is not None:
-            self._log.plan(now_s, self._readings, budget, self._chooser.price)
+            self._log.plan(now_s, self._readings, budget, standing.price)
         if self._controller is None:
-            return False
-        return self._controller.plan(now_s, budget, self._readings)
+            return standing
+        return self._controller.plan(now_s, budget, standing.price, self._readings)
 
     def add(self, recognition: Recognition, trace: StepTrace) -> Recognition:
         """The step's result with what it used, and where the budget stands."""
@@ -145,7 +146,7 @@ class Spending:
         """What the cost table says that a step's runs took."""
         if self._energies is None:
             return None
-        ran = [self._places[option.name] for option in trace.options]
+        ran = [self._places[option.name] for option in trace.decision.options]
         policy_mj = float(self._energies[0]) if trace.scores is not None else 0.0
         return policy_mj + sum(float(self._energies[place]) for place in ran)
 

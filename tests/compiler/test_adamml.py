@@ -13,7 +13,7 @@ from compiler.bundle_plan import Contents
 from compiler.export.split import split
 from compiler.gates.integer_layers import verify_integers
 from compiler.gates.parity import verify_graphs
-from compiler.measuring.evaluation import Evaluator, learnt_outcome, random_outcome, static_outcomes
+from compiler.measuring.evaluation import Evaluator, learned_outcome, random_outcome, static_outcomes
 from compiler.measuring.profile import Profile
 from compiler.quantization.networks import integer_networks
 from compiler.report.report import write_report
@@ -25,7 +25,8 @@ from models.rollout.adaptive import POLICY, AdaptiveModel, argmax_sampler
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.engines.engine import open_engine
 from runtimes.spec import CostTable, GraphCost, Steps, ViewCost
-from sdk.decisions.scheduler import LearntChoice, option_costs
+from sdk.decisions.choosers import LearnedChoice
+from sdk.decisions.option_costs import option_costs
 from tests.compiler.small_clips import small_training
 from tests.models.small_adamml import MODALITIES, small_preset
 
@@ -112,15 +113,15 @@ def test_rollouts_decide_and_answer_as_torch(bundle: Bundle, training: Training)
     with open_engine(bundle, "cpu") as engine:
         evaluator = Evaluator(bundle.manifest, variant, engine, cache, clips)
         for clip in clips:
-            steps = evaluator.roll_out(clip, LearntChoice(variant.action_space, np.zeros(6)))
+            steps = evaluator.roll_out(clip, LearnedChoice(variant.action_space, np.zeros(6)))
             rollout = torch_rollout(model, training, clip)
             for t, step in enumerate(steps):
                 ran = zip(MODALITIES, rollout.used[0, t], strict=True)
                 names = [name if used else f"{name}-off" for name, used in ran]
                 held = not rollout.choices[0, t].any()
-                assert step.choice == (None if held else "+".join(names))
+                assert step.decision.name == ("held" if held else "+".join(names))
                 if cache.absent(clip, "audio32")[t]:  # type: ignore[attr-defined]
-                    assert "audio-off" in (step.choice or "audio-off")
+                    assert step.decision.held or "audio-off" in step.decision.name
             np.testing.assert_allclose(steps[-1].scores, rollout.logits.softmax(1)[0].numpy(), atol=1e-4)
         assert evaluator.absent_views(0, 1) == {"audio32"} and not evaluator.absent_views(1, 1)
 
@@ -145,7 +146,7 @@ def test_every_set_of_modalities_is_a_static_choice(
     with open_engine(bundle, "cpu") as engine:
         evaluator = Evaluator(bundle.manifest, bundle.variant("fp32"), engine, cache, cache.split("val"))
         outcomes = {outcome.name: outcome for outcome in static_outcomes(evaluator, table)}
-        learnt = learnt_outcome(evaluator, table, 0.0, "adaptive")
+        learnt = learned_outcome(evaluator, table, 0.0, "adaptive")
         drawn = random_outcome(evaluator, table, seed=0)
     assert {name.partition(" ")[0] for name in outcomes} == {
         "rgb", "audio", "flow", "rgb+audio", "rgb+flow", "audio+flow", "rgb+audio+flow",
@@ -168,7 +169,7 @@ def test_the_report_tells_modalities_by_label(bundle: Bundle, training: Training
     variant = bundle.variant("int8")
     with open_engine(bundle, "cpu") as engine:
         evaluator = Evaluator(bundle.manifest, variant, engine, cache, cache.split("val"))
-        learnt = learnt_outcome(evaluator, table, 0.0, "adaptive")
+        learnt = learned_outcome(evaluator, table, 0.0, "adaptive")
         outcomes = (*static_outcomes(evaluator, table), learnt)
     manifest = bundle.manifest.model_copy(update={"variants": (variant,)})
     report = write_report(manifest, Profile(table, outcomes, (), (), {"int8": "rgb+audio+flow"}), [], cache)

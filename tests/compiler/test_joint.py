@@ -13,7 +13,7 @@ from compiler.bundle_plan import Contents
 from compiler.data.clips import ClipSet, find_clips
 from compiler.export.split import split
 from compiler.gates.parity import verify_graphs
-from compiler.measuring.evaluation import Evaluator, branch_sets, learnt_outcome, static_outcomes
+from compiler.measuring.evaluation import Evaluator, branch_sets, learned_outcome, static_outcomes
 from compiler.pipeline import Request, build_model, of_data
 from compiler.quantization.candidates import Precisions
 from compiler.targets import TARGETS
@@ -25,7 +25,8 @@ from models.rollout.adaptive import AdaptiveModel, argmax_sampler
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.engines.engine import open_engine
 from runtimes.spec import CostTable, GraphCost, Steps, ViewCost
-from sdk.decisions.scheduler import LearntChoice, option_costs
+from sdk.decisions.choosers import LearnedChoice
+from sdk.decisions.option_costs import option_costs
 from tests.compiler.small_clips import small_training
 from tests.compiler.test_pipeline import Told
 from tests.models.small_joint import small_preset
@@ -138,7 +139,7 @@ def test_rollouts_decide_and_answer_as_torch(
         evaluator = Evaluator(bundle.manifest, variant, engine, cache, cache.split("val"))
         costs = option_costs(variant, table_of(trained.contents))
         for clip in cache.split("val"):
-            steps = evaluator.roll_out(clip, LearntChoice(variant.action_space, costs, 0.5))
+            steps = evaluator.roll_out(clip, LearnedChoice(variant.action_space, costs, 0.5))
             item = training.clip_steps([clip], train=False)[0]
             batch = {
                 name: {k: v[None] for k, v in value.items()} if isinstance(value, dict) else value[None]
@@ -156,7 +157,7 @@ def test_rollouts_decide_and_answer_as_torch(
             for t, step in enumerate(steps):
                 row = rollout.choices[0, t]
                 names = [model.space.options[i].name for i in row.nonzero()[:, 0].tolist()]
-                assert step.choice == ("+".join(names) or None)
+                assert step.decision.name == ("+".join(names) or "held")
                 kinds |= set(names)
             np.testing.assert_allclose(steps[-1].scores, rollout.logits.softmax(1)[0].numpy(), atol=0.02)
     assert len(kinds) > 1
@@ -170,7 +171,7 @@ def test_heads_are_static_choices_that_cost_nothing_more(
     assert {"rgb16x2", "audio16", "rgb16x2+audio16", "rgb32x3-int8+audio16"} <= names
     with open_engine(bundle, "cpu") as engine:
         evaluator = Evaluator(bundle.manifest, variant, engine, training.cache, training.cache.split("val"))
-        outcome = learnt_outcome(evaluator, table, 1e4, "cheapest")
+        outcome = learned_outcome(evaluator, table, 1e4, "cheapest")
         static = {one.name: one for one in static_outcomes(evaluator, table)}
     policy_mj = 0.5 + 2 * 0.5  # in int8, with both its views
     steps = max(training.cache.steps(clip) for clip in training.cache.split("val"))

@@ -13,7 +13,10 @@ from runtimes.spec import ActionSpace, Group, Option, PriceResponse
 from sdk.budget.budget import Budget
 from sdk.budget.controller import BudgetController, BudgetState
 from sdk.budget.power_limit import Readings
-from sdk.decisions.scheduler import LearntChoice, Scheduler, less_saved
+from sdk.decisions.choosers import LearnedChoice
+from sdk.decisions.decision import Observation, Plan
+from sdk.decisions.decision_loop import DecisionLoop
+from sdk.decisions.option_costs import net_costs
 from sdk.decisions.trace import StepTrace
 from sdk.power.simulated import SimulatedDevice
 
@@ -95,39 +98,43 @@ def stream(
     ``restarts_s``: how long until the next stream begins.
     """
     costs = np.array(table, np.float64)
-    chooser = LearntChoice(space, less_saved(space, costs))
+    chooser = LearnedChoice(space, net_costs(space, costs))
     response = PriceResponse(prices=PRICES, scores=tuple(map(tuple, expected * _told(PRICES, costs))))
     controller = BudgetController(
-        chooser, space, costs, 10 * costs, known_energies=known, response=response if expected else None
+        space, costs, 10 * costs, known_energies=known, response=response if expected else None
     )
-    scheduler, meter = Scheduler(chooser), device.meter()
+    loop, meter = DecisionLoop(chooser), device.meter()
     places = {option.name: place for place, option in enumerate(space.options)}
     steps, waiting, budget, began_s = [], list(budgets), None, -math.inf
     for number in range(int(seconds * rate_hz)):
         if number / rate_hz - began_s >= restarts_s or number == 0:
             began_s = number / rate_hz
-            scheduler.reset()
+            loop.reset()
             controller.begin(device.now_s, meter.read() if metered else None)
         device.advance(number / rate_hz)
         while waiting and waiting[0][0] <= device.now_s:
             budget = waiting.pop(0)[1]
-        withheld = controller.plan(device.now_s, budget, sensed())
+        plan = controller.plan(device.now_s, budget, readings=sensed())
         row: NDArray[np.float64] | None = None
-        options: tuple[Option, ...] = ()
-        step_ms, price = 1.0, chooser.price
-        if not scheduler.idle() and not withheld:
-            row = scores(number) + responds * _told((price,), costs)[0]
+        step_ms = 1.0
+
+        def observe(plan: Plan, number: int = number) -> Observation:
+            nonlocal row, step_ms
+            row = scores(number) + responds * _told((plan.price,), costs)[0]
             step_ms += 1e3 * device.run("policy")
-            options = scheduler.decide(row, price)
-            for option in options:
-                if option.graph not in (None, "policy"):
-                    step_ms += 1e3 * device.run(option.name)
+            return Observation(row)
+
+        decision = loop.step(observe, plan)
+        options = decision.options
+        for option in options:
+            if option.graph not in (None, "policy"):
+                step_ms += 1e3 * device.run(option.name)
         option_ms = tuple(1e3 * device.run_s.get(option.name, 0.0) for option in options)
-        trace = StepTrace(row, price, True, (), options, withheld, 1.0, option_ms, step_ms)
+        trace = StepTrace(decision, row, (), 1.0, option_ms, step_ms)
         state = controller.observe(device.now_s, meter.read() if metered else None, trace)
         value = 0.0 if row is None else float(row[places[options[0].name]])
         choice = options[0].name if options else "held"
-        steps.append(Step(device.now_s, device.used_j, price, choice, withheld, value, state))
+        steps.append(Step(device.now_s, device.used_j, plan.price, choice, plan.throttled, value, state))
     return Stream(steps, controller)
 
 

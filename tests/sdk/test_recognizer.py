@@ -19,7 +19,8 @@ from runtimes.engines.engine import Array, open_engine
 from runtimes.engines.onnx import OnnxRunner
 from runtimes.errors import AdaptiveVideoError, BundleError, EngineError
 from runtimes.spec import Option
-from sdk.decisions.scheduler import Decision, Floats
+from sdk.decisions.decision import Context, Decision, Plan
+from sdk.decisions.fusion import Floats
 from sdk.decisions.step_pipeline import Pipeline
 from sdk.errors import SourceError
 from sdk.media.frames import Frame
@@ -78,7 +79,7 @@ def test_what_is_not_chosen_is_not_run(bundle: Bundle) -> None:
 class Script:
     """Decisions as written down beforehand."""
 
-    kind, price = "scripted", 0.0
+    kind, standing_plan = "scripted", Plan()
     runs_policy = True
 
     def __init__(self, *decisions: Decision) -> None:
@@ -86,12 +87,10 @@ class Script:
         self._decisions = decisions
         self.reset()
 
-    def decide(
-        self, scores: Floats | None, price: float, allow_skip: bool, absent_views: Collection[str] = ()
-    ) -> Decision:
+    def decide(self, scores: Floats | None, plan: Plan, context: Context) -> Decision:
         return next(self._left)
 
-    def offer(self, absent: Collection[str]) -> None:
+    def set_absent_graphs(self, absent: Collection[str]) -> None:
         assert not absent
 
     def reset(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sdk.media.absence import SOUND_ENDED, SOUND_IS_LATE, SOUND_NOT_BEGUN
 from sdk.media.frames import NoSound
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ LATENESS_S = 0.3
 """How long a live picture waits for its sound."""
 _LOOK_AHEAD_S = 2.0
 _LARGEST = 64 * 2**20
-_LATE, _ENDED = NoSound("late", at_once=True), NoSound("the sound ended")
-_NOT_BEGUN = NoSound("the sound has not begun")
+_LATE, _ENDED = NoSound(SOUND_IS_LATE, at_once=True), NoSound(SOUND_ENDED)
+_NOT_BEGUN = NoSound(SOUND_NOT_BEGUN)
 
 
 @dataclass(frozen=True, slots=True)

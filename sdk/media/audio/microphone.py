@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import av
 
+from sdk.media.absence import SOUND_IS_LATE, Absence
 from sdk.media.audio.lookahead import LATENESS_S
 from sdk.media.audio.sound import SoundTrack, open_sound
 from sdk.media.frames import NoSound, SoundChunk
@@ -50,7 +51,7 @@ class Microphone:
             self._late = self._reached_s < time_s
         yield from heard
         if self._late:
-            yield NoSound("late", at_once=True)
+            yield NoSound(SOUND_IS_LATE, at_once=True)
 
     def close(self) -> None:
         """Stop listening; waits for the read that it may be in."""
@@ -67,7 +68,9 @@ class Microphone:
                 self._listen(container.demux(track.stream), track)
         except (av.error.FFmpegError, ValueError, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            self._put(NoSound(f"the microphone {self._name} is lost: {reason.lower()}"), float("inf"))
+            self._put(
+                NoSound(Absence(f"the microphone {self._name} is lost: {reason.lower()}")), float("inf")
+            )
 
     def _listen(self, packets: Iterator[av.Packet[av.AudioStream]], track: SoundTrack) -> None:
         for packet in packets:

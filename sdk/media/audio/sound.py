@@ -14,6 +14,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from sdk.media.absence import NO_TRACK, Absence
 from sdk.media.frames import NoSound, SoundChunk
 
 _FAULTS = (av.error.FFmpegError, ValueError, OverflowError)
@@ -125,10 +126,10 @@ def open_sound(container: InputContainer, rate_hz: int) -> SoundTrack | NoSound:
             return SoundTrack(stream, rate_hz)
         except _FAULTS as error:
             fault = fault or error
-    return NoSound("no audio track", at_once=True) if fault is None else undecodable(fault, at_once=True)
+    return NoSound(NO_TRACK, at_once=True) if fault is None else undecodable(fault, at_once=True)
 
 
 def undecodable(error: BaseException, *, at_once: bool) -> NoSound:
     """That sound cannot be decoded, and FFmpeg's reason."""
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return NoSound(f"audio cannot be decoded: {reason.lower()}", at_once)
+    return NoSound(Absence(f"audio cannot be decoded: {reason.lower()}", permanent=True), at_once)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import SourceError, SourceErrorCode
+from sdk.media.absence import Absence
 from sdk.media.audio.sound import MonoResampler
 from sdk.media.frames import Event, NoSound, Picture, SoundChunk
 
@@ -46,7 +47,7 @@ class PushedMedia:
         if not math.isfinite(time_s):
             raise _bad_frame(index, f"its time is {time_s}", "give seconds")
         if not self._begun and self._wanted_rate_hz is not None:
-            yield NoSound("no sound was pushed", at_once=True)
+            yield NoSound(Absence("no sound was pushed"), at_once=True)
         self._begun = True
         if not isinstance(pushed, av.VideoFrame) and np.ndim(pushed) == 1:
             samples = _samples(pushed, index)

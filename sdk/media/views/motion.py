@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import View
+from sdk.media.absence import Absence
 from sdk.media.frames import Frame
 from sdk.media.views.pixels import PictureScaler, segment_pictures, spaced_pictures
 
@@ -28,7 +29,7 @@ class DifferenceRenderer:
         self.view = view
         self._scaler = PictureScaler(view)
 
-    def absent(self, frame: Frame) -> str | None:
+    def absent(self, frame: Frame) -> Absence | None:
         """None: pictures are always there."""
         return None
 
@@ -57,7 +58,7 @@ class FlowRenderer:
         self._cv2 = _opencv()
         self._flow = _flow_method(self._cv2, method)
 
-    def absent(self, frame: Frame) -> str | None:
+    def absent(self, frame: Frame) -> Absence | None:
         """None: pictures are always there."""
         return None
 

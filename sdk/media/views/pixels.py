@@ -10,6 +10,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from runtimes.spec import View
+from sdk.media.absence import Absence
 from sdk.media.frames import Frame, upright_rotation
 from sdk.media.segments import evenly_spaced
 
@@ -66,7 +67,7 @@ class ViewRenderer:
         self.view = view
         self._scaler = PictureScaler(view)
 
-    def absent(self, frame: Frame) -> str | None:
+    def absent(self, frame: Frame) -> Absence | None:
         """None: pictures are always there."""
         return None
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import View
+from sdk.media.absence import Absence
 from sdk.media.frames import Frame
 from sdk.media.views.motion import DifferenceRenderer, FlowRenderer
 from sdk.media.views.pixels import ViewRenderer
@@ -20,7 +21,7 @@ class Renderer(Protocol):
 
     view: View
 
-    def absent(self, frame: Frame) -> str | None:
+    def absent(self, frame: Frame) -> Absence | None:
         """Why ``frame`` has not what the view is made from; None: it can be rendered."""
 
     def render(self, frame: Frame) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.spec import View
+from sdk.media.absence import NOT_DECODED, Absence
 from sdk.media.frames import Frame
 
 LOG_POWER = (-14.0, 10.0)
@@ -32,9 +33,9 @@ class SpectrogramRenderer:
     def __init__(self, view: View) -> None:
         self.view = view
 
-    def absent(self, frame: Frame) -> str | None:
+    def absent(self, frame: Frame) -> Absence | None:
         """Why ``frame`` has no sound."""
-        return "no sound is decoded" if frame.sound is None else frame.sound.absent
+        return NOT_DECODED if frame.sound is None else frame.sound.absent
 
     def render(self, frame: Frame) -> NDArray[np.uint8]:
         """uint8 (1, size, size, 1): rows are bins, low frequencies first, columns windows."""

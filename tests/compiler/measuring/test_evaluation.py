@@ -17,7 +17,7 @@ from compiler.measuring.evaluation import (
     best_static_within,
     evenly_spaced,
     frame_counts,
-    learnt_outcome,
+    learned_outcome,
     random_outcome,
     static_front,
     static_outcomes,
@@ -25,7 +25,8 @@ from compiler.measuring.evaluation import (
 from runtimes.bundle import Bundle
 from runtimes.engines.engine import open_engine
 from runtimes.spec import CostTable, GraphCost, ViewCost
-from sdk.decisions.scheduler import LearntChoice, RandomChoice, option_costs
+from sdk.decisions.choosers import LearnedChoice, RandomChoice
+from sdk.decisions.option_costs import option_costs
 
 MS = {"rgb64": 8.0, "rgb48": 4.0, "rgb40": 2.0, "rgb32": 1.0}
 RESIZE_MS = 0.5
@@ -110,11 +111,11 @@ def test_rollouts_charge_held_steps_nothing(evaluator: Evaluator, table: CostTab
     assert list(option_costs(variant, table)) == [ms - saved.get(name, 0.0) for name, ms in costs.items()]
     space = variant.action_space
     choosers = {
-        "learnt": LearntChoice(space, option_costs(variant, table), 0.05),
+        "learnt": LearnedChoice(space, option_costs(variant, table), 0.05),
         "random": RandomChoice(space, seed=3),
     }
     outcomes = {
-        "learnt": learnt_outcome(evaluator, table, 0.05, "learnt"),
+        "learnt": learned_outcome(evaluator, table, 0.05, "learnt"),
         "random": random_outcome(evaluator, table, seed=3),
     }
     held = 0
@@ -123,8 +124,8 @@ def test_rollouts_charge_held_steps_nothing(evaluator: Evaluator, table: CostTab
             chooser.reset()
             steps = evaluator.roll_out(clip, chooser)
             assert len(steps) == evaluator.cache.steps(clip)
-            held += sum(step.choice is None for step in steps)
-            ran = [step.choice for step in steps if step.choice is not None]
+            held += sum(step.decision.held for step in steps)
+            ran = [step.decision.name for step in steps if not step.decision.held]
             assert ms == pytest.approx(sum(1.5 + costs[choice] for choice in ran))
             assert correct == (steps[-1].scores.argmax() == evaluator.cache.target(clip))
         total = sum(evaluator.cache.steps(clip) for clip in evaluator.clips)
@@ -133,7 +134,7 @@ def test_rollouts_charge_held_steps_nothing(evaluator: Evaluator, table: CostTab
 
 
 def test_a_high_price_leaves_only_what_is_free(evaluator: Evaluator, table: CostTable) -> None:
-    outcome = learnt_outcome(evaluator, table, 1e6, "dear")
+    outcome = learned_outcome(evaluator, table, 1e6, "dear")
     assert set(outcome.choices) <= {"rgb32", "skip1", "skip2", "skip4", "held"}
 
 

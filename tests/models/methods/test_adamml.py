@@ -18,7 +18,10 @@ from models.methods import adamml
 from models.rollout.adaptive import LateFusion, Rollout, argmax_sampler, dense_sampler, gumbel_sampler
 from runtimes import spec
 from runtimes.spec import View
-from sdk.decisions.scheduler import Fusion, LearntChoice, Scheduler, StepFusion
+from sdk.decisions.choosers import LearnedChoice
+from sdk.decisions.decision import Observation, Plan
+from sdk.decisions.decision_loop import DecisionLoop
+from sdk.decisions.fusion import Fusion, StepFusion
 from tests.models.small_adamml import (
     COSTS,
     LABELS,
@@ -63,25 +66,27 @@ def embedding_macs(network: object, view: View) -> int:
 
 
 def naive(script: Script, clip: int, price: float) -> tuple[list[list[str]], np.ndarray | None]:
-    """One clip step by step through the policy, the SDK's scheduler and its fusion."""
+    """One clip step by step through the policy, the SDK's decision loop and its fusion."""
     model = MODEL
     features, logits, _, available = script
     fusion_spec = model.fusion_of(features.shape[1])
-    scheduler = Scheduler(LearntChoice(model.space, COSTS.numpy()))
+    loop = DecisionLoop(LearnedChoice(model.space, COSTS.numpy(), price))
     step_fusion, fusion = StepFusion(fusion_spec, model.space), Fusion(features.shape[1])
     state, chosen, scores = model.policy.initial_state(1), [], None
     for t in range(features.shape[1]):
-        if scheduler.idle():
-            chosen.append([])
-            scores = fusion.update(None)
-            continue
-        there = available[clip, t]
-        joined = model.policy.join(features[clip : clip + 1, t], there[None])
-        output = model.policy.advance(joined, model.policy.tell(torch.tensor([[price]]), None), state)
-        state = output.state
-        views = model.branch_views
-        absent = {view for group, own in enumerate(views) if not there[group] for view in own}
-        options = scheduler.decide(output.scores[0].numpy(), price, absent)
+
+        def observe(plan: Plan, t: int = t) -> Observation:
+            nonlocal state
+            there = available[clip, t]
+            joined = model.policy.join(features[clip : clip + 1, t], there[None])
+            told = model.policy.tell(torch.tensor([[plan.price]]), None)
+            output = model.policy.advance(joined, told, state)
+            state = output.state
+            views = model.branch_views
+            absent = {view for group, own in enumerate(views) if not there[group] for view in own}
+            return Observation(output.scores[0].numpy(), absent)
+
+        options = loop.step(observe).options
         chosen.append([option.name for option in options])
         answers = [(o, logits[o.graph][clip, t].numpy()) for o in options if o.graph]
         scores = fusion.update(step_fusion.fuse(answers))

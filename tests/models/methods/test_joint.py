@@ -12,7 +12,10 @@ from models.methods import joint
 from models.methods.joint import JointPolicy
 from models.rollout.adaptive import POLICY, Rollout, argmax_sampler
 from runtimes.spec import Group
-from sdk.decisions.scheduler import Fusion, LearntChoice, Scheduler, StepFusion
+from sdk.decisions.choosers import LearnedChoice
+from sdk.decisions.decision import Observation, Plan
+from sdk.decisions.decision_loop import DecisionLoop
+from sdk.decisions.fusion import Fusion, StepFusion
 from tests.models.small_adamml import Script, random_script
 from tests.models.small_joint import COSTS, LABELS, MODALITIES, OPTIONS, small_model, small_preset
 
@@ -73,27 +76,31 @@ def test_the_policy_is_told_how_far_its_heads_agree_with_the_answer() -> None:
 
 
 def naive(script: Script, clip: int, price: float) -> tuple[list[str], np.ndarray | None]:
-    """One clip step by step through the policy, the SDK's scheduler and its fusion."""
+    """One clip step by step through the policy, the SDK's decision loop and its fusion."""
     steps = script.features.shape[1]
-    scheduler = Scheduler(LearntChoice(MODEL.space, COSTS.numpy()))
+    loop = DecisionLoop(LearnedChoice(MODEL.space, COSTS.numpy(), price))
     step_fusion, fusion = StepFusion(MODEL.fusion_of(steps), MODEL.space), Fusion(steps)
     state, chosen, scores = POLICY_NET.initial_state(1), [], None
     for t in range(steps):
-        if scheduler.idle():
-            chosen.append("held")
-            scores = fusion.update(None)
-            continue
-        there = script.available[clip, t]
         features = script.features[clip : clip + 1, t]
-        joined = POLICY_NET.join(features, there[None])
         answer = torch.zeros(1, len(LABELS)) if scores is None else torch.tensor(scores[None]).float()
-        told = POLICY_NET.tell(torch.tensor([[price]]), answer)
-        output = POLICY_NET.advance(joined, told, state)
-        state = output.state
-        views = MODEL.branch_views
-        absent = {view for place, own in enumerate(views) if not there[place] for view in own}
-        options = scheduler.decide(output.scores[0].numpy(), price, absent)
-        chosen.append("+".join(option.name for option in options))
+
+        def observe(
+            plan: Plan, t: int = t, features: torch.Tensor = features, answer: torch.Tensor = answer
+        ) -> Observation:
+            nonlocal state
+            there = script.available[clip, t]
+            joined = POLICY_NET.join(features, there[None])
+            told = POLICY_NET.tell(torch.tensor([[plan.price]]), answer)
+            output = POLICY_NET.advance(joined, told, state)
+            state = output.state
+            views = MODEL.branch_views
+            absent = {view for place, own in enumerate(views) if not there[place] for view in own}
+            return Observation(output.scores[0].numpy(), absent)
+
+        decision = loop.step(observe)
+        options = decision.options
+        chosen.append(decision.name)
         heads = dict(zip(MODALITIES, POLICY_NET.head_logits(features), strict=True))
         answers = []
         for option in options:

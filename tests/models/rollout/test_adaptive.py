@@ -14,7 +14,10 @@ from torch import Tensor
 from models.policies.policy import State
 from models.rollout.adaptive import AdaptiveModel, argmax_sampler, gumbel_sampler, pixels
 from runtimes.spec import View
-from sdk.decisions.scheduler import Fusion, LearntChoice, Scheduler
+from sdk.decisions.choosers import LearnedChoice
+from sdk.decisions.decision import Observation
+from sdk.decisions.decision_loop import DecisionLoop
+from sdk.decisions.fusion import Fusion
 from tests.models.small_arnet import (
     BRANCHES,
     COSTS,
@@ -154,24 +157,20 @@ STEP = st.tuples(
 @settings(max_examples=200, deadline=None)
 @given(st.lists(STEP, min_size=1, max_size=12), st.sampled_from([0.0, 1.0, 4.0, 16.0]))
 def test_decides_and_answers_as_the_sdk(steps: list[tuple[list[float], list[float]]], price: float) -> None:
-    """Torch's rollout and the SDK's scheduler and fusion: same options, same scores, ties too."""
+    """Torch's rollout and the SDK's decision loop and fusion: same options, same scores, ties too."""
     outputs = torch.tensor([logits for _, logits in steps]).view(len(steps), 4, len(LABELS))
     features = torch.cat((torch.tensor([scores for scores, _ in steps]), outputs[:, 3]), 1)[None]
     branch_logits = {name: outputs[None, :, i] for i, name in enumerate(BRANCHES)}
     present = torch.ones(1, len(steps), dtype=torch.bool)
     rollout = SCRIPTED.rollout(features, branch_logits, present, argmax_sampler(COSTS), price=price)
 
-    scheduler = Scheduler(LearntChoice(SCRIPTED.space, COSTS.numpy()))
+    loop = DecisionLoop(LearnedChoice(SCRIPTED.space, COSTS.numpy(), price))
     fusion, chosen, fused = Fusion(len(steps)), [], None
     for t, (scores, _) in enumerate(steps):
-        if scheduler.idle():
-            chosen.append("held")
-            fused = fusion.update(None)
-            continue
-        (option,) = scheduler.decide(np.array(scores), price)
-        chosen.append(option.name)
+        decision = loop.decide(Observation(np.array(scores)))
+        chosen.append(decision.name)
         answers = dict(zip((*BRANCHES, "rgb32"), outputs[t].numpy(), strict=True))
-        fused = fusion.update(answers.get(option.name))
+        fused = fusion.update(answers.get(decision.name))
     assert names(SCRIPTED, rollout.choices[0]) == chosen
     np.testing.assert_allclose(rollout.logits.softmax(1)[0].numpy(), fused, atol=1e-5)
 

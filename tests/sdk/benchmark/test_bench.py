@@ -10,7 +10,7 @@ import pytest
 
 from runtimes.bundle import Bundle
 from sdk.benchmark.bench import bench
-from sdk.decisions.scheduler import option_costs, run_costs, run_energies
+from sdk.decisions.option_costs import option_costs, run_costs, run_energies
 from sdk.power import ModelledMeter, dynamic
 
 

@@ -130,11 +130,13 @@ def test_a_meter_that_falls_silent_is_said(bundle: Bundle, board: Board) -> None
     assert {result.choice for result in seen[250:]} == {"rgb112"}
 
 
-def test_withheld_steps_run_nothing(bundle: Bundle, board: Board) -> None:
+def test_throttled_steps_run_nothing(bundle: Bundle, board: Board) -> None:
     """The device alone draws 1 W: of 1.01 W nothing is left for the policy's second-best at every step."""
     results, recognizer = recognise(bundle, board, seconds=40, budget=Budget(watts=0.9))
-    withheld = [result for result in results if result.choice == "held" and result.latency_ms.policy == 0]
-    assert len(withheld) > 200 and all(result.budget_met is False for result in withheld[100:])
+    throttled = [
+        result for result in results if result.choice == "throttled" and result.latency_ms.policy == 0
+    ]
+    assert len(throttled) > 200 and all(result.budget_met is False for result in throttled[100:])
     runs = recognizer.stats().graph_runs
     assert runs["policy"] < 60
 
@@ -151,7 +153,7 @@ def test_decisions_can_be_made_again(bundle: Bundle, board: Board, tmp_path: Pat
     assert [step.replayed[1] for step in steps] == [result.choice for result in results]
     assert len({step.replayed[0] for step in steps}) > 8, "the price moved"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert lines[0]["source"] == "a film" and lines[1]["chooser"] == "learnt"
+    assert lines[0]["source"] == "a film" and lines[1]["chooser"] == "learned"
     assert lines[2] == {"stream": True, "began_s": 0.0, "energy_j": 0.0}
     step = lines[-1]
     for name in (
@@ -199,13 +201,13 @@ def test_an_altered_log_is_told_apart(bundle: Bundle, board: Board, tmp_path: Pa
     [
         ("", "is no log of decisions"),
         ("{}\n", "is no log of decisions"),
-        ('{"decision_log": 99}\n', "has format 99, and 3 is known here"),
-        ('{"decision_log": 3}\n{"chooser": "fixed"}\n', "its choices were fixed, not learnt"),
-        ('{"decision_log": 3}\n{"chooser": "learnt"}\n', r"is damaged: 'action_space' is missing"),
-        ('{"decision_log": 3}\nnonsense\n', "line 2: is no JSON"),
-        ('{"decision_log": 3}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
-        ('{"decision_log": 3}\n[]\n', "line 2: is no JSON object"),
-        ('{"decision_log": 3}\n', "has no steps"),
+        ('{"decision_log": 99}\n', "has format 99, and 4 is known here"),
+        ('{"decision_log": 4}\n{"chooser": "fixed"}\n', "its choices were fixed, not learned"),
+        ('{"decision_log": 4}\n{"chooser": "learned"}\n', r"is damaged: 'action_space' is missing"),
+        ('{"decision_log": 4}\nnonsense\n', "line 2: is no JSON"),
+        ('{"decision_log": 4}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
+        ('{"decision_log": 4}\n[]\n', "line 2: is no JSON object"),
+        ('{"decision_log": 4}\n', "has no steps"),
     ],
 )
 def test_what_is_no_log(text: str, complaint: str, tmp_path: Path) -> None:

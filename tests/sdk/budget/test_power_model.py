@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from runtimes.spec import PriceResponse
 from sdk.budget.power_model import Forecast
-from sdk.decisions.scheduler import LearntChoice, Scheduler, less_saved
+from sdk.decisions.choosers import LearnedChoice
+from sdk.decisions.option_costs import net_costs
 from tests.sdk.budgeted_streams import action_space
+from tests.sdk.decisions.deciding import choice_of
 
 SPACE = action_space(3)
 RUN_J = np.array([0.5, 8, 4, 2, 0, 0, 0, 0])
-COSTS = less_saved(SPACE, RUN_J) / 8
+COSTS = net_costs(SPACE, RUN_J) / 8
 PLACES = {option.name: place for place, option in enumerate(SPACE.options)}
 RESPONSE = PriceResponse(
     prices=(0.0, 1.0, 3.0), scores=((0,) * 7, (-2, -1, 0, 0, 0, 0, 0), (-3, -2, -1, 0, 0, 0, 0))
@@ -36,10 +38,10 @@ def test_the_energy_at_a_price_is_that_of_choosing_at_it(seed: int, made_at: flo
     for number, row in enumerate(untold):
         forecast.add(number / 10, row + told(made_at), (), made_at)
     energies, steps = forecast.energies(COSTS, RUN_J)(np.array([price]))
-    chooser = LearntChoice(SPACE, less_saved(SPACE, RUN_J))
+    chooser = LearnedChoice(SPACE, net_costs(SPACE, RUN_J))
     wanted_j, wanted_steps = 0.0, 0
     for row in untold:
-        (option,) = Scheduler(chooser).chooser.decide(row + told(price), price, True).options
+        (option,) = choice_of(chooser, row + told(price), price).options
         wanted_j += RUN_J[0] + RUN_J[1 + PLACES[option.name]]
         wanted_steps += max(option.skip, 1)
     assert energies[0] == pytest.approx(wanted_j) and steps[0] == wanted_steps

@@ -15,18 +15,15 @@ from runtimes.bundle import Bundle, write_bundle
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import ActionSpace, Fusion, Graph, Group, Option, Policy, Steps, Tensor, Variant, View
 from sdk.decisions import step_pipeline as pipelines
-from sdk.decisions.scheduler import (
-    FixedChoice,
-    LearntChoice,
-    RandomChoice,
-    Scheduler,
-    StepFusion,
-    choose,
-    dearest_choice,
-)
+from sdk.decisions.choosers import FixedChoice, LearnedChoice, RandomChoice
+from sdk.decisions.decision_loop import DecisionLoop
+from sdk.decisions.fusion import StepFusion
+from sdk.decisions.option_costs import most_expensive_choice
 from sdk.errors import SourceError, SourceErrorCode
+from sdk.media.absence import NO_TRACK, SOUND_IS_LATE, Absence
 from sdk.media.frames import Frame
 from sdk.recognizer import StreamRecognizer
+from tests.sdk.decisions.deciding import choice_of, choose, step
 from tests.sdk.films import BRIGHT, film
 
 VIEWS = {"rgb": "rgb24", "audio": "audio24", "flow": "flow24"}
@@ -65,9 +62,9 @@ def test_absent_groups_are_not_chosen(
     scores: list[float], price: float, allow_skip: bool, absent: set[str]
 ) -> None:
     views = {VIEWS[name] for name in absent}
-    choosers = LearntChoice(SPACE, COSTS), RandomChoice(SPACE, 3)
+    choosers = LearnedChoice(SPACE, COSTS), RandomChoice(SPACE, 3)
     for chooser in choosers:
-        options = chooser.decide(np.array(scores), price, allow_skip, views).options
+        options = choice_of(chooser, np.array(scores), price, allow_skip, views).options
         assert len(options) == 3 and not ran(options) & absent
         if not allow_skip and len(absent) < 3:
             assert ran(options)
@@ -75,19 +72,19 @@ def test_absent_groups_are_not_chosen(
 
 def test_random_choices_are_of_all_kinds() -> None:
     chooser = RandomChoice(SPACE, 0)
-    kinds = {frozenset(ran(chooser.decide(None, 0.0, True).options)) for _ in range(200)}
+    kinds = {frozenset(ran(choice_of(chooser, None, 0.0, True).options)) for _ in range(200)}
     assert len(kinds) == 8
-    assert frozenset() not in {frozenset(ran(chooser.decide(None, 0.0, False).options)) for _ in range(200)}
+    forced = {frozenset(ran(choice_of(chooser, None, 0.0, False).options)) for _ in range(200)}
+    assert frozenset() not in forced
 
 
 def test_a_stream_of_nothing_answers_when_something_comes() -> None:
-    stream = Scheduler(LearntChoice(SPACE, COSTS))
-    off = np.array([0.0, 1, 0, 1, 0, 1])
+    loop = DecisionLoop(LearnedChoice(SPACE, COSTS))
+    off = [0.0, 1, 0, 1, 0, 1]
     everything = set(VIEWS.values())
-    assert not ran(stream.decide(off, 0.0, everything))
-    assert not stream.idle()
-    assert ran(stream.decide(off, 0.0)) == {"rgb"}
-    assert not ran(stream.decide(off, 0.0))
+    assert not ran(step(loop, off, everything).options)
+    assert ran(step(loop, off).options) == {"rgb"}
+    assert not ran(step(loop, off).options)
 
 
 def variant(policy: bool = False, optional: bool = True) -> Variant:
@@ -103,12 +100,16 @@ def variant(policy: bool = False, optional: bool = True) -> Variant:
 def test_fixed_choices_of_several_groups() -> None:
     chooser = FixedChoice(variant(policy=True), "flow+rgb", every=2)
     assert chooser.option == "rgb+flow" and not chooser.runs_policy
-    decision = chooser.decide(None, 0.0, False)
-    assert [option.name for option in decision.options] == ["rgb", "audio-off", "flow"] and decision.held == 1
-    lacking = chooser.decide(None, 0.0, False, {"flow24"})
+    decision = choice_of(chooser, None, 0.0, False)
+    assert [option.name for option in decision.options] == [
+        "rgb",
+        "audio-off",
+        "flow",
+    ] and decision.holds == 1
+    lacking = choice_of(chooser, None, 0.0, False, {"flow24"})
     assert [option.name for option in lacking.options] == ["rgb", "audio-off", "flow-off"]
     assert FixedChoice(variant()).option == "rgb+audio+flow"
-    assert dearest_choice(variant(policy=True), COSTS) == "rgb+audio+flow"
+    assert most_expensive_choice(variant(policy=True), COSTS) == "rgb+audio+flow"
 
 
 @pytest.mark.parametrize("option", ["rgb+smell", "rgb+rgb", "rgb-off", "", "rgb+"])
@@ -232,7 +233,7 @@ def save(path: Path, graph: onnx.GraphProto) -> None:
 class Flaky:
     """A renderer of grey squares; what stands in ``lacking`` and ``failing`` by view is absent, or fails."""
 
-    lacking: dict[str, str] = {}
+    lacking: dict[str, Absence] = {}
     failing: set[str] = set()
 
     def __init__(self, view: View) -> None:
@@ -267,7 +268,7 @@ def test_what_became_of_each_modality(groups_bundle: Bundle, flaky: type[Flaky])
         whole = next(stream)
         assert whole.choice == "rgb+audio+flow"
         assert whole.modalities == {"rgb": "ran", "audio": "ran", "flow": "ran"}
-        flaky.lacking = {"audio24": "no audio track", "flow24": "late"}
+        flaky.lacking = {"audio24": NO_TRACK, "flow24": SOUND_IS_LATE}
         lacking = next(stream)
         assert lacking.choice == "rgb+audio-off+flow-off"
         assert lacking.modalities == {"rgb": "ran", "audio": "absent: no audio track", "flow": "late"}
@@ -303,7 +304,7 @@ def test_a_stream_of_nothing_says_nothing(groups_bundle: Bundle, flaky: type[Fla
 
 def test_a_source_without_what_the_model_needs(tmp_path: Path, flaky: type[Flaky]) -> None:
     needing = build(tmp_path, optional=False)
-    flaky.lacking = {"audio24": "no audio track"}
+    flaky.lacking = {"audio24": NO_TRACK}
     with (
         StreamRecognizer(needing, "cpu") as recognizer,
         pytest.raises(AdaptiveVideoError, match=r"modality audio: the source has none \(no audio track\)"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import Steps, View
 from sdk.media import Frame, Picture, Wanted, decode_steps, open_source
+from sdk.media.absence import SOUND_ENDED, SOUND_IS_LATE, SOUND_NOT_BEGUN, Absence
 from sdk.media.frames import NoSound, SoundChunk
 from sdk.media.segments import SoundMemory, evenly_spaced
 from sdk.media.steps import StepPicker
@@ -235,15 +236,15 @@ def test_reasons() -> None:
     memory = SoundMemory(RATE_HZ, 0.5)
     memory.begin(0.0, after_gap=False)
     assert memory.segment(0.1).absent is None
-    assert memory.segment(0.5).absent == "the sound has not begun"
-    memory.add(NoSound("audio cannot be decoded: x"))
-    assert memory.segment(0.6).absent == "audio cannot be decoded: x"
+    assert memory.segment(0.5).absent == SOUND_NOT_BEGUN
+    memory.add(NoSound(Absence("audio cannot be decoded: x")))
+    assert memory.segment(0.6).absent == Absence("audio cannot be decoded: x")
     memory.add(chunk(8000, 8000))
-    assert memory.segment(0.9).absent == "the sound has not begun"
+    assert memory.segment(0.9).absent == SOUND_NOT_BEGUN
     assert memory.segment(2.2).absent is None
-    assert memory.segment(2.3).absent == "the sound ended"
-    memory.add(NoSound("late", at_once=True))
-    assert memory.segment(2.0).absent == "late"
+    assert memory.segment(2.3).absent == SOUND_ENDED
+    memory.add(NoSound(SOUND_IS_LATE, at_once=True))
+    assert memory.segment(2.0).absent == SOUND_IS_LATE
 
 
 def test_sound_far_ahead_is_bounded() -> None:

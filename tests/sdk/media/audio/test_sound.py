@@ -13,6 +13,7 @@ import pytest
 
 from sdk.errors import SourceError, SourceErrorCode
 from sdk.media import Frame, Reconnect, Wanted, decode_steps, open_source
+from sdk.media.absence import SOUND_ENDED, SOUND_IS_LATE
 from sdk.media.audio.lookahead import LookAhead
 from sdk.media.audio.microphone import Microphone
 from sdk.media.frames import NoSound
@@ -42,7 +43,7 @@ def absent(frames: list[Frame]) -> dict[str | None, list[float]]:
     times: dict[str | None, list[float]] = {}
     for frame in frames:
         assert frame.sound is not None
-        times.setdefault(frame.sound.absent, []).append(frame.time_s)
+        times.setdefault(frame.sound.absent and frame.sound.absent.reason, []).append(frame.time_s)
         expected = 0 if frame.sound.absent else round(SEGMENT_S * RATE_HZ)
         assert frame.sound.samples.shape == (expected,)
         assert frame.sound.samples.dtype == np.float32
@@ -301,13 +302,13 @@ def test_look_ahead_live_waits_for_a_moment_and_says_so() -> None:
     assert list(ahead.leaving()) == []
     time.sleep(0.32)
     late, item = ahead.leaving()
-    assert (late, item.pts) == (NoSound("late", at_once=True), 0)  # type: ignore[union-attr]
+    assert (late, item.pts) == (NoSound(SOUND_IS_LATE, at_once=True), 0)  # type: ignore[union-attr]
     ahead.heard(1.0)
     ahead.hold(packet(1.0))
     assert [item.pts for item in ahead.leaving()] == [1000]  # type: ignore[union-attr]
     ahead.hold(packet(3.5))
     ended, item = ahead.leaving()
-    assert ended == NoSound("the sound ended")
+    assert ended == NoSound(SOUND_ENDED)
 
 
 def test_look_ahead_live_without_any_sound() -> None:
@@ -315,7 +316,7 @@ def test_look_ahead_live_without_any_sound() -> None:
     for time_s in (0.0, 1.0, 2.5):
         ahead.hold(packet(time_s))
     told = [item for item in ahead.leaving() if isinstance(item, NoSound)]
-    assert [item.reason for item in told] == ["late", "late", "the sound has not begun"]
+    assert [item.absence.reason for item in told] == ["late", "late", "the sound has not begun"]
 
 
 @pytest.mark.parametrize(("packets_read", "steps"), [(30, 14), (5, 1)])
@@ -357,7 +358,9 @@ def test_a_microphone_that_is_not_there_is_told() -> None:
     microphone = Microphone("no_such_device", RATE_HZ, 1.0)
     try:
         (told,) = microphone.heard_until(0.0)
-        assert isinstance(told, NoSound) and told.reason.startswith("the microphone no_such_device is lost: ")
+        assert isinstance(told, NoSound) and told.absence.reason.startswith(
+            "the microphone no_such_device is lost: "
+        )
     finally:
         microphone.close()
 

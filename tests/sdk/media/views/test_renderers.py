@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import View
 from sdk.media import Frame, Picture, Sound, ViewRenderer, renderer
+from sdk.media.absence import NO_TRACK, NOT_DECODED
 from sdk.media.views.motion import FlowRenderer
 from sdk.media.views.spectrogram import log_power
 
@@ -36,7 +37,7 @@ def flats(*levels: int) -> list[NDArray[np.uint8]]:
     return [np.full((SIZE, SIZE, 3), level, np.uint8) for level in levels]
 
 
-def heard(samples: NDArray[np.float32], absent: str | None = None) -> Frame:
+def heard(samples: NDArray[np.float32], absent: Absence | None = None) -> Frame:
     sound = Sound(samples, 24_000, absent)
     return Frame(0.0, image(flats(0)[0]), 0, 0.0, 0.0, 0, segment_s=1.28, sound=sound)
 
@@ -62,7 +63,7 @@ def test_shape_and_ownership(view: View) -> None:
     kept = first.copy()
     first[:] = 77
     assert np.array_equal(made.render(frame), kept)
-    assert made.absent(frame) == ("no sound is decoded" if view.modality == "audio" else None)
+    assert made.absent(frame) == (NOT_DECODED if view.modality == "audio" else None)
     assert made.view == view
 
 
@@ -189,6 +190,6 @@ def test_any_level_has_its_place(level: float) -> None:
 
 def test_absent_sound_is_zeros() -> None:
     made = renderer(VIEWS[4])
-    frame = heard(np.zeros(0, np.float32), "no audio track")
-    assert made.absent(frame) == "no audio track"
+    frame = heard(np.zeros(0, np.float32), NO_TRACK)
+    assert made.absent(frame) == NO_TRACK
     assert not made.render(frame).any()

@@ -1,0 +1,249 @@
+"""Ways to choose the options of a step: by the policy's scores, always the same, or at random."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.errors import AdaptiveVideoError
+from runtimes.spec import ActionSpace, Group, Option, Variant
+from sdk.decisions.choice import decide, held_steps
+from sdk.decisions.decision import Context, Decision, Plan
+from sdk.decisions.option_costs import OptionCosts
+
+Floats = NDArray[np.floating]
+
+LEARNED, FIXED, RANDOM = "learned", "fixed", "random"
+
+
+class Chooser(Protocol):
+    """How the options of a step are chosen."""
+
+    kind: str
+    """``learned``, ``fixed`` or ``random``."""
+    runs_policy: bool
+    """Whether the policy graph is run before the choice."""
+    options: tuple[Option, ...]
+    """All that may be chosen, now or when their graphs have come."""
+    standing_plan: Plan
+    """What it goes by as long as nothing else is planned."""
+
+    def decide(self, scores: Floats | None, plan: Plan, context: Context) -> Decision:
+        """Choose by the policy's ``scores`` (n,), None where it was not run.
+
+        If no group has an option that is there, nothing is run.
+        """
+        ...
+
+    def set_absent_graphs(self, absent: Collection[str]) -> None:
+        """From the next choice on, choose among all options but those whose graph is ``absent``.
+
+        Raises: AdaptiveVideoError if that leaves too little to choose from.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        ...
+
+
+def _require_branches(space: ActionSpace, absent: Collection[str]) -> None:
+    """Raises: AdaptiveVideoError if a group has no branch but such whose graph is ``absent``."""
+    for group in space.groups:
+        graphs = {option.graph for option in group.options if option.graph}
+        if graphs <= set(absent):
+            reason = f"none of its graphs ({', '.join(sorted(graphs))}) is there"
+            raise AdaptiveVideoError(f"group {group.name}", reason, "fetch the bundle's missing files")
+
+
+class LearnedChoice:
+    """The policy's choice, see ``sdk.decisions.choice``."""
+
+    kind = LEARNED
+    runs_policy = True
+
+    def __init__(self, space: ActionSpace, costs: Floats, price: float = 0.0) -> None:
+        """``costs`` (n,) of the options in any unit, and ``price``, of the standing plan."""
+        self._space = space
+        self._absent: Collection[str] = ()
+        self.options = space.options
+        self.standing_plan = Plan(price, OptionCosts.of(space, costs))
+
+    def decide(self, scores: Floats | None, plan: Plan, context: Context) -> Decision:
+        """The largest ``score - price * cost`` of each group. Raises: ValueError without scores."""
+        if scores is None:
+            raise ValueError("the learned choice needs the policy's scores")
+        return decide(scores, plan, context, self._absent)
+
+    def set_absent_graphs(self, absent: Collection[str]) -> None:
+        """Choose among all options but those whose graph is ``absent``; however high they score."""
+        _require_branches(self._space, absent)
+        self._absent = absent
+
+    def reset(self) -> None:
+        """Nothing is remembered from one stream to the next."""
+
+
+class FixedChoice:
+    """The same branches at every ``every``-th step; the policy runs only if one is its own head.
+
+    Branches of several groups are named together, joined by ``+``; groups of which none is named skip.
+    Others may be named between two steps. Of a variant without a policy all options are kept open,
+    so that a switch waits for nothing; of others just those that were named.
+    """
+
+    kind, standing_plan = FIXED, Plan()
+
+    def __init__(self, variant: Variant, option: str | None = None, every: int = 1) -> None:
+        """``option`` None is each group's first.
+
+        Raises: AdaptiveVideoError as ``switch``, and for ``every`` < 1.
+        """
+        if every < 1:
+            raise AdaptiveVideoError(f"every {every}", "is not a number of steps", "use 1 or more")
+        self._variant = variant
+        self._branches = {entry.name: entry for entry in variant.action_space.options if not entry.skip}
+        self._every = every
+        self._named = option is not None
+        self._absent: Collection[str] = ()
+        self.options: tuple[Option, ...] = () if variant.policy else tuple(self._branches.values())
+        self.switch(self._first() if option is None else option)
+
+    def _first(self) -> str:
+        """The first branch of each group whose graph is there."""
+        groups = [
+            [entry.name for entry in group.options if not entry.skip and entry.graph not in self._absent]
+            for group in self._variant.action_space.groups
+        ]
+        return "+".join(names[0] for names in groups if names)
+
+    @property
+    def option(self) -> str:
+        """What is in use, by name."""
+        return "+".join(entry.name for entry in self._branches_in_use)
+
+    def branches(self, option: str) -> tuple[Option, ...]:
+        """The branches of these names, in the order of their groups.
+
+        Raises: AdaptiveVideoError if there is no such branch, its graph is not there, or its group has two.
+        """
+        names = str(option).split("+")
+        for name in names:
+            if name not in self._branches:
+                reason = f"is not a branch of variant {self._variant.name}"
+                mend = f"use one of {', '.join(self._branches)}"
+                if len(self._variant.action_space.groups) > 1:
+                    mend = f"{mend}, or several joined by +"
+                raise AdaptiveVideoError(f"option {name}", reason, mend)
+            graph = self._branches[name].graph
+            if graph in self._absent:
+                mend = "fetch the bundle's missing files, or fix another option"
+                raise AdaptiveVideoError(f"option {name}", f"its graph {graph} is not there", mend)
+        of_groups = [
+            [entry for entry in group.options if entry.name in names and not entry.skip]
+            for group in self._variant.action_space.groups
+        ]
+        if len(names) != len(set(names)) or any(len(entries) > 1 for entries in of_groups):
+            reason = "names two of one group, of which one runs at a step"
+            raise AdaptiveVideoError(f"option {option}", reason, "name one of each group at most")
+        return tuple(entry for entries in of_groups for entry in entries)
+
+    def switch(self, option: str) -> None:
+        """Use others from the next step on. Raises: AdaptiveVideoError as ``branches``."""
+        chosen = self.branches(option)
+        self.options = (*self.options, *(entry for entry in chosen if entry not in self.options))
+        self.runs_policy = any(self._variant.is_head(entry) for entry in chosen)
+        self._branches_in_use = chosen
+        self._in_use = self._without(())
+
+    def decide(self, scores: Floats | None, plan: Plan, context: Context) -> Decision:
+        """Always the same, but for what is absent."""
+        options = self._without(context.absent_views) if context.absent_views else self._in_use
+        return Decision(options, self._every - 1, plan.price, context.allow_skip)
+
+    def _without(self, absent_views: Collection[str]) -> tuple[Option, ...]:
+        running = [entry for entry in self._branches_in_use if entry.view not in absent_views]
+        options = (
+            next((o for o in group.options if o in running), _skip_of(group))
+            for group in self._variant.action_space.groups
+        )
+        return tuple(option for option in options if option)
+
+    def set_absent_graphs(self, absent: Collection[str]) -> None:
+        """Do without what is ``absent``: an option that nobody named gives way to the next.
+
+        Raises: AdaptiveVideoError if the option that was named, or all, are absent.
+        """
+        self._absent = absent
+        if not self._named:
+            _require_branches(self._variant.action_space, absent)
+            kept = all(entry.graph not in absent for entry in self._branches_in_use)
+            self.switch(self.option if kept else self._first())
+        self.branches(self.option)
+
+    def reset(self) -> None:
+        """Nothing is remembered from one stream to the next."""
+
+
+class RandomChoice:
+    """A uniform draw in each group, the same for every stream; the policy still runs.
+
+    So it differs from the learned choice in nothing but the decision.
+    """
+
+    kind, standing_plan = RANDOM, Plan()
+    runs_policy = True
+
+    def __init__(self, space: ActionSpace, seed: int) -> None:
+        self._space = space
+        self._seed = seed
+        self.options = space.options
+        self.set_absent_graphs(())
+        self.reset()
+
+    def decide(self, scores: Floats | None, plan: Plan, context: Context) -> Decision:
+        """One option of each group, drawn; where all skip and may not, a branch of one that is drawn too."""
+        groups, allow_skip, absent_views = self._space.groups, context.allow_skip, context.absent_views
+        there = [i for i, group in enumerate(groups) if self._branches_of(group, absent_views)]
+        alone = len(there) == 1 and not allow_skip
+        options: list[Option | None] = []
+        for group in groups:
+            branches = self._branches_of(group, absent_views)
+            skips = [option for option in group.options if option.skip]
+            if not branches:
+                options.append(max(skips, key=lambda option: option.skip, default=None))
+            else:
+                drawn = branches if alone else [o for o in group.options if o in branches or o in skips]
+                options.append(self._one_of(drawn))
+        if there and not allow_skip and all(option is None or option.skip for option in options):
+            forced = there[int(self._random.integers(len(there)))]
+            options[forced] = self._one_of(self._branches_of(groups[forced], absent_views))
+        chosen = tuple(option for option in options if option)
+        return Decision(chosen, held_steps(chosen), plan.price, allow_skip)
+
+    def set_absent_graphs(self, absent: Collection[str]) -> None:
+        """Draw among all options but those whose graph is ``absent``."""
+        _require_branches(self._space, absent)
+        self._absent = absent
+
+    def reset(self) -> None:
+        """Draw the same sequence again."""
+        self._random = np.random.default_rng(self._seed)
+
+    def _branches_of(self, group: Group, absent_views: Collection[str]) -> list[Option]:
+        return [
+            option
+            for option in group.options
+            if option.graph and option.graph not in self._absent and option.view not in absent_views
+        ]
+
+    def _one_of(self, options: Sequence[Option]) -> Option:
+        return options[int(self._random.integers(len(options)))]
+
+
+def _skip_of(group: Group) -> Option | None:
+    """A group's shortest skip."""
+    return min((o for o in group.options if o.skip), key=lambda option: option.skip, default=None)

@@ -1,0 +1,55 @@
+"""The decision loop: which steps are held, and what is chosen at the others.
+
+A stream, the evaluation of clips, the replay of a log and a golden trace all decide through it, and so does,
+line by line, a port in another language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sdk.decisions.choosers import Chooser
+from sdk.decisions.decision import Context, Decision, Observation, Plan
+
+
+class DecisionLoop:
+    """One stream's decisions: choosing skip k gives no output, and holds the k - 1 steps after it.
+
+    In a held step neither policy nor branch is run, and the policy's state stays as it is. Until the stream
+    has its first output at least one group runs a branch, so there is an answer from the first frame on.
+    """
+
+    _holds: int
+    _answered: bool
+
+    def __init__(self, chooser: Chooser) -> None:
+        self.chooser = chooser
+        self.reset()
+
+    def step(self, observe: Callable[[Plan], Observation], plan: Plan | None = None) -> Decision:
+        """Decide one step by a plan, the chooser's standing one by default.
+
+        ``observe`` is called with the plan only if the step is decided: it runs the policy where the chooser
+        wants that.
+        """
+        plan = self.chooser.standing_plan if plan is None else plan
+        held = self._holds > 0
+        self._holds -= held
+        if held or plan.throttled:
+            return Decision((), 0, plan.price, self._answered, held=held, throttled=plan.throttled)
+        observation = observe(plan)
+        context = Context(self._answered, observation.absent_views)
+        decision = self.chooser.decide(observation.scores, plan, context)
+        self._holds = decision.holds
+        self._answered = self._answered or any(not option.skip for option in decision.options)
+        return decision
+
+    def decide(self, observation: Observation, plan: Plan | None = None) -> Decision:
+        """Decide one step whose observation is known beforehand, as from a log."""
+        return self.step(lambda _: observation, plan)
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        self._holds = 0
+        self._answered = False
+        self.chooser.reset()
