@@ -91,8 +91,6 @@ class Decision:
     @property
     def name(self) -> str:
         """What was chosen: names of options joined by ``+``, ``held``, ``throttled`` or ``nothing``."""
-        if self.held:
-            return HELD
-        if self.throttled:
-            return THROTTLED
-        return "+".join(option.name for option in self.options) or NOTHING
+        if self.options:
+            return "+".join(option.name for option in self.options)
+        return HELD if self.held else THROTTLED if self.throttled else NOTHING

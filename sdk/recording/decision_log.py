@@ -104,6 +104,7 @@ class DecisionLog:
                 "absent_views": sorted(trace.absent_views),
                 "price": trace.decision.price,
                 "choice": [option.name for option in trace.decision.options],
+                "held": trace.decision.held,
                 "throttled": trace.decision.throttled,
                 "restarted": result.restarted,
                 "policy_ms": trace.policy_ms,

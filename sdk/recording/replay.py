@@ -128,9 +128,8 @@ class _Replay:
             self._loop.reset()
         plan = self._plan(line)
         scores = None if line["scores"] is None else self._scores(line["scores"])
-        logged = Decision(tuple(map(self._option, line["choice"])), held=scores is None)
-        if scores is None and line["throttled"]:
-            logged = replace(logged, held=False, throttled=True)
+        options = tuple(map(self._option, line["choice"]))
+        logged = Decision(options, held=line["held"], throttled=line["throttled"])
         decision = self._decide(plan, scores, line["absent_views"])
         if self._controller is not None:
             carried_out = replace(decision, options=logged.options, throttled=plan.throttled)
