@@ -1,7 +1,8 @@
-"""A policy as every exporter writes it down: one step, its state and all that it is told as plain tensors."""
+"""A policy as every exporter writes it down: one step, its state and its conditions as plain tensors."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from models.policies.policy import StepPolicy
@@ -9,24 +10,35 @@ from runtimes.spec import ANSWER, PRESENT, PRICE
 
 
 class PolicyGraph(nn.Module):
-    """The policy with its state, and all that it is told, as explicit inputs and outputs."""
+    """The policy with its state and conditions as explicit inputs and outputs."""
 
     def __init__(self, policy: StepPolicy) -> None:
         super().__init__()
         self.policy = policy
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Pixels by view, then what ``told_inputs`` names, then the state."""
+        """Pixels by view, then the inputs that ``example_inputs`` names."""
         policy, views = self.policy, self.policy.num_views
-        told = dict(zip(told_inputs(policy), inputs[views:], strict=False))
-        state = policy.initial_state(1)._make(inputs[views + len(told) :])
+        conditions = dict(zip(example_conditions(policy), inputs[views:], strict=False))
+        state = policy.initial_state(1)._make(inputs[views + len(conditions) :])
         features = policy.embed(*inputs[:views])
-        joined = policy.join(features, told.get(PRESENT))
-        output = policy.advance(joined, policy.tell(told[PRICE], told.get(ANSWER)), state)
+        joined = policy.join(features, conditions.get(PRESENT))
+        output = policy.advance(joined, policy.tell(conditions[PRICE], conditions.get(ANSWER)), state)
         return (output.scores, *policy.head_logits(features), *output.state)
 
 
-def told_inputs(policy: StepPolicy) -> tuple[str, ...]:
-    """What a policy's graph is told beside its views and its state, by the names of its inputs."""
-    presence = (PRESENT,) if policy.num_groups > 1 else ()
-    return (*presence, PRICE, *((ANSWER,) if policy.recalls else ()))
+def example_conditions(policy: StepPolicy) -> dict[str, Tensor]:
+    """What a policy's graph is conditioned on beside its views and its state: examples by input, in order."""
+    examples = {PRICE: torch.zeros(1, 1)}
+    if policy.num_groups > 1:
+        examples = {PRESENT: torch.ones(1, policy.num_groups), **examples}
+    if policy.recalls:
+        examples[ANSWER] = torch.zeros(1, policy.recalls)
+    return examples
+
+
+def example_inputs(policy: StepPolicy) -> dict[str, Tensor]:
+    """The same, and examples of its state after them."""
+    # Copies, as one tensor that is given twice would be exported as one input.
+    state = {name: part.clone() for name, part in policy.initial_state(1)._asdict().items()}
+    return example_conditions(policy) | state

@@ -31,12 +31,12 @@ from torch.export import Dim, ExportedProgram, export
 
 from compiler.export.executorch.aten_integers import Quantise, is_integer, prepare, use_codes, with_quantisers
 from compiler.export.executorch.delegates import Lowering, lowering_of
-from compiler.export.policy_graph import PolicyGraph, told_inputs
+from compiler.export.policy_graph import PolicyGraph, example_inputs
 from models.backbones.blocks import Backbone
 from models.layers.quantization import FakeQuantise
 from models.policies.policy import StepPolicy
 from runtimes import spec
-from runtimes.spec import ANSWER, LOGITS, PRESENT, PRICE, View
+from runtimes.spec import LOGITS, View
 
 Backend = Literal["xnnpack", "vulkan"]
 Precision = Literal["fp32", "fp16", "int8", "int4", "int2"]
@@ -117,23 +117,15 @@ def branch_method(backbone: Backbone, views: Sequence[View], precision: Precisio
 def policy_method(
     policy: StepPolicy, views: Mapping[str, View], heads: Sequence[str], precision: Precision
 ) -> Method:
-    """The method of a policy: its views by input, what it is told, and its state by name.
+    """The method of a policy: its views by input, what it is conditioned on, and its state by name.
 
     To ``scores``, the logits of each of its heads by the names in ``heads``, and ``next_<state>``: see
     ``runtimes.spec.Policy``. Biases are rounded as a branch's are.
 
     Raises: ValueError if the network is not of the precision.
     """
-    told = {
-        PRESENT: torch.ones(1, policy.num_groups),
-        PRICE: torch.zeros(1, 1),
-        ANSWER: torch.zeros(1, policy.recalls),
-    }
-    # Copies, as one tensor that is given twice would be exported as one input.
-    state = {name: part.clone() for name, part in policy.initial_state(1)._asdict().items()}
-    inputs = {entry: _frames(view) for entry, view in views.items()}
-    inputs |= {name: told[name] for name in told_inputs(policy)} | state
-    outputs = ["scores", *heads, *(f"next_{part}" for part in state)]
+    inputs = {entry: _frames(view) for entry, view in views.items()} | example_inputs(policy)
+    outputs = ["scores", *heads, *(f"next_{part}" for part in policy.initial_state(1)._fields)]
     return _method(PolicyGraph(policy), list(views.values()), inputs, outputs, precision)
 
 

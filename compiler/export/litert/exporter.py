@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
 from compiler.export.litert import arithmetic, layers, pooling
 from compiler.export.litert.flatbuffer import FlatbufferGraph
 from compiler.export.litert.reading import WIDENED, float_layers
 from compiler.export.litert.translation import Translation
-from compiler.export.policy_graph import PolicyGraph, told_inputs
+from compiler.export.policy_graph import PolicyGraph, example_inputs
 from models.backbones.blocks import Backbone
 from models.policies.policy import StepPolicy
-from runtimes.spec import ANSWER, LOGITS, PRESENT, PRICE, View
+from runtimes.spec import LOGITS, View
 
 __all__ = ["WIDENED", "Precision", "export_branch", "export_policy", "float_layers"]
 
@@ -49,20 +48,13 @@ def export_branch(backbone: Backbone, name: str, views: Sequence[View], precisio
 def export_policy(
     policy: StepPolicy, name: str, views: Mapping[str, View], heads: Sequence[str], precision: str
 ) -> bytes:
-    """The policy graph: its views by input, what it is told, and its state by name.
+    """The policy graph: its views by input, what it is conditioned on, and its state by name.
 
     To ``scores``, the logits of each of its heads by the names in ``heads``, and ``next_<state>``: see
     ``runtimes.spec.Policy``. Raises: as for a branch.
     """
-    state = policy.initial_state(1)
-    told = {
-        PRESENT: torch.ones(1, policy.num_groups),
-        PRICE: torch.zeros(1, 1),
-        ANSWER: torch.zeros(1, policy.recalls),
-    }
-    others = {entry: told[entry] for entry in told_inputs(policy)} | state._asdict()
-    outputs = [_SCORES, *heads, *(f"next_{part}" for part in state._fields)]
-    return _export(PolicyGraph(policy), name, views, others, outputs, precision)
+    outputs = [_SCORES, *heads, *(f"next_{part}" for part in policy.initial_state(1)._fields)]
+    return _export(PolicyGraph(policy), name, views, example_inputs(policy), outputs, precision)
 
 
 def _export(

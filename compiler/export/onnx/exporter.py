@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from compiler.export.policy_graph import PolicyGraph, told_inputs
+from compiler.export.policy_graph import PolicyGraph, example_inputs
 from models.backbones.blocks import Backbone
 from models.layers.quantization import ActivationFormat
 from models.policies.policy import StepPolicy
-from runtimes.spec import ANSWER, PRESENT, PRICE, View
+from runtimes.spec import View
 
 OPSET = 17
 FRAME = "frame"
@@ -52,21 +52,15 @@ def export_policy(
     heads: Sequence[str],
     activations: ActivationFormat | None,
 ) -> onnx.ModelProto:
-    """The policy graph: its views by input, what it is told, and its state by name.
+    """The policy graph: its views by input, what it is conditioned on, and its state by name.
 
     To ``scores``, the logits of each of its heads by the names in ``heads``, and ``next_<state>``: see
     ``runtimes.spec.Policy``.
     """
-    state = policy.initial_state(1)
-    told = {
-        PRESENT: torch.ones(1, policy.num_groups),
-        PRICE: torch.zeros(1, 1),
-        ANSWER: torch.zeros(1, policy.recalls),
-    }
-    names = told_inputs(policy)
-    example = [*map(_example, views.values()), *(told[entry] for entry in names), *state]
-    inputs = [_pixels_of(entry, views) for entry in views] + [*names, *state._fields]
-    outputs = ["scores", *heads, *(f"next_{part}" for part in state._fields)]
+    others, state = example_inputs(policy), policy.initial_state(1)._fields
+    example = [*map(_example, views.values()), *others.values()]
+    inputs = [*(_pixels_of(entry, views) for entry in views), *others]
+    outputs = ["scores", *heads, *(f"next_{part}" for part in state)]
     wrapper = PolicyGraph(policy)
     model = _export(wrapper, tuple(example), inputs, outputs)
     for entry, view in views.items():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import View
 from sdk.media import Frame, Picture, Sound, ViewRenderer, renderer
-from sdk.media.absence import NO_TRACK, NOT_DECODED
+from sdk.media.absence import NO_TRACK, NOT_DECODED, Absence
 from sdk.media.views.motion import FlowRenderer
 from sdk.media.views.spectrogram import log_power
 
