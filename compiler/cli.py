@@ -28,7 +28,7 @@ from compiler.targets import TARGETS, find_targets
 from compiler.training.run import Hardware
 from models.methods.registry import MODELS
 from runtimes.bundle import check_destination
-from runtimes.errors import AdaptiveVideoError
+from runtimes.errors import ArgumentError
 from sdk.cli.command import Version, run_command
 
 
@@ -194,7 +194,7 @@ def _describe(request: Request, console: StageConsole) -> int:
         console.note(f"data: {len(clips.clips)} clips of {len(clips.labels)} classes in {request.data}")
         request = of_data(request, clips, console)
     if request.init is not None and not request.init.is_file():
-        raise AdaptiveVideoError(request.init, "no such file", "check the path given to --init")
+        raise ArgumentError(request.init, "no such file", "check the path given to --init")
     _, model = build_model(request, labels, console)
     check_destination(request.out)
     precisions = request.wanted_precisions or request.target.precisions

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runtimes.errors import AdaptiveVideoError
+from runtimes.errors import OutputError
 
 
 def cache_folder(kind: str) -> Path:
@@ -34,7 +34,7 @@ def whole_folder(destination: Path) -> Iterator[Path]:
         growing = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
     except OSError as error:
         mend = "set ADAPTIVE_VIDEO_CACHE to a folder that can be"
-        raise AdaptiveVideoError(destination.parent, f"cannot be written ({error.strerror})", mend) from error
+        raise OutputError(destination.parent, f"cannot be written ({error.strerror})", mend) from error
     try:
         yield growing
         try:

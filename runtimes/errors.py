@@ -23,3 +23,15 @@ class BundleError(AdaptiveVideoError):
 
 class EngineError(AdaptiveVideoError):
     """A runtime cannot open or run a graph as asked, e.g. the accelerator is missing."""
+
+
+class ArgumentError(AdaptiveVideoError):
+    """An argument or a flag has a value that it cannot have, or does not go with another."""
+
+
+class MissingPackageError(AdaptiveVideoError):
+    """An optional dependency is not installed; the fix names the extra that brings it."""
+
+
+class OutputError(AdaptiveVideoError):
+    """A file cannot be written."""

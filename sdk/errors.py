@@ -19,6 +19,26 @@ def redact(text: object) -> str:
     return _SECRET_FIELDS.sub(r"\1=***", hidden)
 
 
+class OptionError(AdaptiveVideoError):
+    """An option is not one of the variant's, or its graph is not there."""
+
+
+class ModalityError(AdaptiveVideoError):
+    """A model cannot do without a modality that the source lacks."""
+
+
+class ViewError(AdaptiveVideoError):
+    """A view, or several together, cannot be rendered as declared."""
+
+
+class BusyError(AdaptiveVideoError):
+    """A recognizer takes one stream at a time, and one is running."""
+
+
+class RecordingError(AdaptiveVideoError):
+    """A decision log or a golden trace cannot be read or made, or is damaged."""
+
+
 class SourceErrorCode(StrEnum):
     """Why a source gave no frames, or no more."""
 

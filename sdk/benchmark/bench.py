@@ -15,7 +15,7 @@ import numpy as np
 from runtimes.bundle import Bundle
 from runtimes.device import process_memory_mb
 from runtimes.engines.engine import Engine, open_engine
-from runtimes.errors import AdaptiveVideoError
+from runtimes.errors import ArgumentError
 from runtimes.spec import CostTable, Manifest, Variant
 from sdk.benchmark.graph_costs import measure_costs, noise_inputs
 from sdk.benchmark.sustained import Minute, sustain
@@ -159,9 +159,9 @@ def bench(
 
 def _require(runs: int, minutes: float | None) -> None:
     if runs < 1:
-        raise AdaptiveVideoError(f"runs {runs}", "is not a number of runs", "use 1 or more")
+        raise ArgumentError(f"runs {runs}", "is not a number of runs", "use 1 or more")
     if minutes is not None and not 0 < minutes < float("inf"):
-        raise AdaptiveVideoError(f"minutes {minutes}", "is no time to run for", "use more than 0")
+        raise ArgumentError(f"minutes {minutes}", "is no time to run for", "use more than 0")
 
 
 def _free(variant: Variant) -> Chooser:

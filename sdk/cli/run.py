@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from runtimes.errors import AdaptiveVideoError
+from runtimes.errors import ArgumentError
 from sdk.budget.budget import Budget
 from sdk.cli.command import FAILED_LIMIT, Version, fail, run_command
 from sdk.cli.control import ControlFile
@@ -142,7 +142,7 @@ def _budget(*parts: str | None) -> Budget | None:
             option = {"watts": "--power-budget", "latency_ms": "--latency-budget"}
             option |= {"thermal_c": "--thermal-budget", "battery_hours": "--battery-budget"}
             mend = "give 5W, 20ms, 70C and 3h each to its own option"
-            raise AdaptiveVideoError(f"{option[name]} {text}", "is of another kind", mend)
+            raise ArgumentError(f"{option[name]} {text}", "is of another kind", mend)
     return Budget(**values)
 
 

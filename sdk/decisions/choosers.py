@@ -8,11 +8,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.errors import AdaptiveVideoError
+from runtimes.errors import ArgumentError
 from runtimes.spec import ActionSpace, Group, Option, Variant
 from sdk.decisions.choice import decide, held_steps
 from sdk.decisions.decision import Context, Decision, Plan
 from sdk.decisions.option_costs import OptionCosts
+from sdk.errors import OptionError
 
 Floats = NDArray[np.floating]
 
@@ -56,7 +57,7 @@ def _require_branches(space: ActionSpace, absent: Collection[str]) -> None:
         graphs = {option.graph for option in group.options if option.graph}
         if graphs <= set(absent):
             reason = f"none of its graphs ({', '.join(sorted(graphs))}) is there"
-            raise AdaptiveVideoError(f"group {group.name}", reason, "fetch the bundle's missing files")
+            raise OptionError(f"group {group.name}", reason, "fetch the bundle's missing files")
 
 
 class LearnedChoice:
@@ -103,7 +104,7 @@ class FixedChoice:
         Raises: AdaptiveVideoError as ``switch``, and for ``every`` < 1.
         """
         if every < 1:
-            raise AdaptiveVideoError(f"every {every}", "is not a number of steps", "use 1 or more")
+            raise ArgumentError(f"every {every}", "is not a number of steps", "use 1 or more")
         self._variant = variant
         self._branches = {entry.name: entry for entry in variant.action_space.options if not entry.skip}
         self._every = every
@@ -137,18 +138,18 @@ class FixedChoice:
                 mend = f"use one of {', '.join(self._branches)}"
                 if len(self._variant.action_space.groups) > 1:
                     mend = f"{mend}, or several joined by +"
-                raise AdaptiveVideoError(f"option {name}", reason, mend)
+                raise OptionError(f"option {name}", reason, mend)
             graph = self._branches[name].graph
             if graph in self._absent:
                 mend = "fetch the bundle's missing files, or fix another option"
-                raise AdaptiveVideoError(f"option {name}", f"its graph {graph} is not there", mend)
+                raise OptionError(f"option {name}", f"its graph {graph} is not there", mend)
         of_groups = [
             [entry for entry in group.options if entry.name in names and not entry.skip]
             for group in self._variant.action_space.groups
         ]
         if len(names) != len(set(names)) or any(len(entries) > 1 for entries in of_groups):
             reason = "names two of one group, of which one runs at a step"
-            raise AdaptiveVideoError(f"option {option}", reason, "name one of each group at most")
+            raise OptionError(f"option {option}", reason, "name one of each group at most")
         return tuple(entry for entries in of_groups for entry in entries)
 
     def switch(self, option: str) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.engines.engine import Array, Engine
-from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import LOGITS, Manifest, Option, Variant, View, policy_inputs
 from sdk.decisions.choosers import Chooser
 from sdk.decisions.decision import Observation, Plan
@@ -19,7 +18,7 @@ from sdk.decisions.modality_outcomes import ModalityOutcomes
 from sdk.decisions.policy_feed import PolicyContext, initial_state, policy_feed
 from sdk.decisions.step_run import StepRun
 from sdk.decisions.trace import StepTrace
-from sdk.errors import SourceError
+from sdk.errors import ModalityError, SourceError
 from sdk.media.absence import Absence, failure
 from sdk.media.frames import Frame
 from sdk.media.views.renderers import renderer
@@ -160,7 +159,7 @@ class Pipeline:
                 if not group.optional and absence.permanent:
                     reason = f"the source has none ({absence.reason})"
                     mend = "give a source that has it, or a bundle trained to do without it"
-                    raise AdaptiveVideoError(f"modality {group.name}", reason, mend)
+                    raise ModalityError(f"modality {group.name}", reason, mend)
 
     def _observe(self, plan: Plan, step: StepRun) -> Observation:
         """What a step is decided in view of; runs the policy, if the chooser wants it."""

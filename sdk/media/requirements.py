@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import Steps, View
+from sdk.errors import ViewError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class Wanted:
         several = [view for view in views if view.modality != "rgb" or view.frames > 1]
         if several and not steps.segment_s:
             reason = "needs a segment, and the steps have none"
-            raise AdaptiveVideoError(f"view {several[0].name}", reason, "give steps a segment_s")
+            raise ViewError(f"view {several[0].name}", reason, "give steps a segment_s")
         rates = {view.sample_rate for view in views if view.modality == "audio"}
         if len(rates) > 1:
-            raise AdaptiveVideoError("audio views", f"have different rates {sorted(rates)}", "use one rate")
+            raise ViewError("audio views", f"have different rates {sorted(rates)}", "use one rate")
         for view in views:
             if view.modality == "audio" and steps.segment_s * view.sample_rate < view.size:
                 reason = f"has more windows than {steps.segment_s} s have samples"
-                raise AdaptiveVideoError(f"view {view.name}", reason, "make it smaller, or segments longer")
+                raise ViewError(f"view {view.name}", reason, "make it smaller, or segments longer")
         shown = {view.frames for view in views if view.modality != "audio"}
         return cls(
             rate_hz=steps.rate_hz,

@@ -21,7 +21,7 @@ from typing import Any, Self, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.errors import AdaptiveVideoError
+from runtimes.errors import OutputError
 from runtimes.spec import Variant
 from sdk.budget.budget import Budget
 from sdk.budget.power_limit import Readings
@@ -130,7 +130,7 @@ class DecisionLog:
             self._file = self._path.open("w", buffering=1, encoding="utf-8")
         except OSError as error:
             mend = "name a file in a folder that exists and can be written to"
-            raise AdaptiveVideoError(self._path, f"cannot be written ({error.strerror})", mend) from None
+            raise OutputError(self._path, f"cannot be written ({error.strerror})", mend) from None
         self._write(self._about)
         return self
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from runtimes.bundle import Bundle
 from runtimes.engines.engine import Array, Engine, GraphRunner, open_engine
-from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import LOGITS, ActionSpace, Manifest, Variant
 from runtimes.spec import Fusion as FusionSpec
 from sdk.decisions.choosers import LearnedChoice
@@ -25,6 +24,7 @@ from sdk.decisions.decision_loop import DecisionLoop
 from sdk.decisions.fusion import Fusion, StepFusion
 from sdk.decisions.option_costs import option_costs
 from sdk.decisions.step_pipeline import Pipeline
+from sdk.errors import RecordingError
 from sdk.media.requirements import Wanted
 from sdk.media.steps import decode_steps
 from sdk.results import Recognition
@@ -60,7 +60,7 @@ def trace_engine(
     manifest, chosen = bundle.manifest, bundle.variant(variant, target)
     if chosen.policy is None or not manifest.cost_tables:
         mend = "use one with a policy and a cost table"
-        raise AdaptiveVideoError(f"variant {chosen.name}", "has no decisions to trace", mend)
+        raise RecordingError(f"variant {chosen.name}", "has no decisions to trace", mend)
     costs = option_costs(chosen, manifest.cost_tables[0])
     chooser = LearnedChoice(chosen.action_space, costs, chosen.price)
     listening = _ListeningEngine(engine)
@@ -168,7 +168,7 @@ def decide_again(trace: Mapping[str, Any]) -> list[RepeatedDecision]:
     """
     if trace.get("decision_trace") != FORMAT:
         reason = f"has format {trace.get('decision_trace')}, and {FORMAT} is known here"
-        raise AdaptiveVideoError("decision trace", reason, "trace the stream again")
+        raise RecordingError("decision trace", reason, "trace the stream again")
     space = ActionSpace.model_validate(trace["action_space"])
     fusion = FusionSpec.model_validate(trace["fusion"])
     options = {option.name: option for option in space.options}

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import ActionSpace, Option, PriceResponse
 from sdk.budget.budget import Budget, BudgetError
 from sdk.budget.controller import BudgetController
@@ -23,6 +22,7 @@ from sdk.decisions.decision import Decision, Observation, Plan
 from sdk.decisions.decision_loop import DecisionLoop
 from sdk.decisions.option_costs import net_costs
 from sdk.decisions.trace import StepTrace
+from sdk.errors import RecordingError
 from sdk.recording.decision_log import FORMAT
 
 
@@ -51,7 +51,7 @@ def replay(path: str | Path) -> Iterator[ReplayedStep]:
     _require_log(path, next(lines, (1, {}))[1])
     number, begin = next(lines, (0, {}))
     if not number:
-        raise AdaptiveVideoError(path, "has no steps", "log the stream again")
+        raise RecordingError(path, "has no steps", "log the stream again")
     with _reading(path, number):
         replaying = _Replay(begin)
     for number, line in lines:
@@ -68,7 +68,7 @@ def _reading(path: Path, number: int) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, BudgetError) as error:
         thing, reason = f"{path}, line {number}", f"is damaged: {_wrong(error)}"
-        raise AdaptiveVideoError(thing, reason, "log the stream again") from None
+        raise RecordingError(thing, reason, "log the stream again") from None
 
 
 def _wrong(error: Exception) -> str:
@@ -89,7 +89,7 @@ class _Replay:
 
     def __init__(self, begin: Mapping[str, Any]) -> None:
         if begin["chooser"] != LEARNED:
-            raise AdaptiveVideoError(
+            raise RecordingError(
                 "log", f"its choices were {begin['chooser']}, not learned", "there is nothing to decide again"
             )
         space = ActionSpace.model_validate(begin["action_space"])
@@ -173,10 +173,10 @@ class _Replay:
 
 def _require_log(path: Path, first: Mapping[str, Any]) -> None:
     if "decision_log" not in first:
-        raise AdaptiveVideoError(path, "is no log of decisions", "name a file that adaptive-run --log wrote")
+        raise RecordingError(path, "is no log of decisions", "name a file that adaptive-run --log wrote")
     if first["decision_log"] != FORMAT:
         reason = f"has format {first['decision_log']}, and {FORMAT} is known here"
-        raise AdaptiveVideoError(path, reason, "replay it with the version that wrote it")
+        raise RecordingError(path, reason, "replay it with the version that wrote it")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -186,9 +186,9 @@ def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             for number, text in enumerate(file, start=1):
                 yield number, _parsed(path, number, text)
     except OSError as error:
-        raise AdaptiveVideoError(path, f"cannot be read ({error.strerror})", "check the path") from None
+        raise RecordingError(path, f"cannot be read ({error.strerror})", "check the path") from None
     except UnicodeDecodeError:
-        raise AdaptiveVideoError(path, "is no text", "name a file that adaptive-run --log wrote") from None
+        raise RecordingError(path, "is no text", "name a file that adaptive-run --log wrote") from None
 
 
 def _parsed(path: Path, number: int, text: str) -> Mapping[str, Any]:
@@ -197,7 +197,7 @@ def _parsed(path: Path, number: int, text: str) -> Mapping[str, Any]:
     except ValueError:
         reason = "is cut off" if not text.endswith("\n") else "is no JSON"
         mend = "the stream was interrupted: delete that line" if reason == "is cut off" else "log it again"
-        raise AdaptiveVideoError(f"{path}, line {number}", reason, mend) from None
+        raise RecordingError(f"{path}, line {number}", reason, mend) from None
     if not isinstance(line, dict):
-        raise AdaptiveVideoError(f"{path}, line {number}", "is no JSON object", "log the stream again")
+        raise RecordingError(f"{path}, line {number}", "is no JSON object", "log the stream again")
     return line

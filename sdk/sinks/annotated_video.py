@@ -14,7 +14,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from PIL import Image, ImageDraw, ImageFont
 
-from runtimes.errors import AdaptiveVideoError
+from runtimes.errors import OutputError
 from sdk.media.frames import Frame
 from sdk.results import Recognition
 
@@ -41,7 +41,7 @@ class AnnotatedVideo:
             self._container = av.open(self._path, "w")
         except (OSError, ValueError) as error:
             mend = "name a file like out.mp4 in a folder that exists"
-            raise AdaptiveVideoError(self._path, f"cannot be written ({error})", mend) from error
+            raise OutputError(self._path, f"cannot be written ({error})", mend) from error
         return self
 
     def __exit__(

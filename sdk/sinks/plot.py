@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from runtimes.errors import AdaptiveVideoError
+from runtimes.errors import MissingPackageError, OutputError
 from sdk.budget.budget import Budget
 from sdk.results import HELD, Recognition
 
@@ -44,18 +44,18 @@ class PowerPlot:
             from matplotlib.figure import Figure
         except ImportError:
             mend = "pip install 'adaptive-video[plot]'"
-            raise AdaptiveVideoError("plot", "matplotlib is not installed", mend) from None
+            raise MissingPackageError("plot", "matplotlib is not installed", mend) from None
         self._figure = Figure(figsize=(10, 7), layout="constrained")
         suffixes = self._figure.canvas.get_supported_filetypes()
         try:
             self._path.touch()  # better to know before the stream starts
         except OSError as error:
             mend = "name a file like power.png in a folder that exists"
-            raise AdaptiveVideoError(self._path, f"cannot be written ({error.strerror})", mend) from None
+            raise OutputError(self._path, f"cannot be written ({error.strerror})", mend) from None
         if self._path.suffix.removeprefix(".") not in suffixes:
             self._path.unlink()
             mend = f"use one of {', '.join(sorted(suffixes))}"
-            raise AdaptiveVideoError(self._path, "is of no kind that can be drawn", mend)
+            raise OutputError(self._path, "is of no kind that can be drawn", mend)
         return self
 
     def __exit__(

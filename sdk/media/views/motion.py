@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.errors import AdaptiveVideoError
+from runtimes.errors import ArgumentError, MissingPackageError
 from runtimes.spec import View
 from sdk.media.absence import Absence
 from sdk.media.frames import Frame
@@ -110,7 +110,7 @@ def _opencv() -> Any:
     try:
         import cv2
     except ImportError:
-        raise AdaptiveVideoError(
+        raise MissingPackageError(
             "optical flow", "needs OpenCV, which is not installed", "pip install 'adaptive-video[flow]'"
         ) from None
     cv2.setNumThreads(1)
@@ -121,9 +121,9 @@ def _flow_method(cv2: Any, method: str) -> Any:
     if method == "dis":
         return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     if method != "tvl1":
-        raise AdaptiveVideoError(f"flow method {method}", "is unknown", "use dis or tvl1")
+        raise ArgumentError(f"flow method {method}", "is unknown", "use dis or tvl1")
     if not hasattr(cv2, "optflow"):
-        raise AdaptiveVideoError(
+        raise MissingPackageError(
             "TV-L1 flow",
             "is not in this OpenCV, which lacks the contrib modules",
             "pip install opencv-contrib-python-headless instead, or use dis",

@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import View
+from sdk.errors import ViewError
 from sdk.media.absence import Absence
 from sdk.media.frames import Frame
 from sdk.media.views.motion import DifferenceRenderer, FlowRenderer
@@ -40,7 +40,7 @@ def renderer(view: View) -> Renderer:
     stacks = view.modality in ("rgbdiff", "flow")
     if (view.stack > 1 and not stacks) or (view.frames > 1 and view.modality == "audio"):
         reason = f"cannot be {view.modality} of {view.frames} frames, {view.stack} of each"
-        raise AdaptiveVideoError(f"view {view.name}", reason, "set frames or stack to 1")
+        raise ViewError(f"view {view.name}", reason, "set frames or stack to 1")
     if view.modality == "audio":
         return SpectrogramRenderer(view)
     if view.modality == "rgbdiff":
