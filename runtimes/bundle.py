@@ -27,7 +27,7 @@ _COPY_AGAIN = "compile again, or copy the bundle whole"
 _COST_TABLES = TypeAdapter(tuple[CostTable, ...])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Bundle:
     """An opened, verified bundle.
 
@@ -92,6 +92,16 @@ class Bundle:
         if target is not None and target not in self.manifest.targets:
             mend = f"use one of {', '.join(self.manifest.targets)}, or compile it with --target {target}"
             raise BundleError(self.location, f"has no graphs for target {target}", mend)
+
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        variants = ", ".join(variant.name for variant in manifest.variants)
+        targets = ", ".join(manifest.targets)
+        lacking = f", without {', '.join(sorted(self.missing))}" if self.missing else ""
+        return (
+            f"<Bundle {str(self.location)!r}: {manifest.model} ({manifest.preset}) for {targets}, "
+            f"{len(manifest.labels)} labels, variants {variants}{lacking}>"
+        )
 
     def require(self, graph: str, target: str | None = None) -> None:
         """Raises: BundleError if the graph called ``graph`` is not available; KeyError if it is unknown."""

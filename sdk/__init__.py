@@ -10,6 +10,9 @@ Names are imported when first used, so that ``import sdk`` costs a program nothi
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,10 +48,34 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("adaptive-video")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except ImportError as error:
+        conflict = _conflict()
+        if conflict is None:
+            raise
+        raise ImportError(conflict) from error
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "__version__"]
+
+
+def _conflict() -> str | None:
+    """What stands in this package's way, if it is a folder or a package of the same name."""
+    root = Path(__file__).resolve().parents[1]
+    for name in ("runtimes", "sdk"):
+        found = find_spec(name)
+        place = None if found is None or found.origin is None else Path(found.origin).resolve().parents[1]
+        if place != root:
+            where = "is missing" if place is None else f"is {place / name}, not adaptive-video's"
+            return f"{name}: {where}; rename that folder, or import adaptive_video in place of sdk"
+        owners = set(packages_distributions().get(name, ())) - {"adaptive-video"}
+        if owners:
+            others = ", ".join(sorted(owners))
+            return f"{name}: {others} has a package of that name too; install it in another environment"
+    return None

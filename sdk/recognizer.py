@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -38,6 +39,7 @@ from sdk.streaming.energy_accounting import Reading, Spending
 from sdk.streaming.statistics import Statistics, StatisticsSnapshot
 
 _STOP_WAIT_S = 1.0
+_LOG = logging.getLogger(__name__)
 
 
 class StreamRecognizer:
@@ -111,6 +113,7 @@ class StreamRecognizer:
             meter=meter, thermometer=thermometer, battery=battery, clock=clock, log=log
         )
         self.budget = budget
+        _LOG.info("opened %r on %s", self._bundle, self._engine.provider)
         self._in_use = threading.Lock()
         self._background: BackgroundStream | None = None
         self._source: Source | None = None
@@ -120,6 +123,11 @@ class StreamRecognizer:
     def engine(self) -> Engine:
         """The engine that runs the graphs."""
         return self._engine
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes that it tells apart."""
+        return self._manifest.labels
 
     @property
     def rate_hz(self) -> float:
@@ -165,6 +173,7 @@ class StreamRecognizer:
     @budget.setter
     def budget(self, budget: Budget | None) -> None:
         self._spending.budget = budget
+        _LOG.info("budget: %s", budget)
 
     @property
     def fixed(self) -> str | None:
@@ -285,7 +294,7 @@ class StreamRecognizer:
         """Latencies, rate, drops and choices since the stream began; may be asked from any thread."""
         source = self._source
         drops = {} if source is None else {str(cause): count for cause, count in source.drops.items()}
-        return self._statistics.snapshot(drops, self._engine.declared, self._spending.learnt_mj)
+        return self._statistics.snapshot(drops, self._engine.declared, self._spending.learned_mj)
 
     @property
     def missing(self) -> frozenset[str]:
@@ -294,15 +303,15 @@ class StreamRecognizer:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Names of the options on offer."""
+        """Names of the options that may be chosen now."""
         absent = self._bundle.absent(self._target)
         return tuple(option.name for option in self._chooser.options if option.graph not in absent)
 
     def refresh(self) -> tuple[str, ...]:
-        """Look again for what a partial bundle lacked; its options are on offer from the next step on.
+        """Look again for what a partial bundle lacked; its options may be chosen from the next step on.
 
         What is open stays as it is. May be called while a stream runs, best from another thread than the
-        stream's: it verifies the bundle and opens graphs. Returns the names of the options new on offer.
+        stream's: it verifies the bundle and opens graphs. Returns the names of the options that are new.
 
         Raises: BundleError if a file that came is altered; EngineError.
         """
@@ -323,6 +332,9 @@ class StreamRecognizer:
         """
         with self._exclusively():
             self._begin()
+
+    def __repr__(self) -> str:
+        return f"<StreamRecognizer {self._bundle!r}, {self.variant.name} on {self._engine.provider}>"
 
     def close(self) -> None:
         """Stop, and free the graphs. May be called twice."""

@@ -37,7 +37,7 @@ class Latency:
     total: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Recognition:
     """The stream's answer at one step.
 
@@ -77,12 +77,18 @@ class Recognition:
     budget_problem: str | None = None
     predicted_mj: float | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"<Recognition step {self.step} at {self.time_s:.2f} s: {self.label!r} {self.score:.2f}, "
+            f"{self.choice}, {self.latency_ms.total:.1f} ms>"
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ClipRecognition:
     """The answer to a whole clip: the fusion's at its last step, and how it came about.
 
@@ -99,6 +105,13 @@ class ClipRecognition:
     latency_ms: Latency
     recognitions: tuple[Recognition, ...]
     energy_mj: float | None = None
+
+    def __repr__(self) -> str:
+        choices = ", ".join(f"{choice} {count}" for choice, count in self.choices.items())
+        return (
+            f"<ClipRecognition {self.path!r}: {self.label!r} {self.score:.2f}, "
+            f"{self.steps} steps ({choices}), {self.latency_ms.total:.1f} ms>"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""

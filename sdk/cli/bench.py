@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -175,4 +176,6 @@ def _sustained_line(report: BenchReport) -> str:
 
 def main() -> None:
     """Entry point."""
+    # Threads of OpenMP that wait for work spin by default, at the cost of whatever else runs.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     run_command(measure)

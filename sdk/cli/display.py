@@ -12,8 +12,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from sdk.results import HELD, NOT_CHOSEN, RAN, Recognition
+from sdk.results import HELD, NOT_CHOSEN, RAN, THROTTLED, Recognition
 from sdk.streaming.statistics import StatisticsSnapshot
+from sdk.streaming.summary import summary_table
 
 _REDRAWS_HZ = 4
 
@@ -34,12 +35,12 @@ def display(
 
 def print_summary(statistics: StatisticsSnapshot, as_json: bool) -> None:
     """Print the statistics; with JSON lines on stdout, they go to stderr."""
-    Console(stderr=as_json, highlight=False).print(_summary(statistics))
+    Console(stderr=as_json, highlight=False).print(summary_table(statistics))
 
 
-def print_missing(missing: Collection[str], offered: Collection[str]) -> None:
-    """Say on stderr what a partial bundle lacks, and what is on offer without."""
-    print(f"missing: {', '.join(sorted(missing))}; on offer: {', '.join(offered)}", file=sys.stderr)
+def print_missing(missing: Collection[str], options: Collection[str]) -> None:
+    """Print on stderr what a partial bundle lacks, and the options that are available without."""
+    print(f"missing: {', '.join(sorted(missing))}; available: {', '.join(options)}", file=sys.stderr)
 
 
 def print_json(result: Any) -> None:
@@ -70,7 +71,7 @@ def _lacking(recognition: Recognition) -> str:
     lacking = [
         f"{name} {said}"
         for name, said in recognition.modalities.items()
-        if said not in (RAN, NOT_CHOSEN, HELD)
+        if said not in (RAN, NOT_CHOSEN, HELD, THROTTLED)
     ]
     return f"  ({', '.join(lacking)})" if lacking else ""
 
@@ -80,7 +81,11 @@ def _live_table(statistics: Callable[[], StatisticsSnapshot]) -> Iterator[Callab
     latest: list[Recognition] = []
 
     def draw() -> Group | str:
-        return Group(_answer(latest[-1]), _summary(statistics())) if latest else "waiting for the first frame"
+        return (
+            Group(_answer(latest[-1]), summary_table(statistics()))
+            if latest
+            else "waiting for the first frame"
+        )
 
     def show(recognition: Recognition) -> None:
         latest[:] = [recognition]
@@ -104,48 +109,4 @@ def _answer(recognition: Recognition) -> Table:
         f"{recognition.price:.2f}",
         met.get(bool(recognition.budget_met), "") if recognition.budget_met is not None else "",
     )
-    return table
-
-
-def _summary(statistics: StatisticsSnapshot) -> Group:
-    rate = "" if statistics.fps is None else f", {statistics.fps:.1f} steps/s"
-    drops = ", ".join(f"{cause} {count}" for cause, count in statistics.drops.items() if count) or "none"
-    headline = f"{statistics.steps} steps{rate}; drops: {drops}{_energy(statistics)}"
-    return Group(headline, _choices(statistics), _stages(statistics), _graphs(statistics))
-
-
-def _energy(statistics: StatisticsSnapshot) -> str:
-    if statistics.energy_source is None:
-        return ""
-    if statistics.energy_mj is None:
-        return f"; energy not known ({statistics.energy_source})"
-    each = statistics.energy_mj / statistics.energy_steps
-    used = f"; {statistics.energy_mj / 1e3:.2f} J, {each:.1f} mJ a step ({statistics.energy_source})"
-    if not statistics.budget:
-        return used
-    steps = ", ".join(f"{said} at {count} steps" for said, count in statistics.budget.items())
-    power = "power not known" if statistics.power_w is None else f"{statistics.power_w:.2f} W of late"
-    return f"{used}; {power}, budget {steps}"
-
-
-def _choices(statistics: StatisticsSnapshot) -> Table:
-    table = Table("choice", "steps", "share")
-    for choice, count in statistics.choices.items():
-        table.add_row(choice, str(count), f"{count / statistics.steps:.0%}")
-    return table
-
-
-def _stages(statistics: StatisticsSnapshot) -> Table:
-    table = Table("stage", "p50 ms", "p95 ms", "p99 ms", "steps")
-    for stage, spent in statistics.latency_ms.items():
-        percentiles = (f"{value:.2f}" for value in (spent.p50, spent.p95, spent.p99))
-        table.add_row(stage, *percentiles, str(spent.count))
-    return table
-
-
-def _graphs(statistics: StatisticsSnapshot) -> Table:
-    table = Table("graph", "precision", "runs on", "threads", "runs")
-    for graph in statistics.graphs:
-        where = f"{graph.provider} (fallback)" if graph.fallback else graph.provider
-        table.add_row(graph.graph, graph.precision, where, str(graph.threads), str(graph.runs))
     return table

@@ -96,7 +96,7 @@ class Spending:
         return BudgetError(f"budget {budget}", reason, mend)
 
     @property
-    def learnt_mj(self) -> dict[str, float]:
+    def learned_mj(self) -> dict[str, float]:
         """What the policy and each option were learnt to take (mJ); empty without a budget."""
         return {} if self._controller is None else self._controller.energies_mj
 

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from importlib import import_module
 from itertools import accumulate
 from typing import Any
 
@@ -76,7 +77,7 @@ class StatisticsSnapshot:
     choice; ``graphs``: what each graph really runs on, and its runs since it was opened. ``energy_mj``: of
     the ``energy_steps`` steps of which it is known, by ``energy_source``; None without any. ``power_w``: the
     average of the last 30 s at most under a budget. ``budget``: steps at which it was met, not met, and not
-    known to be; empty without one. ``learnt_mj``: what the policy and each option take here, as learnt.
+    known to be; empty without one. ``learned_mj``: what the policy and each option take here, as learned.
     """
 
     steps: int
@@ -90,16 +91,30 @@ class StatisticsSnapshot:
     energy_source: str | None = None
     power_w: float | None = None
     budget: dict[str, int] = field(default_factory=dict)
-    learnt_mj: dict[str, float] = field(default_factory=dict)
+    learned_mj: dict[str, float] = field(default_factory=dict)
 
     @property
     def graph_runs(self) -> dict[str, int]:
         """Runs of each graph since it was opened."""
         return {graph.graph: graph.runs for graph in self.graphs}
 
+    def __str__(self) -> str:
+        return _summary().as_text(self.__rich__())
+
+    def __rich__(self) -> Any:
+        return _summary().summary_table(self)
+
+    def _repr_html_(self) -> str:
+        return _summary().as_html(self.__rich__())
+
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
         return asdict(self)
+
+
+def _summary() -> Any:
+    # Only who prints statistics waits for the package that draws tables.
+    return import_module("sdk.streaming.summary")
 
 
 class Statistics:
@@ -140,9 +155,9 @@ class Statistics:
         self,
         drops: Mapping[str, int] | None = None,
         graphs: Iterable[GraphDeclaration] = (),
-        learnt_mj: Mapping[str, float] | None = None,
+        learned_mj: Mapping[str, float] | None = None,
     ) -> StatisticsSnapshot:
-        """The statistics as they stand, with the source's ``drops``, ``graphs``, and costs learnt."""
+        """The statistics as they stand, with the source's ``drops``, ``graphs``, and costs learned."""
         with self._lock:
             self._count()
             measured = {stage: histogram.percentiles() for stage, histogram in self._latencies.items()}
@@ -158,7 +173,7 @@ class Statistics:
                 energy_source=self._energy_source,
                 power_w=self._power_w,
                 budget=dict(self._budget),
-                learnt_mj=dict(learnt_mj or {}),
+                learned_mj=dict(learned_mj or {}),
             )
 
     def _count(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -32,8 +33,20 @@ def test_nothing_heavy_is_imported(module: str) -> None:
 def test_public_names() -> None:
     import sdk
 
-    assert sorted(sdk.__all__) == dir(sdk)
+    assert dir(sdk) == sorted([*sdk.__all__, "__version__"])
     for name in sdk.__all__:
         assert getattr(sdk, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'Recogniser'"):
         sdk.Recogniser  # noqa: B018
+
+
+def test_onnx_runtime_sends_and_keeps_no_events() -> None:
+    code = "import os, runtimes; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    assert run_fresh(code).strip() == "1"
+    assert run_fresh("import os; os.environ['ORT_DISABLE_TELEMETRY'] = '0'; " + code).strip() == "0"
+
+
+def test_version() -> None:
+    import sdk
+
+    assert sdk.__version__ == version("adaptive-video")

@@ -106,7 +106,7 @@ def test_results_and_statistics_say_where_the_budget_stands(bundle: Bundle, boar
     statistics = recognizer.stats()
     assert statistics.power_w == results[-1].power_w and statistics.power_w is not None
     assert sum(statistics.budget.values()) == pytest.approx(len(results), abs=1)
-    assert statistics.learnt_mj["rgb224"] == pytest.approx(400, rel=0.3)
+    assert statistics.learned_mj["rgb224"] == pytest.approx(400, rel=0.3)
     close = [
         result.predicted_mj == pytest.approx(result.energy_mj, abs=60)
         for result in results[300:]

@@ -245,5 +245,5 @@ def test_partial_bundles_run_and_are_shown_when_asked_for(stored_copy: Path) -> 
     assert "missing: net.low, without which net-8 cannot run" in done.stdout
     done = call("run", stored_copy, SOURCE, "--partial", "--max-steps", 3, "--json")
     assert done.returncode == 0, done.stderr
-    assert "missing: net.low; on offer: bits4, bits2, head, skip4" in done.stderr
+    assert "missing: net.low; available: bits4, bits2, head, skip4" in done.stderr
     assert len(done.stdout.splitlines()) == 3
