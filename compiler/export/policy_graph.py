@@ -19,7 +19,7 @@ class PolicyGraph(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Pixels by view, then the inputs that ``example_inputs`` names."""
         policy, views = self.policy, self.policy.num_views
-        conditions = dict(zip(example_conditions(policy), inputs[views:], strict=False))
+        conditions = dict(zip(condition_names(policy), inputs[views:], strict=False))
         state = policy.initial_state(1)._make(inputs[views + len(conditions) :])
         features = policy.embed(*inputs[:views])
         joined = policy.join(features, conditions.get(PRESENT))
@@ -27,18 +27,19 @@ class PolicyGraph(nn.Module):
         return (output.scores, *policy.head_logits(features), *output.state)
 
 
-def example_conditions(policy: StepPolicy) -> dict[str, Tensor]:
-    """What a policy's graph is conditioned on beside its views and its state: examples by input, in order."""
-    examples = {PRICE: torch.zeros(1, 1)}
-    if policy.num_groups > 1:
-        examples = {PRESENT: torch.ones(1, policy.num_groups), **examples}
-    if policy.recalls:
-        examples[ANSWER] = torch.zeros(1, policy.recalls)
-    return examples
+def condition_names(policy: StepPolicy) -> tuple[str, ...]:
+    """What a policy's graph is conditioned on beside its views and its state, by the names of its inputs."""
+    presence = (PRESENT,) if policy.num_groups > 1 else ()
+    return (*presence, PRICE, *((ANSWER,) if policy.recalls else ()))
 
 
 def example_inputs(policy: StepPolicy) -> dict[str, Tensor]:
-    """The same, and examples of its state after them."""
+    """Examples of its conditions, and after them of its state, by the names of its inputs."""
+    conditions = {
+        PRESENT: torch.ones(1, policy.num_groups),
+        PRICE: torch.zeros(1, 1),
+        ANSWER: torch.zeros(1, policy.recalls),
+    }
     # Copies, as one tensor that is given twice would be exported as one input.
     state = {name: part.clone() for name, part in policy.initial_state(1)._asdict().items()}
-    return example_conditions(policy) | state
+    return {name: conditions[name] for name in condition_names(policy)} | state

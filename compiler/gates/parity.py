@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from compiler.bundle_plan import Contents, Network, Plan
 from compiler.data.batches import availability
 from compiler.data.cache import ClipCache
-from compiler.export.policy_graph import example_conditions
+from compiler.export.policy_graph import condition_names
 from compiler.gate import Gate
 from compiler.measuring.evaluation import Evaluator
 from models.policies.conditioning import PRICE_TOP
@@ -115,7 +115,7 @@ def _compare_policy(
     for clip in clips:
         state = policy.initial_state(1)
         for t, frames in enumerate(zip(*(cache.frames(clip, view.name) for view in views), strict=True)):
-            told = {name: _told_in_turn(policy, name, t) for name in example_conditions(policy)}
+            told = {name: _told_in_turn(policy, name, t) for name in condition_names(policy)}
             pictures = _policy_views(network, frames)
             outputs = run(**pictures, **told, **{k: part.numpy() for k, part in state._asdict().items()})
             images = [

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compiler.measuring.evaluation import Outcome
+from compiler.measuring.evaluation import Outcome, StaticPoint
 from compiler.measuring.profile import Profile, paired_difference, verdict
-from runtimes.spec import CostTable
+from runtimes.spec import CostTable, Option
 
 TABLE = CostTable(device="desk", providers=(), threads=1, graphs=(), views=())
 CLIPS = 100
@@ -20,7 +20,11 @@ CLIPS = 100
 def outcome(kind: str, name: str, right: NDArray[np.bool_] | int, ms: float) -> Outcome:
     """Of 100 clips: which are recognised, or how many of the first."""
     correct = np.arange(CLIPS) < right if isinstance(right, int) else right
-    return Outcome(name, "int8", kind, correct, np.full(CLIPS, ms))
+    point = None
+    if " x " in name:
+        running, _, count = name.rpartition(" x ")
+        point = StaticPoint((Option(name=running, graph="net", view=running, precision="int8"),), int(count))
+    return Outcome(name, "int8", kind, correct, np.full(CLIPS, ms), point=point)
 
 
 def said(adaptive: NDArray[np.bool_] | int, ms: float = 4.0) -> str:

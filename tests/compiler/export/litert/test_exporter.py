@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compiler.export.onnx import exporter as onnx
-from compiler.export.policy_graph import PolicyGraph, example_conditions
+from compiler.export.policy_graph import PolicyGraph, condition_names
 from models.backbones.blocks import Backbone, temporal_pools
 from models.backbones.registry import BACKBONES
 from models.layers.quantization import ActivationFormat, calibrate, freeze, quantise
@@ -212,7 +212,7 @@ def policy_steps(model: AdaptiveModel, count: int) -> list[tuple[Arrays, Arrays]
         views = {
             entry: random.integers(0, 256, view.shape, np.uint8) for entry, view in inputs_of(model).items()
         }
-        steps.append((views, {name: told[name].astype(np.float32) for name in example_conditions(policy)}))
+        steps.append((views, {name: told[name].astype(np.float32) for name in condition_names(policy)}))
     return steps
 
 
@@ -256,7 +256,7 @@ def test_policies(name: str, precision: str) -> None:
     heads, views = [f"logits-{head}" for head in range(len(policy.heads))], inputs_of(model)
     content = export_policy(policy, "policy", views, heads, precision)
     opened, state = Opened(content), policy.initial_state(1)._asdict()
-    assert list(opened.inputs) == [*views, *example_conditions(policy), *state]
+    assert list(opened.inputs) == [*views, *condition_names(policy), *state]
     assert opened.outputs == ["scores", *heads, *(f"next_{part}" for part in state)]
     held = {part: value.numpy() for part, value in state.items()}
     got, wanted = defaultdict(list), defaultdict(list)
