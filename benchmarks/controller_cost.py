@@ -4,10 +4,10 @@
 
 The joint model's largest action space (mobile: two modalities, several resolutions and precisions), scores
 drawn at random, a meter that reads a file of the kernel's as hardware meters do. At 25, 10 and 4 steps a
-second of stream time: processor time of ``Spending.plan`` and ``Spending.add`` for each step, with a
-budget and a meter, with a meter alone, and with neither, in turns; between steps an int8 branch's worth of
-memory is read, so that caches are as cold as they are in a stream (``--warm``: not). Written to
-``benchmarks/results/controller_cost.json`` or ``controller_cost-warm.json``.
+second of stream time: processor time of ``EnergyAccounting.plan_step`` and ``EnergyAccounting.finish_step``
+for each step, with a budget and a meter, with a meter alone, and with neither, in turns; between steps an
+int8 branch's worth of memory is read, so that caches are as cold as they are in a stream (``--warm``: not).
+Written to ``benchmarks/results/controller_cost.json`` or ``controller_cost-warm.json``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from sdk.decisions.option_costs import option_costs
 from sdk.decisions.trace import StepTrace
 from sdk.power.meter import Counter, CounterMeter
 from sdk.results import Latency, Recognition
-from sdk.streaming.energy_accounting import Spending
+from sdk.streaming.energy_accounting import EnergyAccounting
 
 _COUNTER = os.open("/sys/devices/system/cpu/online", os.O_RDONLY)
 _COLD = np.zeros(4_000_000, np.uint8)
@@ -126,11 +126,11 @@ class _Stream:
         space = self.variant.action_space
         self.chooser = LearnedChoice(space, option_costs(self.variant, self.table), 1.0)
         meter = None if self.way == "neither" else _counting(self._read)
-        self.spending = Spending(
+        self.accounting = EnergyAccounting(
             self.variant, self.chooser, self.table, meter=meter, clock=lambda: self.now_s
         )
         if self.way == "budget":
-            self.spending.budget = Budget(watts=2.0 + 0.05 * self.rate_hz)
+            self.accounting.budget = Budget(watts=2.0 + 0.05 * self.rate_hz)
         self.energies = dict(
             zip((o.name for o in space.options), 1e-3 * option_costs(self.variant, self.table), strict=True)
         )
@@ -143,13 +143,13 @@ class _Stream:
         """Processor ms a step."""
         random, loop, spent = np.random.default_rng(0), DecisionLoop(self.chooser), 0.0
         latency = Latency(queue=0, decode=1, resize=1, policy=2, branch=5, post=0.1, total=9.1)
-        self.spending.begin()
+        self.accounting.begin_stream()
         for step in range(steps):
             self.now_s = step / self.rate_hz
             self.used_j += 2.0 / self.rate_hz
             self.between.sum()
             began = time.thread_time()
-            plan = self.spending.plan(self.chooser.standing_plan)
+            plan = self.accounting.plan_step(self.chooser.standing_plan)
             spent += time.thread_time() - began
             scores: NDArray[np.float64] | None = None
 
@@ -167,7 +167,7 @@ class _Stream:
             )
             self.between.sum()
             began = time.thread_time()
-            self.spending.add(recognition, trace)
+            self.accounting.finish_step(recognition, trace)
             spent += time.thread_time() - began
         return spent * 1e3 / steps
 

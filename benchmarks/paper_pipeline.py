@@ -46,7 +46,7 @@ class Contender:
         cpu, wall = time.process_time(), time.perf_counter()
         with open_source(path, rate_hz=STEP_RATE_HZ) as source:
             for frame in source:
-                self.statistics.add(self.pipeline.advance(frame))
+                self.statistics.record_result(self.pipeline.advance(frame))
                 steps += 1
         self.cpu_ms.append((time.process_time() - cpu) / steps * 1e3)
         self.wall_ms.append((time.perf_counter() - wall) / steps * 1e3)

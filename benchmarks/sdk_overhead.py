@@ -200,7 +200,7 @@ def _taken(pipeline: Pipeline, frames: Iterable[Frame]) -> list[Recognition]:
     statistics, results = Statistics(), []
     for frame in frames:
         results.append(pipeline.advance(frame))
-        statistics.add(results[-1])
+        statistics.record_result(results[-1])
     return results
 
 

@@ -35,7 +35,7 @@ from sdk.power import Meter
 from sdk.recording.decision_log import DecisionLog
 from sdk.results import ClipRecognition, Latency, Recognition
 from sdk.streaming.background import BackgroundStream
-from sdk.streaming.energy_accounting import Reading, Spending
+from sdk.streaming.energy_accounting import EnergyAccounting, Reading
 from sdk.streaming.statistics import Statistics, StatisticsSnapshot
 
 _STOP_WAIT_S = 1.0
@@ -109,7 +109,7 @@ class StreamRecognizer:
         absent = self._bundle.absent(target)
         self._pipeline = Pipeline(self._manifest, self.variant, self._engine, self._chooser, top, absent)
         self._clock = clock
-        self._spending = self._make_spending(
+        self._accounting = self._make_accounting(
             meter=meter, thermometer=thermometer, battery=battery, clock=clock, log=log
         )
         self.budget = budget
@@ -168,11 +168,11 @@ class StreamRecognizer:
 
         Raises: BudgetError on setting if nothing here can choose by it, or measure what it limits.
         """
-        return self._spending.budget
+        return self._accounting.budget
 
     @budget.setter
     def budget(self, budget: Budget | None) -> None:
-        self._spending.budget = budget
+        self._accounting.budget = budget
         _LOG.info("budget: %s", budget)
 
     @property
@@ -294,7 +294,7 @@ class StreamRecognizer:
         """Latencies, rate, drops and choices since the stream began; may be asked from any thread."""
         source = self._source
         drops = {} if source is None else {str(cause): count for cause, count in source.drops.items()}
-        return self._statistics.snapshot(drops, self._engine.declared, self._spending.learned_mj)
+        return self._statistics.snapshot(drops, self._engine.declared, self._accounting.learned_mj)
 
     @property
     def missing(self) -> frozenset[str]:
@@ -321,7 +321,7 @@ class StreamRecognizer:
         before = self.options
         self._engine.refresh(fresh)
         self._pipeline.set_absent_graphs(fresh.absent(self._target))
-        self._spending.set_absent_graphs(fresh.absent(self._target))
+        self._accounting.set_absent_graphs(fresh.absent(self._target))
         self._bundle = fresh
         return tuple(name for name in self.options if name not in before)
 
@@ -353,7 +353,7 @@ class StreamRecognizer:
         self._picker = StepPicker(self._wanted)
         self._pushed = None
         self._statistics = Statistics()
-        self._spending.begin()
+        self._accounting.begin_stream()
         self._source = None
         self._pipeline.reset()
 
@@ -393,9 +393,9 @@ class StreamRecognizer:
         with self._whole_table():
             return option_costs(self.variant, table)
 
-    def _make_spending(self, **parts: Any) -> Spending:
+    def _make_accounting(self, **parts: Any) -> EnergyAccounting:
         with self._whole_table():
-            return Spending(self.variant, self._chooser, self._cost_table, **parts)
+            return EnergyAccounting(self.variant, self._chooser, self._cost_table, **parts)
 
     @contextmanager
     def _whole_table(self) -> Iterator[None]:
@@ -428,10 +428,10 @@ class StreamRecognizer:
 
     def _advance(self, frame: Frame, dropped: int = 0) -> Recognition:
         """Take one step, and count what it used."""
-        self._plan = self._spending.plan(self._standing)
+        self._plan = self._accounting.plan_step(self._standing)
         recognition = self._pipeline.advance(frame, dropped, self._plan)
-        recognition = self._spending.add(recognition, self._pipeline.trace)
-        self._statistics.add(recognition)
+        recognition = self._accounting.finish_step(recognition, self._pipeline.trace)
+        self._statistics.record_result(recognition)
         return recognition
 
 

@@ -1,4 +1,4 @@
-"""What a recogniser gives back: plain frozen values."""
+"""What a recognizer gives back: plain frozen values."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ class _Pair:
         for number, frame in enumerate(decode_steps(self._source, self._wanted)):
             for which in (0, 1) if number % 2 else (1, 0):
                 recognition = self._pipelines[which].advance(frame)
-                statistics[which].add(recognition)
+                statistics[which].record_result(recognition)
                 totals[which].append(recognition.latency_ms.total)
         adaptive_mj, dense_mj = self._energies(meter)
         chooser = self._chooser

@@ -1,10 +1,10 @@
-"""What the device's options really cost, learnt from its meter while a stream runs.
+"""What the device's options really cost, learned from its meter while a stream runs.
 
 From one span to the next the power changes by what other options take, and by whatever else the device does.
-So costs are fitted to *changes*: of two spans in which the same ran, nothing is learnt of the costs, and the
+So costs are fitted to *changes*: of two spans in which the same ran, nothing is learned of the costs, and the
 power of all else follows what is left. The bundle's cost table is the prior: first one factor that all its
 costs share is fitted, then what each is off beside that, held near zero. What one option is measured to take
-therefore tells of the others, too.
+therefore says something of the others, too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sdk.budget.metered_energy import LAGS_S, Span
 Floats = NDArray[np.float64]
 
 _CHOICES_SHARE = 0.5
-"""Of the first span's power, what is put down to what ran, before anything else tells."""
+"""Of the first span's power, what is put down to what ran, before anything else is known."""
 _SHARED_SPREAD, _KNOWN_SPREAD = 10.0, 0.3
 """How far, relative to it, the common factor may be off: where the table has other units, and energies."""
 _OWN_SPREAD = 0.15
@@ -25,7 +25,7 @@ _OWN_SPREAD = 0.15
 _MEMORY = 0.98
 """What a span still counts when the next has come: half of it is forgotten in 34."""
 _READING_SPREAD, _LEAST_READING_SPREAD = 0.05, 0.01
-"""How far the meter's power may be off, relative to it, before its own record tells; and at least."""
+"""How far the meter's power may be off, relative to it, before its own record says; and at least."""
 _SURPRISE, _ALIKE = 3.0, 0.1
 """A change that is off by so many deviations, while what ran cost nearly the same, is something else's."""
 _SETTLING = 0.35
@@ -34,11 +34,11 @@ _LEAST, _LEAST_FACTOR = 0.3, 0.1
 """Of its share, what an option costs at least; of its first value, the common factor: noise frees nothing."""
 
 
-class LearntCosts:
+class CostEstimator:
     """Energies (J) of the policy and of each option, and the power (W) of all else.
 
     ``prior`` (1 + n,): costs of the policy, then of the options, 0 for what costs nothing (heads, skips),
-    which then is not learnt. ``in_mj``: they are energies that were measured on this device; else they are
+    which then is not learned. ``in_mj``: they are energies that were measured on this device; else they are
     relative, in any unit.
     """
 
@@ -46,7 +46,7 @@ class LearntCosts:
         self._prior = np.asarray(prior, np.float64) * (1e-3 if in_mj else 1.0)
         self._spread = _KNOWN_SPREAD if in_mj else _SHARED_SPREAD
         self._factor: float | None = 1.0 if in_mj else None
-        self._learnt = np.flatnonzero(self._prior)
+        self._learned = np.flatnonzero(self._prior)
         self._changes: _Changes | None = None
         self.energies_j = self._prior * (self._factor or 0.0)
         """Energy (J) of one run of the policy, then of each option (1 + n,)."""
@@ -55,12 +55,12 @@ class LearntCosts:
 
     @property
     def known(self) -> bool:
-        """Whether any span has told anything."""
+        """Whether anything has been learned from a span."""
         return self._changes is not None
 
     @property
     def lag_s(self) -> float:
-        """How much later than it is used the meter seems to tell of energy."""
+        """How much later than it is used the meter seems to report energy."""
         return 0.0 if self._changes is None else LAGS_S[self._changes.lag]
 
     def observe(self, span: Span) -> bool:
@@ -77,7 +77,7 @@ class LearntCosts:
         off_w = abs(changed_w - float(self.energies_j @ change[changes.lag]))
         surprised = off_w > _SURPRISE * changes.off_w and self._as_before(rates, change)
         if not surprised:
-            changes.add(changed_w, change)
+            changes.record(changed_w, change)
             changes.find_lag(self._prior, _LEAST_READING_SPREAD * power_w)
             self._fit(changes)
         rest_w = power_w - float(self.energies_j @ rates[changes.lag])
@@ -105,10 +105,10 @@ class LearntCosts:
         weight = float(self._prior @ seen @ self._prior) / noise + held
         factor = (float(self._prior @ together) / noise + self._factor * held) / weight
         costs = max(factor, _LEAST_FACTOR * self._factor) * self._prior
-        learnt = self._learnt
-        own = seen[np.ix_(learnt, learnt)] / noise + np.diag((_OWN_SPREAD * costs[learnt]) ** -2.0)
-        left = (together - seen @ costs)[learnt] / noise
-        costs[learnt] = np.maximum(costs[learnt] + np.linalg.solve(own, left), _LEAST * costs[learnt])
+        learned = self._learned
+        own = seen[np.ix_(learned, learned)] / noise + np.diag((_OWN_SPREAD * costs[learned]) ** -2.0)
+        left = (together - seen @ costs)[learned] / noise
+        costs[learned] = np.maximum(costs[learned] + np.linalg.solve(own, left), _LEAST * costs[learned])
         self.energies_j = costs
 
 
@@ -132,7 +132,7 @@ class _Changes:
         (last_w, last_rates), self._last = self._last, (power_w, rates)
         return power_w - last_w, rates - last_rates
 
-    def add(self, changed_w: float, change: Floats) -> None:
+    def record(self, changed_w: float, change: Floats) -> None:
         """Sum up a change; older ones count a little less."""
         self.seen = _MEMORY * self.seen + change[:, :, None] * change[:, None, :]
         self.together = _MEMORY * self.together + changed_w * change

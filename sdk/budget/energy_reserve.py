@@ -1,8 +1,9 @@
-"""The account of joules that keeps any 30 s under the budget, whatever is known of the device.
+"""The energy reserve, which keeps any 30 s under the budget, whatever is known of the device.
 
-Two bounds hold at once. The *savings* fill with what is allowed and are drawn on by what is used: they keep
-the average. The *last half minute* is kept as what was used beyond what was allowed, so that a run may take
-what the seconds before it left, and no 30 s that it is part of, now or later, end above the limit.
+Two bounds hold at once. The *saved energy* grows by what is allowed and shrinks by what is
+used: it keeps the average. The *last half minute* is kept as what was used beyond what was allowed, so that
+a run may take what the seconds before it left, and no 30 s that it is part of, now or later, end above the
+limit.
 """
 
 from __future__ import annotations
@@ -14,29 +15,30 @@ Floats = NDArray[np.float64]
 
 WINDOW_S = 30.0
 DEPTH_S = 0.03 * WINDOW_S
-"""By how many seconds of the allowance 30 s may be above it; the rest of the 5 % is for meters."""
+"""By how many seconds of the power limit any 30 s may exceed it; the rest of the 5 % is for meters."""
 
-_SAVINGS_S = 2.0
-"""What the savings hold, in seconds of the allowance."""
+_SAVED_S = 2.0
+"""The most that is saved, in seconds of the power limit."""
 _BIN_S = 0.25
 _BINS = int(WINDOW_S / _BIN_S)
 _FROM_OLDEST = np.arange(_BINS)[::-1]
-_RELIED_ON = 0.75
+_SAVINGS_CONFIDENCE = 0.75
 """Of what the cheapest choice would save in the seconds to come: what a run may count on."""
 
 
-class Account:
-    """Joules left to be used now.
+class EnergyReserve:
+    """Joules that may be used now.
 
-    Debt is bounded: however long a budget could not be kept, it is forgiven within seconds once it can.
+    The deficit is bounded: however long a budget could not be kept, steps run again within seconds once it
+    can.
     """
 
     def __init__(self) -> None:
         self.depth_j = 0.0
         """What 30 s may take more than is allowed."""
         self.left_j = 0.0
-        """What may be used at once; below 0 in debt, down to one depth."""
-        self._savings_j = 0.0
+        """What may be used at once; below 0 a deficit, of one depth at most."""
+        self._saved_j = 0.0
         # By quarters of a second, the newest first: what was used beyond what was allowed, and what the
         # cheapest choice is to save until each of them is half a minute old.
         self._excess_j: Floats = np.zeros(_BINS)
@@ -44,30 +46,30 @@ class Account:
         self._bin: int | None = None
         self._room_j = 0.0
 
-    def allow(self, watts: float, cheapest_w: float | None = None) -> None:
-        """Let ``watts`` be the allowance; ``cheapest_w``: the power of the cheapest choice, if known."""
-        share = self._savings_j / self.depth_j if self.depth_j else 1.0
+    def set_limit(self, watts: float, cheapest_w: float | None = None) -> None:
+        """Set the power limit to ``watts``; ``cheapest_w``: the power of the cheapest choice, if known."""
+        share = self._saved_j / self.depth_j if self.depth_j else 1.0
         self.depth_j = watts * DEPTH_S
-        self._savings_j = share * self.depth_j
-        saves_w = 0.0 if cheapest_w is None else max(_RELIED_ON * (watts - cheapest_w), 0.0)
+        self._saved_j = share * self.depth_j
+        saves_w = 0.0 if cheapest_w is None else max(_SAVINGS_CONFIDENCE * (watts - cheapest_w), 0.0)
         self._saves_j = np.multiply(_FROM_OLDEST, saves_w * _BIN_S)
         self._room_j = self._find_room_j()
-        self.left_j = min(self._savings_j, self._room_j)
+        self.left_j = min(self._saved_j, self._room_j)
 
-    def book(self, now_s: float, allowed_j: float, used_j: float) -> None:
-        """Add what was allowed since the last time, and take what was used."""
-        most_j = self.depth_j * _SAVINGS_S / DEPTH_S
-        self._savings_j = max(-self.depth_j, min(most_j, self._savings_j + allowed_j - used_j))
+    def record_use(self, now_s: float, allowed_j: float, used_j: float) -> None:
+        """Record what was allowed and what was used since the last time."""
+        most_j = self.depth_j * _SAVED_S / DEPTH_S
+        self._saved_j = max(-self.depth_j, min(most_j, self._saved_j + allowed_j - used_j))
         if self._shift(int(now_s / _BIN_S)):
             self._room_j = self._find_room_j()
-        room_j = max(self._room_j - (used_j - allowed_j), -self.depth_j)  # more debt than that is forgiven
+        room_j = max(self._room_j - (used_j - allowed_j), -self.depth_j)  # a larger deficit is forgotten
         self._excess_j[0] += self._room_j - room_j
         self._room_j = room_j
-        self.left_j = min(self._savings_j, room_j)
+        self.left_j = min(self._saved_j, room_j)
 
     @property
     def share(self) -> float:
-        """How full it is: 1 if a whole depth or more is left, down to -1 for as much debt."""
+        """How full it is: 1 if a whole depth or more is left, down to -1 for as large a deficit."""
         return min(self.left_j / self.depth_j, 1.0) if self.depth_j else 1.0
 
     def _find_room_j(self) -> float:

@@ -1,4 +1,4 @@
-"""How long the policy and each option take on this device, learnt from every step."""
+"""How long the policy and each option take on this device, learned from every step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _TO_95_PERCENT = 2.0
 """Mean deviations above the mean below which 95 % of a bell curve lie."""
 
 
-class _Spent:
+class _Duration:
     """Running mean and mean deviation of a duration (ms)."""
 
     def __init__(self, prior_ms: float) -> None:
@@ -17,7 +17,7 @@ class _Spent:
         self.mean_ms, self.deviation_ms = prior_ms, 0.1 * prior_ms
         self.count = 0
 
-    def add(self, ms: float) -> None:
+    def record(self, ms: float) -> None:
         self.count += 1
         weight = max(_LEARNING, 1 / self.count)
         self.deviation_ms += weight * (abs(ms - self.mean_ms) - self.deviation_ms) if self.count > 1 else 0.0
@@ -30,7 +30,7 @@ class _Spent:
         return self.mean_ms + _TO_95_PERCENT * self.deviation_ms
 
 
-class LearntSpeeds:
+class LatencyEstimator:
     """The 95th percentiles (ms) of what a step is made of.
 
     ``policy_ms``, ``option_ms`` (n,): medians by the cost table, 0 for heads and skips. What has not run yet
@@ -38,16 +38,16 @@ class LearntSpeeds:
     """
 
     def __init__(self, policy_ms: float, option_ms: Sequence[float]) -> None:
-        self._policy = _Spent(policy_ms)
-        self._options = [_Spent(ms) for ms in option_ms]
-        self._rest = _Spent(0.1)
+        self._policy = _Duration(policy_ms)
+        self._options = [_Duration(ms) for ms in option_ms]
+        self._rest = _Duration(0.1)
 
-    def add(self, policy_ms: float, spent: Sequence[tuple[int, float]], step_ms: float) -> None:
+    def record_step(self, policy_ms: float, spent: Sequence[tuple[int, float]], step_ms: float) -> None:
         """Take in a step: the policy's ms, each chosen option's place and ms, and those of all together."""
-        self._policy.add(policy_ms)
+        self._policy.record(policy_ms)
         for place, ms in spent:
-            self._options[place].add(ms)
-        self._rest.add(max(step_ms - policy_ms - sum(ms for _, ms in spent), 0.0))
+            self._options[place].record(ms)
+        self._rest.record(max(step_ms - policy_ms - sum(ms for _, ms in spent), 0.0))
 
     @property
     def fixed_p95_ms(self) -> float:

@@ -1,4 +1,4 @@
-"""Energy by the meter, made fit to control by: booked step by step, and in spans to learn costs from."""
+"""Metered energy in a form to control by: joules of each step, and spans to learn costs from."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ Places = tuple[int, ...]
 SPAN_S = 1.0
 """The shortest span to learn from: shorter ones are lost in the meter's grain."""
 LAGS_S = (0.0, 0.15, 0.3, 0.45, 0.6)
-"""By how much later than it is used a meter may tell of energy."""
+"""By how much later than it is used a meter may report energy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """So many seconds, and the energy (J) that the meter told of in them.
+    """So many seconds, and the energy (J) that the meter reported in them.
 
-    ``runs`` (lags, 1 + n): how often policy and options ran in them, if it tells so much later (``LAGS_S``).
+    ``runs`` (lags, 1 + n): how often policy and options ran in them, if it reports so much later
+    (``LAGS_S``).
     """
 
     seconds: float
@@ -34,11 +35,11 @@ class Span:
     energy_j: float
 
 
-class Ledger:
+class MeteredEnergy:
     """What was used since the last step, and since the budget was set.
 
     Meters count in lumps, late, or not at all. Between two readings that differ, and where there is none,
-    what was expected is booked, and put right by the next that differs.
+    the expected energy is taken, and corrected by the next that differs.
     """
 
     _span_j: float | None
@@ -52,24 +53,27 @@ class Ledger:
         self._ran: deque[tuple[float, Places]] = deque()
 
     def restart(self, now_s: float, energy_j: float | None = None) -> None:
-        """Count from now, as the meter tells ``energy_j``: what ran before is learnt from no more."""
+        """Count from now, at the meter's reading ``energy_j``; nothing is learned any more from what ran
+        before.
+        """
         self._last_s = now_s
         self._ran.clear()
         self._start_span(math.nextafter(now_s, -math.inf), energy_j)  # what runs at once is part of the span
 
     @property
-    def blind(self) -> bool:
-        """Whether the last reading told nothing."""
+    def unmetered(self) -> bool:
+        """Whether the meter gave no last reading."""
         return self._span_j is None
 
     def elapsed_s(self, now_s: float) -> float:
-        """Seconds since the last step that was booked; 0 before the first."""
+        """Seconds since the last recorded step; 0 before the first."""
         return 0.0 if self._last_s is None else max(now_s - self._last_s, 0.0)
 
-    def book(
+    def record_step(
         self, now_s: float, energy_j: float | None, ran: Places, expected_j: float
     ) -> tuple[float, Span | None]:
-        """Book a step in which these ``ran``: the energy (J) used since the last, and a span if one is over.
+        """Record a step in which these ``ran``: the energy (J) used since the last, and a span if one is
+        over.
 
         ``expected_j``: what the time since then should have taken.
         """
@@ -96,7 +100,7 @@ class Ledger:
 
     def _start_span(self, now_s: float, energy_j: float | None) -> None:
         self._span_s, self._span_j = now_s, energy_j
-        if energy_j is None or energy_j != self._last_j:  # else what was expected is still to be put right
+        if energy_j is None or energy_j != self._last_j:  # else what was expected is still to be corrected
             self._last_j, self._unsettled_j = energy_j or 0.0, 0.0
 
     def _runs_until(self, now_s: float) -> Floats:
@@ -121,8 +125,8 @@ class RecentPower:
         self._marks = deque([(now_s, 0.0)])
         self._now_s = now_s
 
-    def add(self, now_s: float, used_j: float) -> None:
-        """So much was used until now."""
+    def record_use(self, now_s: float, used_j: float) -> None:
+        """Record the joules used since the last time."""
         self._total_j += used_j
         self._now_s = now_s
         if now_s - self._marks[-1][0] >= SPAN_S:

@@ -21,7 +21,7 @@ class Readings:
     battery_j: float | None = None
 
 
-class Allowance:
+class PowerLimit:
     """The watts that a budget leaves: its own, what the battery's life asks for, and what keeps cool."""
 
     def __init__(self, budget: Budget, now_s: float) -> None:
@@ -64,7 +64,7 @@ class Allowance:
     def _for_the_heat(self, now_s: float, used_w: float) -> float | None:
         """Proportional and integral in the power's logarithm, from what was used when the limit came near.
 
-        Well below the limit nothing is cut, and what was learnt of the limit's power is forgotten.
+        Well below the limit nothing is cut, and what was learned of the limit's power is forgotten.
         """
         limit_c, now_c = self._budget.thermal_c, self._readings.temperature_c
         elapsed_s, self._last_s = now_s - self._last_s, now_s

@@ -21,7 +21,7 @@ _REMEMBERED_S = 10.0
 """Decisions by which prices are judged: so many at most, and none that is older, if there are a few."""
 
 
-class Forecast:
+class PowerModel:
     """Remembers decisions, and what any price would have chosen in their place.
 
     The policy is told the price, and scores accordingly. Its scores at another price are taken to differ as
@@ -40,7 +40,7 @@ class Forecast:
     def __len__(self) -> int:
         return len(self._decisions)
 
-    def add(
+    def remember(
         self, now_s: float, scores: NDArray[np.floating], absent_views: Collection[str], price: float = 0.0
     ) -> None:
         """Remember a decision's ``scores`` (n,) at a price; none of the ``absent_views`` could be chosen."""

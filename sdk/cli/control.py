@@ -23,7 +23,7 @@ class ControlFile:
         self._seen: tuple[int, int] | None = None
         self._text, self._missed = "", False
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Set the budget, if the file says another than when it was last looked at."""
         try:
             status = self._path.stat()

@@ -111,14 +111,14 @@ def run(
             show = stack.enter_context(display(as_json, recognizer.stats))
             takers: list[Callable[[Frame, Recognition], None]] = [lambda _, recognition: show(recognition)]
             if save_video is not None:
-                takers.append(stack.enter_context(AnnotatedVideo(save_video, recognizer.rate_hz)).add)
+                takers.append(stack.enter_context(AnnotatedVideo(save_video, recognizer.rate_hz)).write_frame)
             if plot is not None:
                 drawn = stack.enter_context(PowerPlot(plot))
-                takers.append(lambda _, recognition: drawn.add(recognition, recognizer.budget))
+                takers.append(lambda _, recognition: drawn.add_point(recognition, recognizer.budget))
             if control is not None:
                 said = ControlFile(control, lambda changed: setattr(recognizer, "budget", changed))
-                said.look()
-                takers.append(lambda *_: said.look())
+                said.poll()
+                takers.append(lambda *_: said.poll())
             pairs = stack.enter_context(closing(recognizer.stream_with_frames(source)))
             # Ctrl-C is the usual way to end a live stream; the summary still comes.
             stack.enter_context(suppress(KeyboardInterrupt))

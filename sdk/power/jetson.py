@@ -46,7 +46,7 @@ def _number(file: Path) -> float:
 
 
 def rails(root: Path = Path("/")) -> list[Rail]:
-    """Every labelled rail below ``root``/sys, each once."""
+    """Every labeled rail below ``root``/sys, each once."""
     found: dict[str, Rail] = {}
     for folder in _monitor_folders(root / "sys"):
         for rail in (*_hwmon_rails(folder), *_iio_rails(folder)):

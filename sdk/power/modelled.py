@@ -9,7 +9,7 @@ from sdk.power.meter import Clock, Meter
 
 
 class ModelledMeter(Meter):
-    """Joules by a model: ``idle_w`` all the time, and more for work, of which the recogniser tells it.
+    """Joules by a model: ``idle_w`` all the time, and more for work, of which the recognizer tells it.
 
     With ``busy_w``: so much more while it works. Without: what the bundle's cost table says that a run of
     each graph takes; where it says nothing, the energy is not known. A model, not a measurement: its source

@@ -98,7 +98,7 @@ class SimulatedDevice:
         return self.run_s.get(name, 0.0) * (self.body.slower if self.throttled else 1.0)
 
     def meter(self) -> Meter:
-        """What an app of this device would give the recogniser; it reads the device's clock."""
+        """What an app of this device would give the recognizer; it reads the device's clock."""
         return AppMeter(self._read_j, "simulated device", period_s=0.1, clock=self.clock)
 
     def _tell(self) -> None:

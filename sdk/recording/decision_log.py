@@ -35,7 +35,7 @@ FORMAT = 4
 class DecisionLog:
     """Writes JSON lines to a file, each at once: an interrupted stream's log is whole up to its last step.
 
-    A context manager; once entered, give it to one recogniser.
+    A context manager; once entered, give it to one recognizer.
     """
 
     _file: TextIO
@@ -53,7 +53,7 @@ class DecisionLog:
         self._budget: Budget | None = None
         self._planned: dict[str, Any] = {}
 
-    def begin(
+    def write_options(
         self,
         chooser: str,
         variant: Variant,
@@ -73,15 +73,15 @@ class DecisionLog:
             }
         )
 
-    def stream(self, now_s: float, energy_j: float | None) -> None:
+    def write_stream_start(self, now_s: float, energy_j: float | None) -> None:
         """A stream begins, while the meter tells ``energy_j``."""
         self._write({"stream": True, "began_s": now_s, "energy_j": energy_j})
 
-    def absent_graphs(self, absent: Collection[str]) -> None:
+    def write_absent_graphs(self, absent: Collection[str]) -> None:
         """From here on these graphs are not there."""
         self._write({"absent_graphs": sorted(absent)})
 
-    def plan(self, now_s: float, readings: Readings, budget: Budget | None, price: float) -> None:
+    def note_plan(self, now_s: float, readings: Readings, budget: Budget | None, price: float) -> None:
         """What was known when a step was due; ``price``: without a budget."""
         self._planned = {"planned_s": now_s, **asdict(readings)}
         if budget is not self._budget:
@@ -89,7 +89,7 @@ class DecisionLog:
             self._planned["budget"] = None if budget is None else asdict(budget)
             self._planned["app_price"] = price
 
-    def add(
+    def write_step(
         self, now_s: float, energy: StepEnergy | None, trace: StepTrace, recognition: Recognition
     ) -> None:
         """A step's decision, and what came of it."""

@@ -44,7 +44,7 @@ class ReplayedStep:
 def replay(path: str | Path) -> Iterator[ReplayedStep]:
     """Decide each step of the log at ``path`` again.
 
-    Raises: AdaptiveVideoError if the file is no log, is damaged, or is one of choices that were not learnt.
+    Raises: AdaptiveVideoError if the file is no log, is damaged, or is one of choices that were not learned.
     """
     path = Path(path)
     lines = _lines(path)
@@ -116,7 +116,7 @@ class _Replay:
         if "stream" in line:
             self._loop.reset()
             if self._controller is not None:
-                self._controller.begin(line["began_s"], line["energy_j"])
+                self._controller.begin_stream(line["began_s"], line["energy_j"])
         elif "absent_graphs" in line:
             self._loop.chooser.set_absent_graphs(line["absent_graphs"])
         else:
@@ -135,7 +135,7 @@ class _Replay:
             carried_out = replace(decision, options=logged.options, throttled=plan.throttled)
             times = line["policy_ms"], tuple(line["option_ms"]), line["step_ms"]
             trace = StepTrace(carried_out, scores, line["absent_views"], *times)
-            self._controller.observe(line["done_s"], line["energy_j"], trace)
+            self._controller.observe_step(line["done_s"], line["energy_j"], trace)
         names = (line["price"], logged.name), (plan.price, decision.name)
         return ReplayedStep(line["step"], line["time_s"], *names)
 
@@ -168,7 +168,7 @@ class _Replay:
         elif self._budget is None:
             self._standing = replace(self._standing, price=line["price"])
         readings = Readings(line["temperature_c"], line["battery_j"])
-        return self._controller.plan(line["planned_s"], self._budget, self._standing.price, readings)
+        return self._controller.plan_step(line["planned_s"], self._budget, self._standing.price, readings)
 
 
 def _require_log(path: Path, first: Mapping[str, Any]) -> None:

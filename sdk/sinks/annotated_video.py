@@ -1,4 +1,4 @@
-"""A video of a stream's steps with what was recognised written on them."""
+"""A video of a stream's steps with what was recognized written on them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class AnnotatedVideo:
             self._container.mux(self._stream.encode())
         self._container.close()
 
-    def add(self, frame: Frame, recognition: Recognition) -> None:
+    def write_frame(self, frame: Frame, recognition: Recognition) -> None:
         """Write ``frame`` upright, with label, score, choice and time drawn on it."""
         assert self._container is not None, "entered first"
         pixels = np.rot90(frame.image.to_ndarray(format="rgb24"), -frame.rotation // 90)

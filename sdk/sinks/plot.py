@@ -68,7 +68,7 @@ class PowerPlot:
         self._draw()
         self._figure.savefig(self._path, dpi=120)
 
-    def add(self, recognition: Recognition, budget: Budget | None) -> None:
+    def add_point(self, recognition: Recognition, budget: Budget | None) -> None:
         """Take one step in."""
         if len(self._points) < _MOST_STEPS:
             energy_j = None if recognition.energy_mj is None else recognition.energy_mj * 1e-3
@@ -96,8 +96,8 @@ class PowerPlot:
         choice.set(xlabel="seconds")
 
     def _draw_power(self, panel: Any, times: np.ndarray[Any, Any]) -> None:
-        for seconds, colour in ((_SMOOTHED_S, "#99bbbb"), (_WINDOW_S, "#114455")):
-            panel.plot(times, self._average_w(times, seconds), color=colour, label=f"power, {seconds:g} s")
+        for seconds, color in ((_SMOOTHED_S, "#99bbbb"), (_WINDOW_S, "#114455")):
+            panel.plot(times, self._average_w(times, seconds), color=color, label=f"power, {seconds:g} s")
         watts = [np.nan if point.watts is None else point.watts for point in self._points]
         panel.step(times, watts, where="post", color="#c0392b", label="budget")
         missed = np.array([point.met is False for point in self._points])

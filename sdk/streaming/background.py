@@ -19,7 +19,7 @@ class BackgroundStream:
         on_end: Callable[[], None] | None,
     ) -> None:
         self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self._run, name="recognise", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="recognize", daemon=True)
         self._stream = stream
         self._on_result = on_result
         self._on_error = on_error

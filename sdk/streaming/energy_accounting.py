@@ -1,4 +1,4 @@
-"""What a stream spends and may spend: the meter, the budget's controller and the log of decisions."""
+"""The energy of a stream: the meter, the budget's controller and the log of decisions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SENSED_S = 1.0
 """How often temperature and battery are read."""
 
 
-class Spending:
+class EnergyAccounting:
     """Meters each step of one stream, and keeps to a budget if there is one.
 
     ``clock``: the seconds that power is per. Use it from one thread, but for ``budget``.
@@ -68,11 +68,11 @@ class Spending:
                 response=variant.response,
             )
         if log is not None:
-            log.begin(chooser.kind, variant, costs, run_ms, known)
+            log.write_options(chooser.kind, variant, costs, run_ms, known)
 
     @property
     def budget(self) -> Budget | None:
-        """What the stream may spend; None: whatever it takes."""
+        """What limits the stream; None: nothing."""
         return self._budget
 
     @budget.setter
@@ -84,11 +84,11 @@ class Spending:
                     f"budget {budget!r}", "is no Budget", "give Budget(watts=5), or Budget.parse"
                 )
             if self._controller is None:
-                raise self._unpriced(budget)
+                raise self._no_controller(budget)
             self._find_sensors(budget)
         self._budget = budget
 
-    def _unpriced(self, budget: Budget) -> BudgetError:
+    def _no_controller(self, budget: Budget) -> BudgetError:
         if self._kind != LEARNED:
             reason, mend = f"the choice is {self._kind} here", "leave fixed and random_seed out"
         else:
@@ -97,44 +97,44 @@ class Spending:
 
     @property
     def learned_mj(self) -> dict[str, float]:
-        """What the policy and each option were learnt to take (mJ); empty without a budget."""
+        """What the policy and each option were learned to take (mJ); empty without a budget."""
         return {} if self._controller is None else self._controller.energies_mj
 
-    def begin(self) -> None:
+    def begin_stream(self) -> None:
         """A stream begins."""
         now_s = self._clock()
         energy_j = None if self._window is None else self._window.begin()
         if self._controller is not None:
-            self._controller.begin(now_s, energy_j)
+            self._controller.begin_stream(now_s, energy_j)
         if self._log is not None:
-            self._log.stream(now_s, energy_j)
+            self._log.write_stream_start(now_s, energy_j)
 
     def set_absent_graphs(self, absent: Collection[str]) -> None:
         """From here on these graphs are not there; only the log minds."""
         if self._log is not None:
-            self._log.absent_graphs(absent)
+            self._log.write_absent_graphs(absent)
 
-    def plan(self, standing: Plan) -> Plan:
+    def plan_step(self, standing: Plan) -> Plan:
         """The plan of the step that is due now; ``standing``: what holds without a budget."""
         now_s, budget = self._clock(), self._budget  # read once: it may be changed meanwhile
         self._sense(now_s, budget)
         if self._log is not None:
-            self._log.plan(now_s, self._readings, budget, standing.price)
+            self._log.note_plan(now_s, self._readings, budget, standing.price)
         if self._controller is None:
             return standing
-        return self._controller.plan(now_s, budget, standing.price, self._readings)
+        return self._controller.plan_step(now_s, budget, standing.price, self._readings)
 
-    def add(self, recognition: Recognition, trace: StepTrace) -> Recognition:
+    def finish_step(self, recognition: Recognition, trace: StepTrace) -> Recognition:
         """The step's result with what it used, and where the budget stands."""
         energy = self._metered(recognition, trace)
         now_s, state = self._clock(), None
         if self._controller is not None:
-            state = self._controller.observe(now_s, None if energy is None else energy.total_j, trace)
-        said = _measured(energy) | _kept(state)
-        if said:  # copying takes longer than all else, without a meter and a budget
-            recognition = replace(recognition, **said)
+            state = self._controller.observe_step(now_s, None if energy is None else energy.total_j, trace)
+        fields = _energy_fields(energy) | _budget_fields(state)
+        if fields:  # copying takes longer than all else, without a meter and a budget
+            recognition = replace(recognition, **fields)
         if self._log is not None:
-            self._log.add(now_s, energy, trace, recognition)
+            self._log.write_step(now_s, energy, trace, recognition)
         return recognition
 
     def _metered(self, recognition: Recognition, trace: StepTrace) -> StepEnergy | None:
@@ -179,7 +179,7 @@ class Spending:
             self._battery = sensor.read
 
 
-def _measured(energy: StepEnergy | None) -> dict[str, Any]:
+def _energy_fields(energy: StepEnergy | None) -> dict[str, Any]:
     """What a recognition says of energy."""
     if energy is None:
         return {}
@@ -190,7 +190,7 @@ def _measured(energy: StepEnergy | None) -> dict[str, Any]:
     }
 
 
-def _kept(state: BudgetState | None) -> dict[str, Any]:
+def _budget_fields(state: BudgetState | None) -> dict[str, Any]:
     """What a recognition says of a budget."""
     if state is None:
         return {}

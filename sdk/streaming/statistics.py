@@ -46,7 +46,7 @@ class LatencyHistogram:
         self._counts = [0] * _BUCKETS
         self._total = 0
 
-    def add(self, milliseconds: float) -> None:
+    def record(self, milliseconds: float) -> None:
         """Count one duration; those out of range count as the nearest that is in range."""
         inside = min(max(milliseconds, _LOWEST_MS), _HIGHEST_MS)
         bucket = int(math.log(inside / _LOWEST_MS) * _PER_E)
@@ -133,7 +133,7 @@ class Statistics:
         self._power_w: float | None = None
         self._budget: Counter[str] = Counter()
 
-    def add(self, recognition: Recognition) -> None:
+    def record_result(self, recognition: Recognition) -> None:
         """Count one step's result."""
         with self._lock:
             self._uncounted.append(recognition.latency_ms)
@@ -181,7 +181,7 @@ class Statistics:
             for stage, histogram in self._latencies.items():
                 spent = getattr(latency, stage)
                 if spent > 0:
-                    histogram.add(spent)
+                    histogram.record(spent)
         self._uncounted.clear()
 
     def _fps(self) -> float | None:

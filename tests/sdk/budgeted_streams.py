@@ -110,11 +110,11 @@ def stream(
         if number / rate_hz - began_s >= restarts_s or number == 0:
             began_s = number / rate_hz
             loop.reset()
-            controller.begin(device.now_s, meter.read() if metered else None)
+            controller.begin_stream(device.now_s, meter.read() if metered else None)
         device.advance(number / rate_hz)
         while waiting and waiting[0][0] <= device.now_s:
             budget = waiting.pop(0)[1]
-        plan = controller.plan(device.now_s, budget, readings=sensed())
+        plan = controller.plan_step(device.now_s, budget, readings=sensed())
         row: NDArray[np.float64] | None = None
         step_ms = 1.0
 
@@ -131,7 +131,7 @@ def stream(
                 step_ms += 1e3 * device.run(option.name)
         option_ms = tuple(1e3 * device.run_s.get(option.name, 0.0) for option in options)
         trace = StepTrace(decision, row, (), 1.0, option_ms, step_ms)
-        state = controller.observe(device.now_s, meter.read() if metered else None, trace)
+        state = controller.observe_step(device.now_s, meter.read() if metered else None, trace)
         value = 0.0 if row is None else float(row[places[options[0].name]])
         choice = options[0].name if options else "held"
         steps.append(Step(device.now_s, device.used_j, plan.price, choice, plan.throttled, value, state))

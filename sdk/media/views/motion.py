@@ -65,8 +65,8 @@ class FlowRenderer:
     def render(self, frame: Frame) -> NDArray[np.uint8]:
         """uint8 (frames, size, size, 2 * stack), the oldest flow first."""
         rendered = np.empty(self.view.shape, np.uint8)
-        for row, grey, pair in _pairs(self.view, frame, self._grey):
-            flow = self._flow.calc(grey[0], grey[1], None)
+        for row, gray, pair in _pairs(self.view, frame, self._grey):
+            flow = self._flow.calc(gray[0], gray[1], None)
             codes = np.clip((flow + FLOW_LIMIT_PX) * (255 / (2 * FLOW_LIMIT_PX)) + 0.5, 0, 255)
             _put(rendered[row], 2 * pair, codes)
         return rendered

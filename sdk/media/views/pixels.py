@@ -31,7 +31,7 @@ class PictureScaler:
         self._scaler = VideoReformatter()
 
     def square(self, image: av.VideoFrame, rotation: int | None = None) -> NDArray[np.uint8]:
-        """Upright RGB of ``image``, uint8 (size, size, 3): short side resized, centre cropped.
+        """Upright RGB of ``image``, uint8 (size, size, 3): short side resized, center cropped.
 
         ``rotation``: degrees clockwise that bring it upright; None: those it declares. The matrix and range
         that the source declares are honoured; one that declares none is read as swscale does: BT.601,
@@ -72,7 +72,7 @@ class ViewRenderer:
         return None
 
     def render(self, frame: Frame) -> NDArray[np.uint8]:
-        """Upright RGB, the short side resized to ``view.size``, centre cropped: the step's own picture, or
+        """Upright RGB, the short side resized to ``view.size``, center cropped: the step's own picture, or
         ``view.frames`` pictures evenly spaced over the segment that ends with it.
 
         Returns: uint8 (frames, size, size, 3), C-contiguous, the caller's own.

@@ -63,7 +63,7 @@ def board() -> Board:
     return Board()
 
 
-def recognise(
+def recognize(
     bundle: Bundle,
     board: Board,
     levels: Callable[[], Iterator[int]] = bright,
@@ -91,7 +91,7 @@ def mean_w(results: list[Recognition]) -> float:
 def test_the_budget_is_kept_and_may_change_while_the_stream_runs(bundle: Bundle, board: Board) -> None:
     """Bright pictures want rgb224, 5 W; the policy's next best is rgb112, 2 W."""
     changes = {300: Budget(watts=3.0), 600: Budget(watts=10.0)}
-    results, _ = recognise(bundle, board, seconds=90, changes=changes, budget=Budget(watts=6.0))
+    results, _ = recognize(bundle, board, seconds=90, changes=changes, budget=Budget(watts=6.0))
     assert {result.choice for result in results[100:300]} == {"rgb224"}
     assert {result.choice for result in results[400:600]} == {"rgb112"}
     assert {result.choice for result in results[700:900]} == {"rgb224"}
@@ -102,7 +102,7 @@ def test_the_budget_is_kept_and_may_change_while_the_stream_runs(bundle: Bundle,
 
 
 def test_results_and_statistics_say_where_the_budget_stands(bundle: Bundle, board: Board) -> None:
-    results, recognizer = recognise(bundle, board, mixed, budget=Budget(watts=2.5))
+    results, recognizer = recognize(bundle, board, mixed, budget=Budget(watts=2.5))
     statistics = recognizer.stats()
     assert statistics.power_w == results[-1].power_w and statistics.power_w is not None
     assert sum(statistics.budget.values()) == pytest.approx(len(results), abs=1)
@@ -132,7 +132,7 @@ def test_a_meter_that_falls_silent_is_said(bundle: Bundle, board: Board) -> None
 
 def test_throttled_steps_run_nothing(bundle: Bundle, board: Board) -> None:
     """The device alone draws 1 W: of 1.01 W nothing is left for the policy's second-best at every step."""
-    results, recognizer = recognise(bundle, board, seconds=40, budget=Budget(watts=0.9))
+    results, recognizer = recognize(bundle, board, seconds=40, budget=Budget(watts=0.9))
     throttled = [
         result for result in results if result.choice == "throttled" and result.latency_ms.policy == 0
     ]
@@ -145,7 +145,7 @@ def test_decisions_can_be_made_again(bundle: Bundle, board: Board, tmp_path: Pat
     path = tmp_path / "decisions.jsonl"
     changes = {150: Budget(watts=2.0, latency_ms=500), 300: None, 350: Budget(watts=1.0)}
     with DecisionLog(path, {"source": "a film"}) as log:
-        results, _ = recognise(
+        results, _ = recognize(
             bundle, board, mixed, 50, changes, budget=Budget(watts=3.0), log=log, price=0.1
         )
     steps = list(replay(path))
@@ -187,7 +187,7 @@ def test_several_streams_in_one_log(bundle: Bundle, board: Board, tmp_path: Path
 def test_an_altered_log_is_told_apart(bundle: Bundle, board: Board, tmp_path: Path) -> None:
     path = tmp_path / "decisions.jsonl"
     with DecisionLog(path) as log:
-        recognise(bundle, board, mixed, 10, budget=Budget(watts=3.0), log=log)
+        recognize(bundle, board, mixed, 10, budget=Budget(watts=3.0), log=log)
     lines = path.read_text().splitlines()
     altered = json.loads(lines[40])
     altered["choice"] = ["rgb84"]
@@ -232,7 +232,7 @@ def test_a_damaged_step_is_named(
 ) -> None:
     path = tmp_path / "decisions.jsonl"
     with DecisionLog(path) as log:
-        recognise(bundle, board, mixed, 10, budget=Budget(watts=3.0), log=log)
+        recognize(bundle, board, mixed, 10, budget=Budget(watts=3.0), log=log)
     lines = path.read_text().splitlines()
     lines[40] = json.dumps(json.loads(lines[40]) | {field: value})
     path.write_text("\n".join(lines) + "\n")
@@ -282,7 +282,7 @@ def test_sensors_that_are_not_there(bundle: Bundle, board: Board, monkeypatch: p
 
 
 def test_the_apps_own_sensors_are_read(bundle: Bundle, board: Board) -> None:
-    results, _ = recognise(
+    results, _ = recognize(
         bundle, board, budget=Budget(thermal_c=50), seconds=60, thermometer=lambda: 30 + 8 * mean_power(board)
     )
     assert results[-1].price > 0 and results[-1].power_w is not None

@@ -225,8 +225,8 @@ def test_what_is_used_and_allowed_between_two_streams_counts() -> None:
     left_j = []
     for seconds, used_w in ((0.2, 12.0), (0.2, 3.0), (0.2, 1.0)):
         now_s, energy_j = now_s + seconds, energy_j + seconds * used_w
-        controller.begin(now_s, energy_j)
-        left_j.append(controller._account.left_j)
+        controller.begin_stream(now_s, energy_j)
+        left_j.append(controller._reserve.left_j)
     assert np.diff(left_j) == pytest.approx([-0.2, 0.2], abs=0.01)
 
 
@@ -249,9 +249,9 @@ def test_costs_are_learnt() -> None:
         return np.array([3, 2.5, 1.5, 0.5, 0, 0, 0]) + np.random.default_rng(step // 15).normal(0, 1.0, 7)
 
     result = stream(device(probe=Probe(noise=0.01, delay_s=0.15)), SPACE, TABLE, scores, watts(3.5))
-    learnt = result.controller.energies_mj
+    learned = result.controller.energies_mj
     for name in ("b0", "b1", "b2"):
-        assert learnt[name] == pytest.approx(1e3 * RUN_J[name], rel=0.2)
+        assert learned[name] == pytest.approx(1e3 * RUN_J[name], rel=0.2)
 
 
 def test_too_small_a_budget_lowers_the_rate_says_so_and_recovers() -> None:
@@ -280,7 +280,7 @@ def test_what_cannot_be_kept_still_answers() -> None:
 
 @pytest.mark.parametrize("probe", [Probe(dies_s=40.0), Probe(freezes_s=40.0)], ids=["dies", "freezes"])
 def test_a_meter_that_fails_is_not_trusted_and_not_missed(probe: Probe) -> None:
-    """What was learnt stands in for it, with a margin; that the budget is met is not known any more."""
+    """What was learned stands in for it, with a margin; that the budget is met is not known any more."""
     varied = [constant(3, 2.6, 2.0, 1, 0.2, 0.1, 0.05), constant(2, 2.6, 2.5, 1, 0.2, 0.1, 0.05)]
     result = stream(
         device(probe=probe), SPACE, TABLE, lambda step: varied[step // 40 % 2](step), watts(3.0), seconds=120

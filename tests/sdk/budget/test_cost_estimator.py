@@ -1,4 +1,4 @@
-"""Costs learnt from spans: their common factor, each one's own, the meter's lag, and what is not theirs."""
+"""Costs learned from spans: their common factor, each one's own, the meter's lag, and what is not theirs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sdk.budget.cost_estimator import LearntCosts
+from sdk.budget.cost_estimator import CostEstimator
 from sdk.budget.metered_energy import LAGS_S, Span
 
 TRUE_J = np.array([0.01, 0.5, 0.2, 0.08, 0.0])
@@ -31,7 +31,7 @@ def spans(count: int, seed: int = 0, noise: float = 0.0, lag: int = 0) -> list[S
 
 @pytest.mark.parametrize("lag", range(len(LAGS_S)))
 def test_costs_and_lag_are_found(lag: int) -> None:
-    costs = LearntCosts(TABLE)
+    costs = CostEstimator(TABLE)
     for span in spans(40, lag=lag, noise=0.01):
         costs.observe(span)
     assert costs.lag_s == LAGS_S[lag]
@@ -42,7 +42,7 @@ def test_costs_and_lag_are_found(lag: int) -> None:
 
 def test_one_option_tells_of_the_others() -> None:
     """Only the first two ever run; the third is priced by the factor that all share."""
-    costs = LearntCosts(TABLE)
+    costs = CostEstimator(TABLE)
     for second in range(20):
         runs = np.zeros((len(LAGS_S), 5))
         runs[:, 0], runs[:, 1 + second % 2] = 10, 10
@@ -59,7 +59,7 @@ def same(count: int, runs_of_first: float, energy_j: float) -> list[Span]:
 
 def test_a_load_is_no_cost() -> None:
     """The power doubles while the same runs: that is something else, and known at once."""
-    costs = LearntCosts(TABLE)
+    costs = CostEstimator(TABLE)
     for span in spans(30):
         costs.observe(span)
     steady = IDLE_W + 10 * (0.01 + 0.5)
@@ -72,7 +72,7 @@ def test_a_load_is_no_cost() -> None:
 
 
 def test_the_tables_energies_are_the_prior() -> None:
-    costs = LearntCosts(TRUE_J * 1e3, in_mj=True)
+    costs = CostEstimator(TRUE_J * 1e3, in_mj=True)
     np.testing.assert_allclose(costs.energies_j, TRUE_J)
     for span in same(10, 10, IDLE_W + 10 * (0.01 + 0.5)):
         costs.observe(span)
@@ -81,14 +81,14 @@ def test_the_tables_energies_are_the_prior() -> None:
 
 
 def test_noise_frees_nothing() -> None:
-    costs = LearntCosts(TABLE)
+    costs = CostEstimator(TABLE)
     for span in spans(60, seed=3, noise=0.5):
         costs.observe(span)
     assert (costs.energies_j[:4] > 0).all() and costs.base_w >= 0
 
 
 def test_nothing_ran() -> None:
-    costs = LearntCosts(TABLE)
+    costs = CostEstimator(TABLE)
     assert not costs.known
     for _ in range(3):
         costs.observe(Span(1.0, np.zeros((len(LAGS_S), 5)), IDLE_W))

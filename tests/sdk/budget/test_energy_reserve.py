@@ -9,22 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdk.budget.energy_reserve import DEPTH_S, WINDOW_S, Account
+from sdk.budget.energy_reserve import DEPTH_S, WINDOW_S, EnergyReserve
 
 WATTS = 2.0
 STEP_S = 0.25
 
 
-def account(cheapest_w: float | None = None) -> Account:
-    made = Account()
-    made.allow(WATTS, cheapest_w)
+def account(cheapest_w: float | None = None) -> EnergyReserve:
+    made = EnergyReserve()
+    made.set_limit(WATTS, cheapest_w)
     return made
 
 
-def spend(made: Account, used_w: float, since_s: float, until_s: float) -> None:
+def spend(made: EnergyReserve, used_w: float, since_s: float, until_s: float) -> None:
     """So much power for so long, a step at a time."""
     for now_s in np.arange(since_s, until_s, STEP_S):
-        made.book(float(now_s), WATTS * STEP_S, used_w * STEP_S)
+        made.record_use(float(now_s), WATTS * STEP_S, used_w * STEP_S)
 
 
 @settings(max_examples=60, deadline=None)
@@ -44,13 +44,13 @@ def test_no_half_minute_is_above_the_limit(
     made = account(base_w)
     base_j = base_w * STEP_S
     used_j = [base_j] * idle
-    made.book(0.0, 0.0, 0.0)
+    made.record_use(0.0, 0.0, 0.0)
     for step in [idle] if at_once else range(1, idle + 1):
         steps = idle if at_once else 1
-        made.book(step * STEP_S, steps * WATTS * STEP_S, steps * base_j)
+        made.record_use(step * STEP_S, steps * WATTS * STEP_S, steps * base_j)
     for step, wish_j in enumerate(wishes, start=idle + 1):
         run_j = wish_j if wish_j <= made.left_j else 0.0
-        made.book(step * STEP_S, WATTS * STEP_S, base_j + run_j)
+        made.record_use(step * STEP_S, WATTS * STEP_S, base_j + run_j)
         used_j.append(base_j + run_j)
     total_j = np.concatenate([[0.0], np.cumsum(used_j)])
     window = int(WINDOW_S / STEP_S)
@@ -88,7 +88,7 @@ def test_a_new_allowance_keeps_it_as_full_as_it_was() -> None:
     made = account()
     spend(made, 1.5 * WATTS, 0, 1)
     before = made.share
-    made.allow(2 * WATTS)
+    made.set_limit(2 * WATTS)
     assert made.left_j == pytest.approx(2 * WATTS * DEPTH_S * before, rel=0.5)
 
 
@@ -96,23 +96,23 @@ def test_time_that_stands_still_or_goes_back_changes_nothing() -> None:
     made = account(cheapest_w=0.5)
     lefts = []
     for now_s in (1.0, 1.0, 0.5, 1.1):
-        made.book(now_s, 0.1, 0.1)
+        made.record_use(now_s, 0.1, 0.1)
         lefts.append(made.left_j)
     assert all(one == pytest.approx(other) for one, other in pairwise(lefts))
 
 
 def test_empty_is_full_before_anything_is_allowed() -> None:
-    assert Account().share == 1 and Account().left_j == 0
+    assert EnergyReserve().share == 1 and EnergyReserve().left_j == 0
 
 
 def test_after_a_pause_half_a_minute_is_no_more_than_any_other() -> None:
     """Not even for who takes all there is at every step."""
     made = account(cheapest_w=0.0)
-    made.book(0.0, 0.0, 0.0)
-    made.book(60.0, 60 * WATTS, 0.0)
+    made.record_use(0.0, 0.0, 0.0)
+    made.record_use(60.0, 60 * WATTS, 0.0)
     used_j = 0.0
     for step in range(1, int(WINDOW_S / STEP_S) + 1):
         run_j = max(made.left_j, 0.0)
-        made.book(60.0 + step * STEP_S, WATTS * STEP_S, run_j)
+        made.record_use(60.0 + step * STEP_S, WATTS * STEP_S, run_j)
         used_j += run_j
     assert used_j <= WATTS * (WINDOW_S + DEPTH_S)

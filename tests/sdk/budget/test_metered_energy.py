@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.budget.metered_energy import LAGS_S, Ledger, RecentPower
+from sdk.budget.metered_energy import LAGS_S, MeteredEnergy, RecentPower
 
 
 def booked(readings: list[float | None], expected_j: float = 0.5, step_s: float = 0.1) -> list[float]:
-    ledger = Ledger(2)
+    metered = MeteredEnergy(2)
     return [
-        ledger.book(number * step_s, reading, (0,), expected_j)[0] for number, reading in enumerate(readings)
+        metered.record_step(number * step_s, reading, (0,), expected_j)[0]
+        for number, reading in enumerate(readings)
     ]
 
 
@@ -35,21 +36,21 @@ def test_in_the_end_all_is_booked(steps: list[float]) -> None:
 
 
 def test_silence_is_what_was_expected() -> None:
-    ledger = Ledger(2)
-    ledger.book(0.0, 5.0, (0,), 0.5)
-    assert not ledger.blind
-    assert ledger.book(0.1, None, (0,), 0.5)[0] == 0.5 and ledger.blind
+    metered = MeteredEnergy(2)
+    metered.record_step(0.0, 5.0, (0,), 0.5)
+    assert not metered.unmetered
+    assert metered.record_step(0.1, None, (0,), 0.5)[0] == 0.5 and metered.unmetered
     assert (
-        ledger.book(0.2, 9.0, (0,), 0.5)[0] == 0.5 and not ledger.blind
+        metered.record_step(0.2, 9.0, (0,), 0.5)[0] == 0.5 and not metered.unmetered
     )  # what passed meanwhile is not known
-    assert ledger.book(0.3, 9.3, (0,), 0.5)[0] == pytest.approx(0.3)
+    assert metered.record_step(0.3, 9.3, (0,), 0.5)[0] == pytest.approx(0.3)
 
 
 def test_spans_count_what_ran_by_the_meters_lag() -> None:
-    ledger, spans = Ledger(3), []
+    metered, spans = MeteredEnergy(3), []
     for number in range(41):
         ran = (0, 1) if number < 20 else (0, 2)
-        span = ledger.book(number / 10, number * 0.2, ran, 0.2)[1]
+        span = metered.record_step(number / 10, number * 0.2, ran, 0.2)[1]
         spans += [] if span is None else [span]
     assert [round(span.seconds, 6) for span in spans] == [1.0, 1.0, 1.0, 1.0]
     assert [span.energy_j for span in spans] == pytest.approx([2.0] * 4)
@@ -63,23 +64,23 @@ def test_recent_power_is_of_half_a_minute() -> None:
     power = RecentPower(100.0)
     assert power.watts is None
     for second in range(1, 61):
-        power.add(100.0 + second, 5.0 if second <= 20 else 2.0)
+        power.record_use(100.0 + second, 5.0 if second <= 20 else 2.0)
     assert power.watts == pytest.approx(2.0) and power.seconds == pytest.approx(30, abs=1.5)
 
 
 def test_what_was_expected_of_a_meter_that_stands_still_is_put_right_after_a_restart() -> None:
     """Streams may be shorter than a meter's lumps."""
-    ledger = Ledger(2)
-    ledger.restart(0.0, 10.0)
-    assert ledger.book(1.0, 10.0, (), 2.0)[0] == 2.0
-    ledger.restart(1.0, 10.0)
-    assert ledger.book(2.0, 10.0, (), 2.0)[0] == 2.0
-    assert ledger.book(3.0, 15.0, (), 2.0)[0] == 1.0
+    metered = MeteredEnergy(2)
+    metered.restart(0.0, 10.0)
+    assert metered.record_step(1.0, 10.0, (), 2.0)[0] == 2.0
+    metered.restart(1.0, 10.0)
+    assert metered.record_step(2.0, 10.0, (), 2.0)[0] == 2.0
+    assert metered.record_step(3.0, 15.0, (), 2.0)[0] == 1.0
 
 
 def test_what_runs_in_the_instant_of_a_restart_is_part_of_the_span() -> None:
-    ledger = Ledger(2)
-    ledger.restart(5.0, 10.0)
-    ledger.book(5.0, 13.0, (0, 1), 0.0)
-    _, span = ledger.book(6.0, 16.0, (0, 1), 0.0)
+    metered = MeteredEnergy(2)
+    metered.restart(5.0, 10.0)
+    metered.record_step(5.0, 13.0, (0, 1), 0.0)
+    _, span = metered.record_step(6.0, 16.0, (0, 1), 0.0)
     assert span is not None and span.energy_j == 6.0 and span.runs[0].tolist() == [2.0, 2.0]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtimes.spec import PriceResponse
-from sdk.budget.power_model import Forecast
+from sdk.budget.power_model import PowerModel
 from sdk.decisions.choosers import LearnedChoice
 from sdk.decisions.option_costs import net_costs
 from tests.sdk.budgeted_streams import action_space
@@ -32,12 +32,12 @@ def told(price: float) -> np.ndarray:
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**16), st.floats(0, 20), st.floats(0, 20))
 def test_the_energy_at_a_price_is_that_of_choosing_at_it(seed: int, made_at: float, price: float) -> None:
-    """Decisions made at one price, forecast at another, by a policy that responds just as expected."""
+    """Decisions made at one price, model at another, by a policy that responds just as expected."""
     untold = np.random.default_rng(seed).normal(0, 2, (12, 7))
-    forecast = Forecast(SPACE, RESPONSE)
+    model = PowerModel(SPACE, RESPONSE)
     for number, row in enumerate(untold):
-        forecast.add(number / 10, row + told(made_at), (), made_at)
-    energies, steps = forecast.energies(COSTS, RUN_J)(np.array([price]))
+        model.remember(number / 10, row + told(made_at), (), made_at)
+    energies, steps = model.energies(COSTS, RUN_J)(np.array([price]))
     chooser = LearnedChoice(SPACE, net_costs(SPACE, RUN_J))
     wanted_j, wanted_steps = 0.0, 0
     for row in untold:
@@ -48,20 +48,20 @@ def test_the_energy_at_a_price_is_that_of_choosing_at_it(seed: int, made_at: flo
 
 
 def test_power_never_rises_with_the_price_without_a_response() -> None:
-    forecast = Forecast(SPACE)
+    model = PowerModel(SPACE)
     for number, row in enumerate(np.random.default_rng(3).normal(0, 2, (32, 7))):
-        forecast.add(number / 10, row, ())
-    energies, steps = forecast.energies(COSTS, RUN_J)(np.geomspace(0.01, 50, 40))
+        model.remember(number / 10, row, ())
+    energies, steps = model.energies(COSTS, RUN_J)(np.geomspace(0.01, 50, 40))
     assert (np.diff(energies / steps) <= 1e-9).all() and energies[0] > energies[-1]
 
 
 def test_old_decisions_are_forgotten() -> None:
-    forecast = Forecast(SPACE)
+    model = PowerModel(SPACE)
     for number in range(100):
-        forecast.add(number / 10, np.zeros(7), ())
-    assert len(forecast) == 32
-    forecast.add(60.0, np.zeros(7), ())
-    assert len(forecast) == 4, "however old, a few are kept"
+        model.remember(number / 10, np.zeros(7), ())
+    assert len(model) == 32
+    model.remember(60.0, np.zeros(7), ())
+    assert len(model) == 4, "however old, a few are kept"
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ def test_what_the_file_says_is_set_when_it_changes(
 ) -> None:
     path, said = tmp_path / "budget.txt", []
     control = ControlFile(path, said.append)
-    control.look()
-    control.look()
+    control.poll()
+    control.poll()
     assert said == [], "a file that is not there says nothing"
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and "budget.txt: cannot be read (No such file" in errors[0]
@@ -26,8 +26,8 @@ def test_what_the_file_says_is_set_when_it_changes(
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         os.utime(path, ns=(write.time, write.time))  # type: ignore[attr-defined]
         write.time += 1  # type: ignore[attr-defined]
-        control.look()
-        control.look()
+        control.poll()
+        control.poll()
 
     write.time = 10**18  # type: ignore[attr-defined]
     write("5W\n")
@@ -44,7 +44,7 @@ def test_what_the_file_says_is_set_when_it_changes(
     assert errors[0] == "budget: 5W" and errors[-1] == "budget: OFF"
     assert sum("the budget stays as it was" in line for line in errors) == 3
     path.unlink()
-    control.look()
-    control.look()
+    control.poll()
+    control.poll()
     assert len(said) == 3
     assert capsys.readouterr().err.count("cannot be read") == 1

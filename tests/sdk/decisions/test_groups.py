@@ -231,7 +231,7 @@ def save(path: Path, graph: onnx.GraphProto) -> None:
 
 
 class Flaky:
-    """A renderer of grey squares; what stands in ``lacking`` and ``failing`` by view is absent, or fails."""
+    """A renderer of gray squares; what stands in ``lacking`` and ``failing`` by view is absent, or fails."""
 
     lacking: dict[str, Absence] = {}
     failing: set[str] = set()

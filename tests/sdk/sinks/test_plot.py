@@ -27,7 +27,7 @@ def test_power_budget_price_and_choices_are_drawn(tmp_path: Path) -> None:
             energy = None if 100 <= number < 103 else 300.0
             step = replace(STEP, time_s=5 + number / 10, energy_mj=energy, price=number / 100)
             met = number < 300
-            plot.add(replace(step, choice="rgb224" if met else "held", budget_met=met), budget)
+            plot.add_point(replace(step, choice="rgb224" if met else "held", budget_met=met), budget)
     power, price, choices = plot._figure.axes
     short, long, allowed, missed = power.lines
     times, watts = short.get_data()

@@ -19,7 +19,7 @@ from sdk.streaming.statistics import LatencyHistogram, Statistics
 def test_percentiles_are_within_two_percent(values: list[float], percent: float) -> None:
     histogram = LatencyHistogram()
     for value in values:
-        histogram.add(value)
+        histogram.record(value)
     truth = float(np.percentile(values, percent, method="inverted_cdf"))
     assert histogram.percentile(percent) == pytest.approx(truth, rel=0.02)
 
@@ -28,7 +28,7 @@ def test_percentiles_of_many_values() -> None:
     values = np.random.default_rng(0).lognormal(1, 1, 20_000)
     histogram = LatencyHistogram()
     for value in values:
-        histogram.add(float(value))
+        histogram.record(float(value))
     percentiles = histogram.percentiles()
     assert percentiles is not None and percentiles.count == len(values)
     measured = (percentiles.p50, percentiles.p95, percentiles.p99)
@@ -38,7 +38,7 @@ def test_percentiles_of_many_values() -> None:
 def test_values_out_of_range_count_as_the_nearest() -> None:
     histogram = LatencyHistogram()
     for value in (0.0, 1e9):
-        histogram.add(value)
+        histogram.record(value)
     assert histogram.percentile(50) == pytest.approx(1e-3, rel=0.02)
     assert histogram.percentile(100) == pytest.approx(1e5, rel=0.02)
 
@@ -55,7 +55,9 @@ def test_snapshot_counts_stages_that_ran() -> None:
     statistics = Statistics()
     for choice, branch in (("rgb224", 5.0), ("rgb224", 5.0), ("held", 0.0)):
         latency = Latency(queue=0, decode=1, resize=0, policy=0, branch=branch, post=0.1, total=1.1 + branch)
-        statistics.add(Recognition(0.0, 0, "a", 1.0, (("a", 1.0),), choice, "int8", latency, 0, False))
+        statistics.record_result(
+            Recognition(0.0, 0, "a", 1.0, (("a", 1.0),), choice, "int8", latency, 0, False)
+        )
     declared = GraphDeclaration("net", "int8", {"CPUExecutionProvider": 9}, 1, False, 1.0, None, runs=2)
     snapshot = statistics.snapshot({"stale": 2}, [declared])
     assert snapshot.choices == {"rgb224": 2, "held": 1}
