@@ -50,7 +50,7 @@ class Bundle:
         """
         location = Path(path)
         if not location.exists():
-            raise BundleError(location, "there is no such bundle", "check the path, or run adaptive-compile")
+            raise BundleError(location, "does not exist", "check the path, or run adaptive-compile")
         if location.is_dir():
             return cls._verified(location, location, partial)
         folder = _unpacked(location)
@@ -188,12 +188,14 @@ class Bundle:
 
 
 def check_destination(target: Path) -> None:
-    """Raises: BundleError if something is at ``target`` that is no bundle, or it cannot be written there."""
+    """Raises: BundleError if something is at ``target`` that is not a bundle, or it cannot be written
+    there.
+    """
     if target.exists() and not (target / MANIFEST).is_file():
         raise BundleError(target, "exists and is not a bundle", "move it away, or name another destination")
     parent = next(folder for folder in target.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise BundleError(target, f"{parent} is no folder that can be written to", "name another destination")
+        raise BundleError(target, f"{parent} is not a writable folder", "name another destination")
 
 
 def write_bundle(destination: str | Path, folder: str | Path, fields: Mapping[str, object]) -> Bundle:
@@ -201,7 +203,7 @@ def write_bundle(destination: str | Path, folder: str | Path, fields: Mapping[st
 
     An existing bundle is replaced whole.
 
-    Raises: BundleError if ``destination`` exists and is no bundle, or the fields do not make a manifest.
+    Raises: BundleError if ``destination`` exists and is not a bundle, or the fields do not make a manifest.
     """
     target, source = Path(destination), Path(folder)
     check_destination(target)

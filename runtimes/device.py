@@ -42,7 +42,7 @@ def sums_int8_exactly() -> bool:
     """Whether the processor multiplies uint8 by int8 into sums that cannot overflow.
 
     x86 does with VNNI. Without it, runtimes take an instruction that adds two products in 16 bits and
-    saturates, unless they are told not to. Where the processor does not say, it is taken to be one of these.
+    saturates, unless they are asked not to. Where the processor does not say, it is taken to be one of these.
     """
     if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686", "x86"):
         return True

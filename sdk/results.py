@@ -51,7 +51,7 @@ class Recognition:
     by the meter that ``energy_source`` names; None where that is not known (``energy_problem`` says why), or
     no meter was given. ``price``: at which it was chosen. Under a budget: ``power_w`` is the average power
     since the budget was set, of the last 30 s at most; ``budget_met``: whether the budget holds without steps
-    withheld for it, None where that is not known, and ``budget_problem`` why not; ``predicted_mj``: what was
+    throttled for it, None where that is not known, and ``budget_problem`` why not; ``predicted_mj``: what was
     expected of ``energy_mj``.
 
     A stream that has had no output yet, because nothing to run was there, has the label ``""`` and no score.

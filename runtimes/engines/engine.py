@@ -1,4 +1,6 @@
-"""What every engine offers: named graphs that run on numpy arrays, and a declaration of what really ran."""
+"""The interface of every engine: named graphs that run on numpy arrays, and a declaration of what really
+ran.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class LitertEngine(OpenedGraphs["LitertRunner"]):
     """Opens a bundle's graphs of one target with LiteRT.
 
     ``auto`` is the CPU: whether a GPU truly runs a graph shows only when it is compiled for it, which may
-    take a minute. Policies run on one thread, in an interpreter: that is as fast as compiled, and tells which
+    take a minute. Policies run on one thread, in an interpreter: that is as fast as compiled, and says which
     nodes run where. Branches on the CPU are compiled, with their weights laid out once and then mapped from
     the user's cache: that opens faster and shares them between processes.
     """
@@ -181,6 +181,6 @@ def _reason(path: Path, error: Exception) -> str:
     """Why a graph does not open: compiling says little, the interpreter names what it does not know."""
     try:
         sessions.InterpreterSession(path, threads=1).close()
-    except Exception as told:  # the runtime's own errors share no narrower base
-        return one_line(told)
+    except Exception as reason:  # the runtime's own errors share no narrower base
+        return one_line(reason)
     return one_line(error)

@@ -40,7 +40,7 @@ class Session(Protocol):
 
 
 class InterpreterSession:
-    """A graph in an interpreter, which tells what runs where, with its weights laid out in private memory.
+    """A graph in an interpreter, which says what runs where, with its weights laid out in private memory.
 
     Raises: what the runtime raises if it cannot open the graph.
     """
@@ -96,7 +96,7 @@ class CompiledSession:
         (self._signature,) = self._model.get_signature_list()
         self.nodes = {GPU if gpu else XNNPACK: 0}
         self._bind()
-        # The first write sets up more of the library, which tells of it: now, while what it says is caught.
+        # The first write sets up more of the library, which logs it: now, while the log is captured.
         for name, entry in self._model.get_input_tensor_details(self._signature).items():
             self._inputs[name].write(np.zeros(entry["shape"], entry["dtype"]))
 

@@ -41,7 +41,7 @@ def native_log() -> Iterator[list[str]]:
 
 
 def end_quietly() -> None:
-    """LiteRT's library tells of its end as the process ends: a program's own summary is to be the last word.
+    """LiteRT's library logs its end as the process ends: a program's own summary is to be the last word.
 
     For programs to register with ``atexit``; what they write to the standard error stream afterwards is lost.
     """

@@ -17,7 +17,7 @@ _DELEGATE_ID = 0
 def delegates(path: Path) -> dict[str, dict[str, int]]:
     """For each method of a program how many delegates it has, by the name of their backend.
 
-    Raises: OSError for a file that cannot be read, ValueError for one that is no program.
+    Raises: OSError for a file that cannot be read, ValueError for one that is not a program.
     """
     with path.open("rb") as file:
         try:

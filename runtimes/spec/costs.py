@@ -36,8 +36,8 @@ class ViewCost(Spec):
 class CostTable(Spec):
     """Measured costs of every graph and view on one named device.
 
-    ``idle_w``: what the device used while nothing ran; ``energy_source``: the meter that told the energies.
-    None where there was none.
+    ``idle_w``: what the device used while nothing ran; ``energy_source``: the meter that measured the
+    energies. None where there was none.
     """
 
     device: str

@@ -13,11 +13,11 @@ from runtimes.spec.base import Name, Spec
 from runtimes.spec.graphs import Tensor
 
 PRESENT = "present"
-"""The input by which a policy over several groups is told which of them there are."""
+"""The input that says which of several groups are there."""
 PRICE = "price"
-"""The input by which a policy is told the price."""
+"""The input for the price."""
 ANSWER = "answer"
-"""The input by which a policy that recalls it is told the stream's answer so far."""
+"""The input for the stream's answer so far, of a policy that recalls it."""
 LOGITS = "logits"
 """The output of branches, and of a policy with one head."""
 
@@ -92,7 +92,7 @@ def _input_source(name: str, policy: Policy, views: Mapping[str, str]) -> InputS
 
 
 class PriceResponse(Spec):
-    """How a policy's scores change with the price that it is told, on average over clips.
+    """How a policy's scores change with its price input, on average over clips.
 
     ``scores``: for each of the rising ``prices`` each option's mean score, less that at the first price.
     """
@@ -120,7 +120,9 @@ class Variant(Spec):
     policy: Policy | None
     action_space: ActionSpace
     price: Annotated[float, Field(ge=0)] = 0.0
-    """The price to start with: the score that the dearest option must earn more than a free one."""
+    """The price to start with: the score that the most expensive option must earn more than a zero-cost
+    one.
+    """
     response: PriceResponse | None = None
 
     @model_validator(mode="after")

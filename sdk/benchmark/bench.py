@@ -124,7 +124,7 @@ def bench(
     """Measure the bundle at ``path``; ``source`` is a file or a test pattern, ``runs`` those of each row.
 
     ``target``: one of the bundle's, its own by default. ``meter``: also the energy of each. ``minutes``: then
-    stream for so long, and be told ``each_minute``.
+    stream for so long, and call ``each_minute`` after every minute.
 
     Raises: BundleError, EngineError, SourceError, MeterError; AdaptiveVideoError if ``runs`` is less than 1,
         or ``minutes`` not positive.
@@ -161,7 +161,7 @@ def _require(runs: int, minutes: float | None) -> None:
     if runs < 1:
         raise ArgumentError(f"runs {runs}", "is not a number of runs", "use 1 or more")
     if minutes is not None and not 0 < minutes < float("inf"):
-        raise ArgumentError(f"minutes {minutes}", "is no time to run for", "use more than 0")
+        raise ArgumentError(f"minutes {minutes}", "is not a duration", "use more than 0")
 
 
 def _free(variant: Variant) -> Chooser:

@@ -21,7 +21,7 @@ class Minute:
     """One minute of a sustained run.
 
     ``p50_ms``, ``p95_ms``: of its steps. ``power_w``: its average. ``slowed_by``: what slowed the device down
-    at its end, empty if nothing did. None where the device, or no meter, tells it.
+    at its end, empty if nothing did. None where it is not measured.
     """
 
     number: int
@@ -55,7 +55,7 @@ def sustain(
             took_ms = next(steps).latency_ms.total
             spent.append(took_ms)
             if meter is not None:
-                meter.worked(took_ms)
+                meter.record_work(took_ms)
         if not spent:
             return
         p50_ms, p95_ms = np.percentile(spent, (50, 95))

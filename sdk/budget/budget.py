@@ -42,7 +42,7 @@ class Budget:
     what 95 % of the steps take, from taking up a frame to its result. ``thermal_c``: the temperature that the
     device is not to exceed. ``battery_hours``: how long its battery is to last, from when the budget is set.
 
-    Raises: BudgetError for a part that is no positive number or out of all reason, and for none at all.
+    Raises: BudgetError for a part that is not a positive number or is out of range, and for none at all.
     """
 
     watts: float | None = None
@@ -60,7 +60,7 @@ class Budget:
             above, most = _LIMITS[name]
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not math.isfinite(value) or not above < value <= most:
-                reason = f"is no number above {above:g} and up to {most:g}"
+                reason = f"is not a number above {above:g} and up to {most:g}"
                 raise BudgetError(f"budget {name} {value}", reason, f"give {_SHOWN[name]} in that range")
 
     @classmethod
@@ -75,7 +75,7 @@ class Budget:
             match = _PART.fullmatch(part.strip())
             unit = match[2] if match else ""
             if match is None or unit not in _UNITS:
-                reason = "has no unit" if match is not None and not unit else "is no number with a unit"
+                reason = "has no unit" if match is not None and not unit else "is not a number with a unit"
                 raise BudgetError(
                     f"budget {part.strip()}", reason, f"write it with one of {', '.join(_UNITS)}"
                 )

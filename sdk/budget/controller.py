@@ -2,7 +2,7 @@
 
 docs/budget.md states the model, the gains and the conditions of stability. In short, once a second:
 
-1. what the meter counted since the last time tells what the device's options cost (cost_estimator.py);
+1. what the meter counted since the last time shows what the device's options cost (cost_estimator.py);
 2. from the last decisions' scores it is worked out what power each price would lead to (power_model.py), and
    the lowest price that keeps to the power limit is taken (price_search.py);
 3. a reserve of joules (energy_reserve.py) bounds the average whatever the model says: while it is low the

@@ -24,8 +24,8 @@ _REMEMBERED_S = 10.0
 class PowerModel:
     """Remembers decisions, and what any price would have chosen in their place.
 
-    The policy is told the price, and scores accordingly. Its scores at another price are taken to differ as
-    they do on average (``response``); what is off by that is put right when the price is there.
+    The price is an input of the policy, which scores accordingly. Its scores at another price are taken to
+    differ as they do on average (``response``); what is off by that is put right when the price is there.
     """
 
     def __init__(self, space: ActionSpace, response: PriceResponse | None = None) -> None:

@@ -157,8 +157,8 @@ def _silent(minute: Minute) -> None:
 def _say_minute(minute: Minute) -> None:
     parts = [f"{minute.steps} steps", f"p50 {minute.p50_ms:.2f} ms", f"p95 {minute.p95_ms:.2f} ms"]
     parts.append("power not measured" if minute.power_w is None else f"{minute.power_w:.2f} W")
-    hot = "temperature not told" if minute.temperature_c is None else f"{minute.temperature_c:.1f} °C"
-    slowed = "throttling not told"
+    hot = "temperature not known" if minute.temperature_c is None else f"{minute.temperature_c:.1f} °C"
+    slowed = "throttling not known"
     if minute.slowed_by is not None:
         slowed = f"slowed by {', '.join(minute.slowed_by)}" if minute.slowed_by else "not throttled"
     print(f"minute {minute.number}: {', '.join([*parts, hot, slowed])}", flush=True)

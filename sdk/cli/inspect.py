@@ -14,7 +14,7 @@ from runtimes.bundle import Bundle
 from runtimes.errors import BundleError
 from runtimes.spec import CostTable, Manifest, Option
 from sdk.cli.command import FAILED_LIMIT, Version, fail, run_command
-from sdk.power import Offer, discover
+from sdk.power import MeterInfo, discover
 
 
 def inspect(
@@ -48,10 +48,10 @@ def inspect(
     return 0
 
 
-def _meters(offers: Sequence[Offer]) -> Table:
+def _meters(meters: Sequence[MeterInfo]) -> Table:
     table = Table("meter", "kind", "reads")
-    for offer in offers:
-        table.add_row(offer.name, offer.kind, offer.source or f"nothing: {offer.problem}")
+    for meter in meters:
+        table.add_row(meter.name, meter.kind, meter.source or f"nothing: {meter.problem}")
     return table
 
 

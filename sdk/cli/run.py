@@ -41,7 +41,9 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, tensorrt or gpu.")] = "auto",
     allow_fallback: Annotated[bool, typer.Option(help="Run on the CPU if the device is missing.")] = False,
     threads: Annotated[int | None, typer.Option(help="Threads of a branch; one per core.")] = None,
-    price: Annotated[float | None, typer.Option(help="Score that the dearest option must earn.")] = None,
+    price: Annotated[
+        float | None, typer.Option(help="Score that the most expensive option must earn.")
+    ] = None,
     fixed: Annotated[str | None, typer.Option(help="Run this option only.")] = None,
     every: Annotated[int, typer.Option(help="With --fixed: at each n-th step.")] = 1,
     partial: Annotated[bool, typer.Option(help="Run without what a missing low plane brings.")] = False,

@@ -16,7 +16,7 @@ from sdk.media.sources.decoder import Decoder, DecoderOptions
 
 
 class StepPicker:
-    """Passes the pictures that are steps, as frames with their segments, and withholds the others.
+    """Passes the pictures that are steps, as frames with their segments, and drops the others.
 
     A stretch's first step is due when a whole segment has passed. If the events end before, its last picture
     is its only step (``finish``). Pictures and sound of before a gap, or before an interruption of the

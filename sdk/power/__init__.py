@@ -1,7 +1,7 @@
 """Meters: how much energy the device has used, and where that number comes from."""
 
 from sdk.power.app import AppMeter
-from sdk.power.discovery import Offer, discover, find_meter, open_meter
+from sdk.power.discovery import MeterInfo, discover, find_meter, open_meter
 from sdk.power.meter import Meter, MeterError
 from sdk.power.modelled import ModelledMeter
 from sdk.power.sensors import Sensor, find_battery, find_thermometer
@@ -12,8 +12,8 @@ __all__ = [
     "EnergyWindow",
     "Meter",
     "MeterError",
+    "MeterInfo",
     "ModelledMeter",
-    "Offer",
     "Sensor",
     "discover",
     "find_battery",

@@ -1,4 +1,4 @@
-"""Which meters this machine offers, best first, and the one to use."""
+"""Which meters this machine has, best first, and the one to use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OTHERWISE = "give ModelledMeter (--meter modelled:IDLE_W,BUSY_W), or a meter of
 
 
 @dataclass(frozen=True)
-class Offer:
+class MeterInfo:
     """One meter that may be there: what it reads, or why it cannot be read (and then how to mend that)."""
 
     name: str
@@ -37,17 +37,17 @@ class Offer:
     problem: str | None = None
 
 
-def discover(root: Path = Path("/")) -> list[Offer]:
-    """Every known meter and what this machine offers of it; none stays open."""
-    return [_offer(name, kind, open_meter, root) for name, kind, open_meter in _KNOWN]
+def discover(root: Path = Path("/")) -> list[MeterInfo]:
+    """Every known meter and what this machine has of it; none stays open."""
+    return [_describe(name, kind, open_meter, root) for name, kind, open_meter in _KNOWN]
 
 
-def _offer(name: str, kind: Kind, open_meter: Open, root: Path) -> Offer:
+def _describe(name: str, kind: Kind, open_meter: Open, root: Path) -> MeterInfo:
     try:
         with _opened(name, open_meter, root) as meter:
-            return Offer(name, kind, meter.source)
+            return MeterInfo(name, kind, meter.source)
     except MeterError as error:
-        return Offer(name, kind, None, _problem(error))
+        return MeterInfo(name, kind, None, _problem(error))
 
 
 def _opened(name: str, open_meter: Open, root: Path) -> Meter:

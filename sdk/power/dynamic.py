@@ -19,7 +19,7 @@ _SPAN_S, _SPAN_PERIODS = 0.5, 10
 class DynamicEnergy:
     """``idle_w``: of the device doing nothing. ``run_mj``: of one run of each call beyond that.
 
-    None for a call whose energy is not told apart from the idle device's.
+    None for a call whose energy cannot be separated from the idle device's.
     """
 
     idle_w: float
@@ -59,7 +59,7 @@ def _run_j(meter: Meter, call: Callable[[], object], span_s: float, idle_w: floa
         last_s = elapsed_s
         call()
         elapsed_s = time.perf_counter() - began_s
-        meter.worked((elapsed_s - last_s) * 1e3)
+        meter.record_work((elapsed_s - last_s) * 1e3)
         runs += 1
     return (_read(meter) - began_j - idle_w * elapsed_s) / runs
 
@@ -68,5 +68,5 @@ def _read(meter: Meter) -> float:
     joules = meter.read()
     if joules is None:
         mend = "give another: adaptive-inspect --power lists them"
-        raise MeterError(f"meter {meter.source}", f"does not know ({meter.fault})", mend)
+        raise MeterError(f"meter {meter.source}", f"does not know ({meter.error})", mend)
     return joules

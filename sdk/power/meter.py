@@ -37,12 +37,12 @@ class Meter(ABC):
         """Joules since the meter was made; None, never 0, while they are not known."""
 
     @property
-    def fault(self) -> str | None:
+    def error(self) -> str | None:
         """Why ``read`` gives None; None if it does not."""
         return None
 
-    def worked(self, milliseconds: float, millijoules: float | None = None) -> None:  # noqa: B027
-        """Be told of work that was done, and what the cost table says it took: a model counts by it."""
+    def record_work(self, milliseconds: float, millijoules: float | None = None) -> None:  # noqa: B027
+        """Record work that was done, and what the cost table says it took: a model counts by it."""
 
     def close(self) -> None:  # noqa: B027 - most meters have nothing to let go
         """Stop measuring. May be called twice."""
@@ -92,20 +92,20 @@ class CounterMeter(Meter):
         self.kind, self.source, self.period_s = kind, source, period_s
         self._counters, self._clock = list(counters), clock
         self._lock = threading.Lock()
-        self._total_j, self._fault = 0.0, None if counters else "there is no counter"
+        self._total_j, self._error = 0.0, None if counters else "there is no counter"
         self._last = [counter.read_j() for counter in counters]
         self._last_s = self._moved_s = clock()
 
     def read(self) -> float | None:
         """The sum of all counters' steps so far."""
         with self._lock:
-            self._fault = self._advance()
-            return None if self._fault else self._total_j
+            self._error = self._advance()
+            return None if self._error else self._total_j
 
     @property
-    def fault(self) -> str | None:
+    def error(self) -> str | None:
         """What was wrong at the last reading."""
-        return self._fault
+        return self._error
 
     def close(self) -> None:
         """Let the counters go; ``read`` gives None from then on."""
@@ -165,7 +165,7 @@ class PowerMeter(Meter):
         self._read_w, self._clock = read_w, clock
         self._lock = threading.Lock()
         self._total_j = 0.0
-        self._fault: str | None = None
+        self._error: str | None = None
         self._last_w: float | None = read_w()
         self._last_s = clock()
         self._stop = threading.Event()
@@ -181,11 +181,11 @@ class PowerMeter(Meter):
             return self._total_j + self._last_w * since_s
 
     @property
-    def fault(self) -> str | None:
+    def error(self) -> str | None:
         """Why the power was not read, or that it has not been for long."""
         with self._lock:
             since_s = self._clock() - self._last_s
-            return self._fault or (f"no reading for {since_s:.1f} s" if self._late(since_s) else None)
+            return self._error or (f"no reading for {since_s:.1f} s" if self._late(since_s) else None)
 
     def _late(self, since_s: float) -> bool:
         return since_s > max(_LONGEST_GAP_S, 4 * self.period_s)
@@ -196,13 +196,13 @@ class PowerMeter(Meter):
             watts = self._read_w()
         except OSError as error:
             with self._lock:
-                self._fault, self._last_w = f"cannot be read: {error.strerror or error}", None
+                self._error, self._last_w = f"cannot be read: {error.strerror or error}", None
             return
         with self._lock:
             now_s = self._clock()
             if self._last_w is not None:
                 self._total_j += (watts + self._last_w) / 2 * (now_s - self._last_s)
-            self._last_w, self._last_s, self._fault = watts, now_s, None
+            self._last_w, self._last_s, self._error = watts, now_s, None
 
     def close(self) -> None:
         """Stop the thread."""

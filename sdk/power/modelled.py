@@ -9,7 +9,7 @@ from sdk.power.meter import Clock, Meter
 
 
 class ModelledMeter(Meter):
-    """Joules by a model: ``idle_w`` all the time, and more for work, of which the recognizer tells it.
+    """Joules by a model: ``idle_w`` all the time, and more for work, which the recognizer reports.
 
     With ``busy_w``: so much more while it works. Without: what the bundle's cost table says that a run of
     each graph takes; where it says nothing, the energy is not known. A model, not a measurement: its source
@@ -28,26 +28,26 @@ class ModelledMeter(Meter):
         self.source = f"modelled: {idle_w:g} W idle, {work}"
         self._clock, self._lock = clock, threading.Lock()
         self._began_s, self._worked_j = clock(), 0.0
-        self._fault: str | None = None
+        self._error: str | None = None
 
-    def worked(self, milliseconds: float, millijoules: float | None = None) -> None:
+    def record_work(self, milliseconds: float, millijoules: float | None = None) -> None:
         """Count so much work."""
         with self._lock:
             if self.busy_w is not None:
                 self._worked_j += self.busy_w * milliseconds * 1e-3
             elif millijoules is None:
-                self._fault = "the bundle's cost table has no energies for this device"
+                self._error = "the bundle's cost table has no energies for this device"
             else:
                 self._worked_j += millijoules * 1e-3
 
     @property
-    def fault(self) -> str | None:
+    def error(self) -> str | None:
         """That the cost table says nothing, if it does not."""
-        return self._fault
+        return self._error
 
     def read(self) -> float | None:
         """Idle and work so far."""
         with self._lock:
-            if self._fault is not None:
+            if self._error is not None:
                 return None
             return self.idle_w * (self._clock() - self._began_s) + self._worked_j

@@ -37,8 +37,8 @@ class Probe:
     """A meter's weaknesses.
 
     ``noise``: deviation of each second's energy, relative to it; ``grain_j``: it counts in such lumps;
-    ``delay_s``: it tells of so long ago; ``dies_s``: from then on it tells nothing; ``freezes_s``: or always
-    the same.
+    ``delay_s``: it reports what was used so long ago; ``dies_s``: from then on it reports nothing;
+    ``freezes_s``: or always the same.
     """
 
     noise: float = 0.0
@@ -102,7 +102,7 @@ class SimulatedDevice:
         return AppMeter(self._read_j, "simulated device", period_s=0.1, clock=self.clock)
 
     def _tell(self) -> None:
-        """Note what the meter will tell in a while, and forget what it no longer tells."""
+        """Record what the meter will report in a while, and forget what it no longer reports."""
         self._told.append((self.now_s, self._seen_j))
         while len(self._told) > 1 and self._told[1][0] <= self.now_s - self.probe.delay_s:
             self._told.popleft()

@@ -29,7 +29,9 @@ class Throttling:
 
 
 def find_throttling(root: Path = Path("/")) -> Throttling | None:
-    """What this machine tells of being slowed down; None if nothing. Fans slow nothing, and are left out."""
+    """What this machine reports of being slowed down; None if nothing. Fans slow nothing, and are left
+    out.
+    """
     cooling = sorted((root / "sys/class/thermal").glob("cooling_device*"))
     cooling = [device for device in cooling if not any(fan in _text(device / "type") for fan in _FANS)]
     alarms = sorted((root / "sys/class/hwmon").glob("hwmon*/curr*_crit_alarm"))
@@ -45,6 +47,6 @@ def _text(file: Path) -> str:
 
 
 def _number(file: Path) -> int:
-    """0 where it cannot be read: it then tells of nothing."""
+    """0 where it cannot be read: it then reports nothing."""
     text = _text(file)
     return int(text) if text.lstrip("-").isdigit() else 0

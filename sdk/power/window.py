@@ -34,8 +34,8 @@ class EnergyWindow:
 
         ``worked_mj`` is what the cost table says that it takes, if it does.
         """
-        self._meter.worked(worked_ms, worked_mj)
+        self._meter.record_work(worked_ms, worked_mj)
         now_j, last_j = self._meter.read(), self._last_j
         self._last_j = now_j
         step_mj = None if now_j is None or last_j is None else (now_j - last_j) * 1e3
-        return StepEnergy(now_j, step_mj, self._meter.source, self._meter.fault)
+        return StepEnergy(now_j, step_mj, self._meter.source, self._meter.error)

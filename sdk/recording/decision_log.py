@@ -74,7 +74,7 @@ class DecisionLog:
         )
 
     def write_stream_start(self, now_s: float, energy_j: float | None) -> None:
-        """A stream begins, while the meter tells ``energy_j``."""
+        """A stream begins, at the meter's reading ``energy_j``."""
         self._write({"stream": True, "began_s": now_s, "energy_j": energy_j})
 
     def write_absent_graphs(self, absent: Collection[str]) -> None:

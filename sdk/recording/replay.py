@@ -44,7 +44,8 @@ class ReplayedStep:
 def replay(path: str | Path) -> Iterator[ReplayedStep]:
     """Decide each step of the log at ``path`` again.
 
-    Raises: AdaptiveVideoError if the file is no log, is damaged, or is one of choices that were not learned.
+    Raises: AdaptiveVideoError if the file is not a log, is damaged, or is one of choices that were not
+    learned.
     """
     path = Path(path)
     lines = _lines(path)
@@ -76,7 +77,7 @@ def _wrong(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        return f"{place}: {first['msg']}" if place else "a part of it is no object"
+        return f"{place}: {first['msg']}" if place else "a part of it is not an object"
     if isinstance(error, KeyError):
         return f"{error} is missing"
     if isinstance(error, TypeError | AttributeError):
@@ -173,7 +174,7 @@ class _Replay:
 
 def _require_log(path: Path, first: Mapping[str, Any]) -> None:
     if "decision_log" not in first:
-        raise RecordingError(path, "is no log of decisions", "name a file that adaptive-run --log wrote")
+        raise RecordingError(path, "is not a decision log", "name a file that adaptive-run --log wrote")
     if first["decision_log"] != FORMAT:
         reason = f"has format {first['decision_log']}, and {FORMAT} is known here"
         raise RecordingError(path, reason, "replay it with the version that wrote it")
@@ -188,16 +189,16 @@ def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     except OSError as error:
         raise RecordingError(path, f"cannot be read ({error.strerror})", "check the path") from None
     except UnicodeDecodeError:
-        raise RecordingError(path, "is no text", "name a file that adaptive-run --log wrote") from None
+        raise RecordingError(path, "is not text", "name a file that adaptive-run --log wrote") from None
 
 
 def _parsed(path: Path, number: int, text: str) -> Mapping[str, Any]:
     try:
         line = json.loads(text)
     except ValueError:
-        reason = "is cut off" if not text.endswith("\n") else "is no JSON"
+        reason = "is cut off" if not text.endswith("\n") else "is not JSON"
         mend = "the stream was interrupted: delete that line" if reason == "is cut off" else "log it again"
         raise RecordingError(f"{path}, line {number}", reason, mend) from None
     if not isinstance(line, dict):
-        raise RecordingError(f"{path}, line {number}", "is no JSON object", "log the stream again")
+        raise RecordingError(f"{path}, line {number}", "is not a JSON object", "log the stream again")
     return line

@@ -116,8 +116,8 @@ class PowerPlot:
         spans = times - times[begins]
         with np.errstate(divide="ignore", invalid="ignore"):
             watts = (total - total[begins]) / spans
-        told = (spans > 0.5 * min(seconds, _SMOOTHED_S)) & (unknown == unknown[begins])
-        return np.where(told, watts, np.nan)
+        enough = (spans > 0.5 * min(seconds, _SMOOTHED_S)) & (unknown == unknown[begins])
+        return np.where(enough, watts, np.nan)
 
     def _draw_choices(self, panel: Any, times: np.ndarray[Any, Any]) -> None:
         names = list(dict.fromkeys(point.choice for point in self._points))

@@ -89,7 +89,7 @@ def test_dry_run_counts_the_data(
         ((*GOOD, "--dry-run", "--init", "none.pt"), "none.pt: no such file"),
         ((*GOOD, "--dry-run", "--init", __file__), "test_cli.py: "),
         ((*GOOD, "--dry-run", "--out", __file__), "exists and is not a bundle"),
-        ((*GOOD, "--out", f"{__file__}/x.bundle"), "no folder that can be written to"),
+        ((*GOOD, "--out", f"{__file__}/x.bundle"), "is not a writable folder"),
         ((*GOOD, "--dry-run", "--data", "none"), "none: no such file or folder"),
         ((*GOOD, "--dry-run", "--devices", "many"), "hardware: "),
         ((*GOOD, "--dry-run", "--precision", "7-bit"), "hardware: "),

@@ -40,7 +40,7 @@ def test_round_trip(bundle: Bundle) -> None:
 
 
 def test_missing_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no such bundle"):
+    with pytest.raises(BundleError, match="does not exist"):
         Bundle.open(tmp_path / "none.bundle")
 
 

@@ -21,7 +21,7 @@ _MOST_WAITING = 1000
 class Microphone:
     """Sound of the ALSA device ``name`` at ``rate_hz``, timed by the wall clock as its packets are.
 
-    One that cannot be opened or is unplugged is told as ``NoSound``; the pictures go on without it.
+    One that cannot be opened or is unplugged is reported as ``NoSound``; the pictures go on without it.
     """
 
     def __init__(self, name: str, rate_hz: int, read_timeout_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Decodes a sound track to mono at one rate; whatever goes wrong with sound is told, never raised."""
+"""Decodes a sound track to mono at one rate; whatever goes wrong with sound is reported, never raised."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class SoundTrack:
                 yield from self._resampler.flush()
         except _FAULTS as error:
             if isinstance(error, av.error.EOFError):
-                # An empty packet amid the stream told the decoder that this was the end.
+                # An empty packet amid the stream signaled the end to the decoder.
                 self._codec.flush_buffers()
             yield undecodable(error, at_once=not self._heard)
 

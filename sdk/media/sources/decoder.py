@@ -191,7 +191,7 @@ class Decoder:
         self._on_corrupt()
         self._bad_packets += 1
         if isinstance(error, av.error.EOFError):
-            # An empty packet amid the stream told the decoder that this was the end.
+            # An empty packet amid the stream signaled the end to the decoder.
             self._stream.codec_context.flush_buffers()
         if self.live and self._bad_packets == _BAD_PACKETS_IN_A_ROW:
             raise self._undecodable(f"none of {_BAD_PACKETS_IN_A_ROW} packets in a row")

@@ -47,7 +47,7 @@ _LOCAL: tuple[_Row, ...] = (
 
 
 def source_error(error: av.error.FFmpegError, address: Address) -> SourceError:
-    """The SourceError that tells what ``error`` means for ``address``."""
+    """The SourceError that says what ``error`` means for ``address``."""
     rows = _ANYWHERE if address.kind is Kind.NETWORK else _ANYWHERE + _LOCAL
     for types, code, mend in rows:
         if isinstance(error, types):

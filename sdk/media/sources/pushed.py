@@ -39,9 +39,9 @@ class PushedMedia:
         self._begun = False
 
     def events(self, pushed: Pushed, time_s: float) -> Iterator[Event]:
-        """What one pair brings; sound is told from pictures by its one dimension.
+        """What one pair brings; sound is what has one dimension.
 
-        Raises: SourceError BAD_FRAME for what is neither, and for a time that is no number.
+        Raises: SourceError BAD_FRAME for what is neither, and for a time that is not a number.
         """
         index, self._index = self._index, self._index + 1
         if not math.isfinite(time_s):

@@ -199,14 +199,14 @@ def test_an_altered_log_is_told_apart(bundle: Bundle, board: Board, tmp_path: Pa
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "is no log of decisions"),
-        ("{}\n", "is no log of decisions"),
+        ("", "is not a decision log"),
+        ("{}\n", "is not a decision log"),
         ('{"decision_log": 99}\n', "has format 99, and 4 is known here"),
         ('{"decision_log": 4}\n{"chooser": "fixed"}\n', "its choices were fixed, not learned"),
         ('{"decision_log": 4}\n{"chooser": "learned"}\n', r"is damaged: 'action_space' is missing"),
-        ('{"decision_log": 4}\nnonsense\n', "line 2: is no JSON"),
+        ('{"decision_log": 4}\nnonsense\n', "line 2: is not JSON"),
         ('{"decision_log": 4}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
-        ('{"decision_log": 4}\n[]\n', "line 2: is no JSON object"),
+        ('{"decision_log": 4}\n[]\n', "line 2: is not a JSON object"),
         ('{"decision_log": 4}\n', "has no steps"),
     ],
 )
@@ -246,7 +246,7 @@ def test_logs_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     with pytest.raises(AdaptiveVideoError, match="cannot be written"), DecisionLog(tmp_path / "no" / "log"):
         pass
     (tmp_path / "picture").write_bytes(bytes([0xFF, 0xFE, 0x80]))
-    with pytest.raises(AdaptiveVideoError, match="is no text"):
+    with pytest.raises(AdaptiveVideoError, match="is not text"):
         list(replay(tmp_path / "picture"))
 
 

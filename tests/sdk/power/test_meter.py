@@ -37,7 +37,7 @@ def test_a_counter_counts_from_where_it_started() -> None:
     meter = counting(device)
     assert meter.read() == 0.0
     device.now_s, device.value = 1.0, 130.0
-    assert meter.read() == 30.0 and meter.fault is None
+    assert meter.read() == 30.0 and meter.error is None
 
 
 @given(st.lists(st.floats(0, 50), min_size=1, max_size=40), st.floats(60, 1000), st.floats(0, 1))
@@ -64,9 +64,9 @@ def test_a_fault_is_unknown_once_and_never_zero(value: float | None, fault: str)
     assert meter.read() == 10.0
     device.now_s, device.value = 2.0, value
     assert meter.read() is None
-    assert meter.fault is not None and fault in meter.fault
+    assert meter.error is not None and fault in meter.error
     device.now_s, device.value = 3.0, (110.0 if value is None else value) + 5.0
-    assert meter.read() == 15.0 and meter.fault is None
+    assert meter.read() == 15.0 and meter.error is None
 
 
 def test_a_frozen_counter_is_unknown_until_it_moves() -> None:
@@ -75,9 +75,9 @@ def test_a_frozen_counter_is_unknown_until_it_moves() -> None:
     device.now_s = 9.0
     assert meter.read() == 0.0
     device.now_s = 11.0
-    assert meter.read() is None and meter.fault == "has not moved for 11 s"
+    assert meter.read() is None and meter.error == "has not moved for 11 s"
     device.now_s, device.value = 12.0, 130.0
-    assert meter.read() == 30.0 and meter.fault is None
+    assert meter.read() == 30.0 and meter.error is None
 
 
 def test_power_is_integrated_by_the_trapezoid_rule() -> None:
@@ -95,11 +95,11 @@ def test_power_that_cannot_be_read_is_unknown_until_it_can() -> None:
     with PowerMeter("rails", "test", device.read, 0.5, device.clock) as meter:
         device.value = None
         meter.sample()
-        assert meter.read() is None and "Input/output" in str(meter.fault)
+        assert meter.read() is None and "Input/output" in str(meter.error)
         device.now_s, device.value = 2.0, 4.0
         meter.sample()
         assert (
-            meter.read() == 0.0 and meter.fault is None
+            meter.read() == 0.0 and meter.error is None
         )  # what was used meanwhile is not known: not counted
 
 
@@ -108,7 +108,7 @@ def test_power_that_stays_away_is_unknown() -> None:
     with PowerMeter("rails", "test", device.read, 0.1, device.clock) as meter:
         meter.close()
         device.now_s = 10.0
-        assert meter.read() is None and "no reading for 10" in str(meter.fault)
+        assert meter.read() is None and "no reading for 10" in str(meter.error)
 
 
 def test_power_is_sampled_by_its_own_thread() -> None:
@@ -144,7 +144,7 @@ def test_the_model_is_idle_and_work() -> None:
     device = Device()
     meter = ModelledMeter(idle_w=2.0, busy_w=5.0, clock=device.clock)
     device.now_s = 10.0
-    meter.worked(400.0)
+    meter.record_work(400.0)
     assert meter.read() == pytest.approx(2.0 * 10 + 5.0 * 0.4)
     assert meter.kind == "modelled" and "modelled" in meter.source
 

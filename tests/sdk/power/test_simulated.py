@@ -41,6 +41,6 @@ def test_its_meter() -> None:
     made.advance(25)
     assert meter.read() == pytest.approx(38.0, abs=0.6)
     made.advance(38)
-    assert meter.read() is None and "has not moved" in str(meter.fault)
+    assert meter.read() is None and "has not moved" in str(meter.error)
     made.advance(41)
-    assert meter.read() is None and "it gave None" in str(meter.fault)
+    assert meter.read() is None and "it gave None" in str(meter.error)
