@@ -48,6 +48,9 @@ class Bundle:
 
         Raises: BundleError if it is missing, of an unknown schema, incomplete, altered or unsafe.
         """
+        if not isinstance(path, str | os.PathLike):
+            reason = f"is {type(path).__name__}, not a path"
+            raise BundleError(repr(path), reason, "give the folder or zip that adaptive-compile wrote")
         location = Path(path)
         if not location.exists():
             raise BundleError(location, "does not exist", "check the path, or run adaptive-compile")

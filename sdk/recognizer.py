@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from runtimes.bundle import Bundle
 from runtimes.device import device_name
 from runtimes.engines.engine import Engine, GraphDeclaration, open_engine
-from runtimes.errors import AdaptiveVideoError, BundleError
+from runtimes.errors import ArgumentError, BundleError
 from sdk.budget.budget import Budget
 from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice, RandomChoice
 from sdk.decisions.option_costs import option_costs
 from sdk.decisions.step_pipeline import Pipeline
+from sdk.errors import BusyError
 from sdk.media.frames import Frame
 from sdk.media.requirements import Wanted
 from sdk.media.sources.pushed import SOUND_RATE_HZ, PushedMedia
@@ -97,9 +98,9 @@ class StreamRecognizer:
         self._target = target
         self.variant = self._bundle.variant(variant, target)
         if fixed is not None and random_seed is not None:
-            raise AdaptiveVideoError("fixed and random_seed", "exclude each other", "give one of them")
+            raise ArgumentError("fixed and random_seed", "exclude each other", "give one of them")
         if top < 1:
-            raise AdaptiveVideoError(f"top {top}", "is not a number of labels", "use 1 or more")
+            raise ArgumentError(f"top {top}", "is not a number of labels", "use 1 or more")
         self._engine = open_engine(
             self._bundle, device, target=target, allow_fallback=allow_fallback, threads=threads
         )
@@ -153,9 +154,9 @@ class StreamRecognizer:
     @price.setter
     def price(self, price: float) -> None:
         if not isinstance(self._chooser, LearnedChoice):
-            raise AdaptiveVideoError("price", "a fixed or random choice has none", "leave it out")
+            raise ArgumentError("price", "a fixed or random choice has none", "leave it out")
         if self.budget is not None:
-            raise AdaptiveVideoError("price", "the budget sets it", "take the budget away first (None)")
+            raise ArgumentError("price", "the budget sets it", "take the budget away first (None)")
         self._standing = replace(self._standing, price=self._checked_price(price))
 
     @property
@@ -189,13 +190,13 @@ class StreamRecognizer:
     @fixed.setter
     def fixed(self, option: str) -> None:
         if not isinstance(self._chooser, FixedChoice):
-            raise AdaptiveVideoError("fixed", "the choice here is made step by step", "open it with fixed")
+            raise ArgumentError("fixed", "the choice here is made step by step", "open it with fixed")
         for branch in self._chooser.branches(option):
             self._pipeline.open(branch)
         self._chooser.switch(option)
 
     def stream(
-        self, source: str | os.PathLike[str] | TimedImages, **source_options: Any
+        self, source: str | os.PathLike[str] | int | TimedImages, **source_options: Any
     ) -> Generator[Recognition, None, None]:
         """Recognise ``source`` from its beginning: one result per step, each as soon as it is there.
 
@@ -209,7 +210,7 @@ class StreamRecognizer:
                 yield recognition
 
     def stream_with_frames(
-        self, source: str | os.PathLike[str] | TimedImages, **source_options: Any
+        self, source: str | os.PathLike[str] | int | TimedImages, **source_options: Any
     ) -> Generator[tuple[Frame, Recognition], None, None]:
         """As ``stream``, with the frame that each result is about: to draw on it, or to keep it."""
         with self._exclusively(), self._opened(source, source_options) as opened:
@@ -238,7 +239,15 @@ class StreamRecognizer:
     ) -> Recognition | None:
         """Take one frame of the app's own: uint8 (H, W, 3) RGB or an ``av.VideoFrame``, and its time (s).
 
-        Give every frame of the stream; returns None for one that is not a step. Where steps have segments,
+        Give every frame of the stream; returns None for one that is not a step: a camera has more pictures a
+        second than there are steps. ::
+
+            for image, time_s in camera:
+                result = recognizer.step(image, time_s)
+                if result is not None:
+                    show(result.label)
+
+        Where steps have segments,
         the first result comes when a whole one has passed. Sound is given likewise, before the frames of its
         time: mono float32 (n,) in [-1, 1] at ``sound_rate_hz``, which stays the same until ``reset`` begins
         anew.
@@ -255,7 +264,7 @@ class StreamRecognizer:
 
     def start(
         self,
-        source: str | os.PathLike[str] | TimedImages,
+        source: str | os.PathLike[str] | int | TimedImages,
         on_result: Callable[[Recognition], None],
         on_error: Callable[[Exception], None],
         on_end: Callable[[], None] | None = None,
@@ -366,21 +375,19 @@ class StreamRecognizer:
         self, price: float | None, fixed: str | None, every: int, random_seed: int | None
     ) -> Chooser:
         if price is not None and (fixed is not None or random_seed is not None or not self.variant.policy):
-            raise AdaptiveVideoError("price", "a fixed or random choice has none", "leave it out")
+            raise ArgumentError("price", "a fixed or random choice has none", "leave it out")
         if fixed is not None or self.variant.policy is None:
             return FixedChoice(self.variant, fixed, every)
         if random_seed is not None:
             return RandomChoice(self.variant.action_space, random_seed)
         if every != 1:
-            raise AdaptiveVideoError(
-                f"every {every}", "is for a fixed option", "give fixed too, or leave it out"
-            )
+            raise ArgumentError(f"every {every}", "is for a fixed option", "give fixed too, or leave it out")
         chosen = self._checked_price(self.variant.price if price is None else price)
         return LearnedChoice(self.variant.action_space, self._costs(), chosen)
 
     def _checked_price(self, price: float) -> float:
         if not isinstance(price, int | float) or not 0 <= price < float("inf"):
-            raise AdaptiveVideoError(f"price {price}", "is not a price", "use 0 or more")
+            raise ArgumentError(f"price {price}", "is not a price", "use 0 or more")
         if price and self._cost_table is None:
             reason = "has no cost table, so no price can be put on its options"
             raise BundleError(self._bundle.location, reason, "run adaptive-bench on it, or use price 0")
@@ -418,7 +425,7 @@ class StreamRecognizer:
 
     @contextmanager
     def _opened(
-        self, source: str | os.PathLike[str] | TimedImages, options: dict[str, Any]
+        self, source: str | os.PathLike[str] | int | TimedImages, options: dict[str, Any]
     ) -> Iterator[Source]:
         self._begin()
         options.setdefault("own_pace", self._at_own_pace)
@@ -444,8 +451,8 @@ def _paced(frames: Iterator[Frame]) -> Iterator[Frame]:
         yield frame
 
 
-def _busy() -> AdaptiveVideoError:
-    return AdaptiveVideoError("recogniser", "a stream is still running", "close it, or call stop, first")
+def _busy() -> BusyError:
+    return BusyError("recognizer", "a stream is still running", "close it, or call stop, first")
 
 
 def _clip(path: str | os.PathLike[str], recognitions: tuple[Recognition, ...]) -> ClipRecognition:

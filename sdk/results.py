@@ -41,6 +41,9 @@ class Latency:
 class Recognition:
     """The stream's answer at one step.
 
+    ``time_s`` is stream time, which starts near 0 and never runs backwards (of an app's own frames: the time
+    that it gave); ``source_time_s`` the source's own timestamp.
+
     ``label`` and ``score`` are the fusion's over the stream so far, ``top`` its best classes. ``choice``
     names what was chosen to run (several groups joined by ``+``), a skip, or ``held``; ``precision`` is that
     of what ran, None for nothing. ``dropped`` counts source frames lost since the step before; ``restarted``
@@ -76,6 +79,7 @@ class Recognition:
     budget_met: bool | None = None
     budget_problem: str | None = None
     predicted_mj: float | None = None
+    source_time_s: float | None = None
 
     def __repr__(self) -> str:
         return (

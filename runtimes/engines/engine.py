@@ -108,8 +108,8 @@ def open_engine(
     """
     if device not in get_args(Device):
         raise EngineError(f"device {device}", "is unknown", f"use one of {', '.join(get_args(Device))}")
-    if threads is not None and threads < 1:
-        raise EngineError(f"threads {threads}", "is not a number of threads", "use 1 or more")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise EngineError(f"threads {threads!r}", "is not a number of threads", "use 1 or more")
     bundle.require_target(target)
     wanted = target or bundle.manifest.target
     engine = _ENGINES[bundle.manifest.runtime(target)]

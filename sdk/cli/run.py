@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from itertools import islice
@@ -161,4 +162,6 @@ def _replay(path: Path) -> int:
 
 def main() -> None:
     """Entry point."""
+    # Service managers end a program by SIGTERM: as Ctrl-C does, with the summary.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     run_command(run)

@@ -132,6 +132,7 @@ class Pipeline:
             restarted=frame.restarted,
             modalities=modalities,
             price=decision.price,
+            source_time_s=frame.source_time_s,
         )
 
     def _forget(self) -> None:

@@ -14,12 +14,18 @@ from sdk.media.absence import Absence
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One decoded picture, before it is known whether it is a step."""
+    """One decoded picture, before it is known whether it is a step.
+
+    ``time_s``: its stream time; ``source_time_s``: the source's own timestamp, if that is another.
+    ``after_gap``: the source was interrupted, or its time jumped back, before it.
+    """
 
     image: av.VideoFrame
     time_s: float
     decode_ms: float = 0.0
     arrived_s: float = field(default_factory=time.monotonic)
+    source_time_s: float | None = None
+    after_gap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +66,14 @@ class Sound:
 class Frame:
     """One frame that is a step; its picture is still as the decoder left it (mostly YUV).
 
-    ``time_s``: the source's own time (its pts, in seconds). ``rotation``: degrees clockwise that bring the
-    picture upright (0, 90, 180, 270). ``decode_ms``: decoding, frames between the step before and this one
-    included. ``arrived_s``: ``time.monotonic()`` when it was decoded. ``index``: frames decoded before it.
-    ``restarted``: the stream was interrupted before this frame, so what came before says nothing about it.
-    ``segment_s``: length of the segment that ends here, in seconds; 0: this picture is all there is.
-    ``earlier``: pictures before this one that its segment needs, oldest first. ``sound``: its
-    sound; None where no view is made of sound.
+    ``time_s``: stream time, which starts near 0 and never runs backwards (of an app's own frames: the time
+    that it gave). ``source_time_s``: the source's own timestamp (its pts, in seconds). ``rotation``: degrees
+    clockwise that bring the picture upright (0, 90, 180, 270). ``decode_ms``: decoding, frames between the
+    step before and this one included. ``arrived_s``: ``time.monotonic()`` when it was decoded. ``index``:
+    frames decoded before it. ``restarted``: the stream was interrupted before this frame, so what came
+    before says nothing about it. ``segment_s``: length of the segment that ends here, in seconds; 0: this
+    picture is all there is. ``earlier``: pictures before this one that its segment needs, oldest first.
+    ``sound``: its sound; None where no view is made of sound.
     """
 
     time_s: float
@@ -79,6 +86,7 @@ class Frame:
     segment_s: float = 0.0
     earlier: tuple[Picture, ...] = ()
     sound: Sound | None = None
+    source_time_s: float | None = None
 
     @property
     def queue_ms(self) -> float:

@@ -13,6 +13,7 @@ from sdk.media.requirements import Wanted
 from sdk.media.segments import PictureMemory, SoundMemory
 from sdk.media.sources.addresses import parse_address
 from sdk.media.sources.decoder import Decoder, DecoderOptions
+from sdk.media.stream_time import StreamTime
 
 
 class StepPicker:
@@ -56,6 +57,9 @@ class StepPicker:
         index = self._index
         self._index += 1
         self._decode_ms += picture.decode_ms
+        if picture.after_gap:
+            self._clock.restart()
+            self._unanswered = None
         tick = self._clock.tick(picture.time_s)
         if self._clock.began:
             self._begin(picture, index)
@@ -117,6 +121,7 @@ class StepPicker:
             segment_s=self._wanted.segment_s,
             earlier=earlier,
             sound=None if self._sound is None else self._sound.segment(picture.time_s),
+            source_time_s=picture.time_s if picture.source_time_s is None else picture.source_time_s,
         )
 
 
@@ -139,7 +144,7 @@ def decode_steps(
     picker = StepPicker(wanted)
     options = DecoderOptions(threads=threads, sound_rate_hz=sound_rate_hz(wanted))
     with Decoder(parse_address(path), options, on_corrupt) as decoder:
-        yield from islice(picker.frames(iter(decoder)), limit)
+        yield from islice(picker.frames(StreamTime().events(decoder, lambda: decoder.start_s)), limit)
 
 
 def sound_rate_hz(wanted: Wanted | float) -> int | None:

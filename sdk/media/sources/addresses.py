@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from sdk.errors import SourceError, SourceErrorCode, redact
 
@@ -16,9 +16,9 @@ KNOWN_SCHEMES = (
 )
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]+):")
+# Not fflags=nobuffer: it throws away what was read while probing, up to the next key frame.
 _RTSP_OPTIONS = {
     "rtsp_transport": "tcp",
-    "fflags": "nobuffer",
     "flags": "low_delay",
     "max_delay": "500000",
     "reorder_queue_size": "0",
@@ -113,7 +113,7 @@ def _camera(text: str) -> Address:
             "plug the camera in, or list /dev/video*",
             SourceErrorCode.NOT_FOUND,
         )
-    fields = _fields(parts, {"size": r"\d+x\d+", "rate": r"\d+(\.\d+)?"})
+    fields = _fields(text, {"size": r"\d+x\d+", "rate": r"\d+(\.\d+)?"})
     names = {"size": "video_size", "rate": "framerate"}
     options = {names[key]: value for key, value in fields.items()}
     if microphone:  # ALSA's times are of the wall clock: so must be the camera's
@@ -125,7 +125,7 @@ def _test_pattern(text: str) -> Address:
     number = r"\d+(\.\d+)?"
     allowed = {"size": r"[1-9]\d{0,3}x[1-9]\d{0,3}", "rate": number, "duration": number}
     allowed |= {"pattern": r"[a-z0-9]+", "live": "[01]", "sound": "[01]"}
-    fields = _fields(urlsplit(text), allowed)
+    fields = _fields(text, allowed)
     sounds = fields.pop("sound", "1") == "1"
     live = fields.pop("live", "1") == "1"
     pattern = fields.pop("pattern", "testsrc2")
@@ -138,15 +138,15 @@ def _test_pattern(text: str) -> Address:
     return Address(Kind.TEST, f"{pattern}={graph}", "lavfi", live=live, sound_graph=tone if sounds else None)
 
 
-def _fields(parts: SplitResult, allowed: dict[str, str]) -> dict[str, str]:
+def _fields(text: str, allowed: dict[str, str]) -> dict[str, str]:
     """The query of an address, each value checked against its pattern: it becomes an FFmpeg option."""
-    fields = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
+    fields = {
+        key: values[-1] for key, values in parse_qs(urlsplit(text).query, keep_blank_values=True).items()
+    }
     for key, value in fields.items():
         if key not in allowed or not re.fullmatch(allowed[key], value):
             wanted = ", ".join(sorted(allowed))
-            raise _malformed(
-                parts.geturl(), f"{key}={value} is not understood", f"these may be set: {wanted}"
-            )
+            raise _malformed(text, f"{key}={value} is not understood", f"these may be set: {wanted}")
     return fields
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +24,8 @@ from sdk.media.sources.ffmpeg_errors import source_error
 _BAD_READS_IN_A_ROW = 16
 _BAD_PACKETS_IN_A_ROW = 600
 _ASSUMED_RATE_HZ = 25.0
+_MOST_UNTIMED = 8
+"""Pictures without a time that wait for one with a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Decoder:
         self._opened_s = time.monotonic()
         self._last_time_s: float | None = None
         self._bad_packets = 0
+        self._untimed: list[Picture] = []
         return self
 
     def __exit__(
@@ -90,6 +93,12 @@ class Decoder:
         if self._address.live is not None:
             return self._address.live
         return self._container is not None and not self._container.duration
+
+    @property
+    def start_s(self) -> float | None:
+        """The first timestamp of a file, of whatever stream; None where that is not known beforehand."""
+        start = None if self._container is None or self.live else self._container.start_time
+        return None if start is None else start / av.time_base
 
     def __iter__(self) -> Iterator[Event]:
         if isinstance(self._sound, NoSound):
@@ -183,8 +192,26 @@ class Decoder:
         decode_ms = (time.perf_counter() - began) * 1e3
         for image in images:
             self._bad_packets = 0
-            yield Picture(image, self._time_s(image), decode_ms)
+            picture = Picture(image, image.time or 0.0, decode_ms)
             decode_ms = 0.0
+            if image.time is None and self._last_time_s is None and len(self._untimed) < _MOST_UNTIMED:
+                self._untimed.append(picture)
+                continue
+            yield from self._untimed_before(image.time)
+            yield replace(picture, time_s=self._time_s(image))
+        if not packet.size:
+            yield from self._untimed_before(None)
+
+    def _untimed_before(self, time_s: float | None) -> Iterator[Picture]:
+        """The first pictures, which had no time, a period apart: up to ``time_s``, or from 0 if that is None.
+
+        A network stream's first packets may lack it.
+        """
+        waiting, self._untimed = self._untimed, []
+        first_s = 0.0 if time_s is None else time_s - len(waiting) * self._period_s
+        for place, picture in enumerate(waiting):
+            self._last_time_s = first_s + place * self._period_s
+            yield replace(picture, time_s=self._last_time_s)
 
     def _skip(self, error: av.error.FFmpegError) -> None:
         """Count a damaged packet. A file is read to its end; a live stream would go on for ever."""

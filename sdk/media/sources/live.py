@@ -6,21 +6,24 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sdk.errors import SourceError, SourceErrorCode
 from sdk.media.frames import Event, Picture
 from sdk.media.sources.addresses import Address, Kind
 from sdk.media.sources.decoder import Decoder, DecoderOptions
 
-_HOPELESS = (SourceErrorCode.AUTH_FAILED, SourceErrorCode.CODEC_UNSUPPORTED)
+_PERMANENT = (SourceErrorCode.AUTH_FAILED, SourceErrorCode.CODEC_UNSUPPORTED)
+_PASSING = (SourceErrorCode.CONNECTION_FAILED, SourceErrorCode.TIMEOUT, SourceErrorCode.LOST)
+"""Of the first opening: a device that is starting, or a network that is not there yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconnect:
-    """How often and how soon a lost network stream is opened again.
+    """How often and how soon a network stream that is lost, or does not open, is opened again.
 
-    ``limit``: attempts in a row without a frame before it counts as lost for good; 0: never try. The wait
+    ``limit``: attempts in a row without a frame before it counts as lost for good; 0: never try.
+    ``first_limit``: how often the first opening is tried again, where its failure may pass. The wait
     doubles from ``first_s`` to ``longest_s``, each shortened at random by up to a half, so that many
     devices do not return to one server at the same instant.
     """
@@ -28,6 +31,12 @@ class Reconnect:
     limit: int = 10
     first_s: float = 0.5
     longest_s: float = 30.0
+    first_limit: int = 3
+
+    @property
+    def first_attempts(self) -> int:
+        """How often the first opening is tried again."""
+        return min(self.first_limit, self.limit)
 
     def wait_s(self, attempt: int) -> float:
         """Seconds to wait before ``attempt`` (from 0)."""
@@ -45,15 +54,16 @@ def paced(events: Iterator[Event], stop: threading.Event) -> Iterator[Event]:
         start = time.monotonic() - event.time_s if start is None else start
         if stop.wait(max(0.0, start + event.time_s - time.monotonic())):
             return
-        yield Picture(event.image, event.time_s, event.decode_ms)
+        yield replace(event, arrived_s=time.monotonic())
 
 
 class LiveStream:
     """The pictures and the sound of a network stream or camera, over as many connections as it takes.
 
-    Iterating raises SourceError at once if the first connection fails: that is a wrong address more often
-    than a passing fault. Later losses are mended; when ``reconnect.limit`` attempts in a row bring no
-    frame, SourceError LOST. ``on_reconnect`` is called before the first event of a new connection.
+    The first connection is tried again where its failure may pass (refused, or timed out), and raises
+    SourceError at once where it may not: a wrong path, password or codec. Later losses are repaired; when
+    ``reconnect.limit`` attempts in a row bring no frame, SourceError LOST. ``on_reconnect`` is called before
+    the first event of a new connection.
     """
 
     def __init__(
@@ -76,6 +86,7 @@ class LiveStream:
     def __iter__(self) -> Iterator[Event]:
         failures = 0
         seen_any = False
+        first_error: SourceError | None = None
         while not self._stop.is_set():
             loss = SourceError(self._address, "the stream ended", "check the sender", SourceErrorCode.LOST)
             fresh = True
@@ -90,8 +101,13 @@ class LiveStream:
                 if not self.live:
                     return
             except SourceError as error:
-                if not seen_any or not self.live or error.code in _HOPELESS:
+                if not self.live or error.code in _PERMANENT:
                     raise
+                if not seen_any and (
+                    error.code not in _PASSING or failures == self._reconnect.first_attempts
+                ):
+                    raise self._unopened(first_error or error, failures) from None
+                first_error = first_error or error
                 loss = error
             if failures == self._reconnect.limit:
                 raise self._lost(loss) from None
@@ -102,6 +118,12 @@ class LiveStream:
         with Decoder(self._address, self._options, self._on_corrupt) as decoder:
             self.live = decoder.live
             yield from decoder
+
+    def _unopened(self, error: SourceError, retries: int) -> SourceError:
+        if not retries:
+            return error
+        reason = f"{error.reason} ({retries + 1} attempts)"
+        return SourceError(self._address, reason, error.mend, error.code)
 
     def _lost(self, loss: SourceError) -> SourceError:
         return SourceError(

@@ -44,7 +44,7 @@ class PushedMedia:
         Raises: SourceError BAD_FRAME for what is neither, and for a time that is not a number.
         """
         index, self._index = self._index, self._index + 1
-        if not math.isfinite(time_s):
+        if not isinstance(time_s, int | float | np.number) or not math.isfinite(time_s):
             raise _bad_frame(index, f"its time is {time_s}", "give seconds")
         if not self._begun and self._wanted_rate_hz is not None:
             yield NoSound(Absence("no sound was pushed"), at_once=True)
@@ -69,8 +69,14 @@ class PushedMedia:
 
 def pushed_events(pairs: TimedPushed, media: PushedMedia) -> Iterator[Event]:
     """The events of (picture or sound, time in seconds) pairs. Raises: SourceError BAD_FRAME."""
-    for pushed, time_s in pairs:
-        yield from media.events(pushed, time_s)
+    number = -1
+    for number, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise _bad_frame(number, f"is {type(pair).__name__}", "give (image, time in seconds) pairs")
+        yield from media.events(*pair)
+    if number < 0:
+        reason, fix = "gave no frame", "give one (image, time in seconds) pair or more"
+        raise SourceError("the iterable", reason, fix, SourceErrorCode.BAD_FRAME)
 
 
 def _samples(pushed: NDArray[Any], index: int) -> NDArray[np.float32]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import takewhile
 from types import TracebackType
 from typing import Self
 
+from sdk.errors import SourceError, SourceErrorCode
 from sdk.media.frames import Event, Frame
 from sdk.media.requirements import Wanted
-from sdk.media.sources.addresses import Address, Kind, parse_address
+from sdk.media.sources.addresses import KNOWN_SCHEMES, Address, Kind, parse_address
 from sdk.media.sources.decoder import Decoder, DecoderOptions
 from sdk.media.sources.frame_queue import Drop, FrameQueue
 from sdk.media.sources.live import LiveStream, Reconnect, paced, reconnects
 from sdk.media.sources.pushed import SOUND_RATE_HZ, PushedMedia, TimedPushed, pushed_events
 from sdk.media.steps import StepPicker
+from sdk.media.stream_time import StreamTime
 
 TimedImages = TimedPushed
 
@@ -105,6 +107,7 @@ class DecodedSource(Source):
         self._queue = queue
         self._options = options
         self._reconnect = reconnect
+        self._time = StreamTime()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"decode {address}", daemon=True)
 
@@ -152,7 +155,7 @@ class DecodedSource(Source):
 
     def _read_to_the_end(self) -> None:
         with Decoder(self.address, self._options, self._count_corrupt) as decoder:
-            events = iter(decoder)
+            events = self._time.events(decoder, lambda: decoder.start_s)
             if self._own_pace or (self.address.kind is Kind.TEST and decoder.live):
                 events = paced(events, self._stop)
             self._pass_on(events, decoder)
@@ -164,9 +167,9 @@ class DecodedSource(Source):
             self._reconnect,
             self._stop,
             on_corrupt=self._count_corrupt,
-            on_reconnect=self._picker.restart,
+            on_reconnect=self._restart,
         )
-        self._pass_on(iter(stream), stream)
+        self._pass_on(self._time.events(stream), stream)
 
     def _pass_on(self, events: Iterator[Event], of: Decoder | LiveStream) -> None:
         """Queue the steps among ``events``, until they end or the source is closed."""
@@ -175,12 +178,16 @@ class DecodedSource(Source):
             if not self._queue.put(frame, live=of.live):
                 return
 
+    def _restart(self) -> None:
+        self._time.interrupt()
+        self._picker.restart()
+
     def _count_corrupt(self) -> None:
         self._queue.count(Drop.CORRUPT)
 
 
 def open_source(
-    source: str | os.PathLike[str] | TimedImages,
+    source: str | os.PathLike[str] | int | TimedImages,
     wanted: Wanted | None = None,
     *,
     rate_hz: float | None = None,
@@ -199,7 +206,8 @@ def open_source(
     ``source`` is one of
 
     * a path or ``file://`` address of anything FFmpeg reads;
-    * ``camera:0`` or ``v4l2:///dev/video0?size=1280x720&rate=30``; ``camera:0+mic:default`` hears an ALSA
+    * ``camera:0``, or its number alone, or ``v4l2:///dev/video0?size=1280x720&rate=30``;
+    ``camera:0+mic:default`` hears an ALSA
       device too;
     * ``rtsp://`` or ``http(s)://``; an http stream without a stated duration is live;
     * ``test://?size=320x240&rate=30&duration=5&pattern=testsrc2``: endless without ``duration``, in real
@@ -222,7 +230,8 @@ def open_source(
     ``own_pace``: a file's pictures come at the times that they have in it, as a camera's do, and not as fast
     as they are taken; none is lost all the same.
 
-    Times are the source's own pts. Nothing is opened before the source is entered or iterated.
+    Times are stream time (``sdk.media.stream_time``), and the app's own for an iterable; the source's pts is
+    ``Frame.source_time_s``. Nothing is opened before the source is entered or iterated.
 
     Raises: SourceError for an unknown scheme, a malformed address, or a missing file; ValueError for a
     rate that is not positive, for both or neither of ``wanted`` and ``rate_hz``, or a queue without room.
@@ -235,6 +244,13 @@ def open_source(
     elif rate_hz is not None:
         raise ValueError("open_source: wanted has a rate_hz of its own")
     picker = StepPicker(wanted, gap_s)
+    if isinstance(source, int) and not isinstance(source, bool):
+        source = f"camera:{source}"
+    if not isinstance(source, str | os.PathLike | Iterable):
+        reason = f"is {type(source).__name__}, not a source"
+        raise SourceError(
+            repr(source), reason, f"give {KNOWN_SCHEMES}, or frames", SourceErrorCode.BAD_ADDRESS
+        )
     if not isinstance(source, str | os.PathLike):
         return PushedSource(source, picker, PushedMedia(wanted.sound_rate_hz, sound_rate_hz))
     return DecodedSource(

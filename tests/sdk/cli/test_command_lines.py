@@ -99,7 +99,8 @@ def test_run_fixed_option(bundle: Bundle) -> None:
     assert choices == ["rgb84", "held"] * 10
 
 
-def test_interrupt_ends_with_the_summary(bundle: Bundle) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_ends_with_the_summary(bundle: Bundle, ending: signal.Signals) -> None:
     with subprocess.Popen(
         command("run", bundle.folder, "test://"),
         stdout=subprocess.PIPE,
@@ -110,7 +111,7 @@ def test_interrupt_ends_with_the_summary(bundle: Bundle) -> None:
     ) as running:
         assert running.stdout is not None and running.stderr is not None
         running.stdout.readline()
-        running.send_signal(signal.SIGINT)
+        running.send_signal(ending)
         output, errors = running.communicate(timeout=20)
     assert running.returncode == 0, errors
     assert " steps" in output and errors == ""
@@ -121,6 +122,7 @@ def test_interrupt_ends_with_the_summary(bundle: Bundle) -> None:
     [
         (("{bundle}", "missing.mp4"), "no such file"),
         (("{bundle}", "teapot://"), "unknown scheme"),
+        (("{bundle}", "test://?rate=-1"), "test://?rate=-1: rate=-1 is not"),
         (("none.bundle", SOURCE), "does not exist"),
         (("{bundle}", SOURCE, "--variant", "fp64"), "use one of fp32, int8"),
         (("{bundle}", SOURCE, "--fixed", "rgb999"), "use one of"),

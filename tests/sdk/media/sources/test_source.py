@@ -299,7 +299,7 @@ def test_refused_password_is_not_tried_again(transport_stream: bytes) -> None:
 def test_silent_server_times_out_and_can_be_closed() -> None:
     with serving([Answer(b"", hangs=True), Answer(b"", hangs=True)]) as address:
         began = time.monotonic()
-        assert code_of(address, open_timeout_s=0.3) is SourceErrorCode.TIMEOUT
+        assert code_of(address, open_timeout_s=0.3, reconnect=SOON) is SourceErrorCode.TIMEOUT
         with open_source(address, rate_hz=1, open_timeout_s=0.5, read_timeout_s=0.5):
             time.sleep(0.1)
     assert time.monotonic() - began < 2
