@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types venv clean
+.PHONY: demo test test-slow lint types venv clean
 
 venv: $(VENV)/.installed
 
@@ -18,7 +18,10 @@ demo: venv
 	$(BIN)/adaptive-run demo.bundle 'test://?duration=5'
 
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slow: venv
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 lint: venv
 	$(BIN)/ruff check .

@@ -43,8 +43,8 @@ def test_choices_follow_from_the_scores_and_fused_scores_from_the_logits(name: s
 
 
 # Lowering a method for ExecuTorch takes seconds.
-_SLOW = [pytest.param(name, "android", marks=pytest.mark.slow) for name in ("adamml", "joint")]
-_FAST = [(n, t) for n in SOURCES for t in PACKAGES if t != "android" or n == "arnet"]
+_SLOW = [pytest.param(name, "android", marks=pytest.mark.slow) for name in SOURCES]
+_FAST = [(name, target) for name in SOURCES for target in PACKAGES if target != "android"]
 
 
 @pytest.mark.parametrize(("name", "target"), [*_FAST, *_SLOW])

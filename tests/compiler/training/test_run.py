@@ -55,6 +55,7 @@ def logged_epochs(folder: Path) -> set[int]:
         return {int(row["epoch"]) for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 def test_a_killed_stage_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     killed, result = ("--signal", int(signal.SIGKILL)), tmp_path / f"{STAGE}.pt"
     assert epochs(in_a_process("interrupted_training", tmp_path, *killed, 2)) == [0, 1, 2]
@@ -149,6 +150,7 @@ def test_one_seed_gives_one_network(tmp_path: Path) -> None:
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_equal_networks(clips_root: Path, tmp_path: Path) -> None:
     """Every stage, branches that no frame chooses included, by gloo on this CPU."""
     ended = in_a_process("small_training", clips_root, tmp_path)

@@ -144,6 +144,7 @@ def test_tones_sound_only_while_the_object_is_seen() -> None:
         assert np.abs(np.fft.rfft(first)).argmax() / 2 == tone_hz
 
 
+@pytest.mark.slow
 def test_only_larger_views_tell_the_fine_classes(tmp_path: Path) -> None:
     """A linear classifier of spectral energies by direction, which knows where to look: perfect at 168 px
     and up; below, it finds traces that no small network learns."""

@@ -40,6 +40,8 @@ from tests.models.small_arnet import SMALLEST
 from tests.runtimes.executorch_bundles import POLICY_VIEWS, methods, program
 from tests.runtimes.stored_bundles import at_bits, frozen_network
 
+pytestmark = pytest.mark.slow  # lowering a network for ExecuTorch takes seconds
+
 MIDDLE = View(name="rgb52", size=52)
 
 
@@ -152,7 +154,6 @@ def test_vulkan_takes_floats(tmp_path: Path) -> None:
     assert lowering == Lowering({VULKAN: 1}, {}, integer_layers=0, float_layers=2)
 
 
-@pytest.mark.slow
 def test_integers_of_a_vulkan_program_are_left_to_xnnpack(tmp_path: Path) -> None:
     network = integer("smallest")
     both = {
@@ -192,7 +193,6 @@ def test_exporting_leaves_a_float_network_as_it_was() -> None:
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
-@pytest.mark.slow
 def test_policies_over_several_groups(tmp_path: Path) -> None:
     """Told which there are and the answer so far; their sums and maxima XNNPACK leaves to the runtime."""
     network = integer("joint")
@@ -208,7 +208,6 @@ def test_policies_over_several_groups(tmp_path: Path) -> None:
     assert set(written.methods["int8"].undelegated) <= {"sum", "amax"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("bits", "precision"), [(4, "int4"), (2, "int2")])
 def test_narrower_codes_are_held_as_int8(tmp_path: Path, bits: Bits, precision: Precision) -> None:
     network = at_bits(frozen_network(SMALLEST), bits)
