@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -39,11 +39,15 @@ class Rejected(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClipSet:
-    """A data set in which every label has clips of both splits. ``rejected``: listed, but not there."""
+    """A data set in which every label has clips of both splits.
+
+    ``rejected``: listed, but not there. ``test_clips``: so many are listed for testing, and left alone here.
+    """
 
     root: Path
     clips: tuple[Clip, ...]
     rejected: tuple[Rejected, ...] = ()
+    test_clips: int = 0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -70,9 +74,9 @@ def find_clips(path: str | os.PathLike[str], *, classes: Collection[str] | None 
 
     ``path`` is a csv with the columns ``path,label[,group][,split]``, paths relative to it; a folder that
     holds such a ``clips.csv`` or ``images.csv``; or a folder with one sub-folder per class, or with such
-    folders in ``train/`` and ``val/``. An image is a clip of one frame. Where no split is given, about a
-    fifth of every class goes to validation, groups kept whole, chosen by name alone. ``classes`` keeps only
-    these labels.
+    folders in ``train/``, ``val/`` (or ``valid/``) and ``test/``. An image is a clip of one frame. Where no
+    split is given, about a fifth of every class goes to validation, groups kept whole, chosen by name alone.
+    Test clips are left alone. ``classes`` keeps only these labels.
 
     Raises: DataError for a listing that is malformed, empty, of one class only, with a class that lacks
     training or validation clips, or of which more than a tenth is missing.
@@ -81,10 +85,12 @@ def find_clips(path: str | os.PathLike[str], *, classes: Collection[str] | None 
     listed = _listed(root)
     if classes is not None:
         listed = _only(listed, classes, root)
+    tested = sum(row.split == "test" for row in listed)
+    listed = _for_training(listed)
     there = [row for row in listed if row.path.is_file()]
     rejected = tuple(Rejected(row.path, "no such file") for row in listed if not row.path.is_file())
     folder = root if root.is_dir() else root.parent
-    clips = ClipSet(folder, tuple(_split(there)), rejected)
+    clips = ClipSet(folder, tuple(_split(there)), rejected, tested)
     require_usable(clips, {row.label for row in listed})
     return clips
 
@@ -139,10 +145,20 @@ def _only(listed: Sequence[Listed], classes: Collection[str], root: Path) -> lis
 def _split(listed: Sequence[Listed]) -> list[Clip]:
     """Every clip with its split: the one it states, or one chosen for it when the listing states none."""
     chosen = val_groups([(row.group, row.label) for row in listed if row.split is None])
-    return [
-        Clip(row.path, row.label, row.group, row.split or ("val" if row.group in chosen else "train"))
-        for row in listed
-    ]
+
+    def split(row: Listed) -> Split:
+        stated = row.split == "val" if row.split else row.group in chosen
+        return "val" if stated else "train"
+
+    return [Clip(row.path, row.label, row.group, split(row)) for row in listed]
+
+
+def _for_training(listed: Sequence[Listed]) -> list[Listed]:
+    """All but the test clips; where these are all that is set apart, validation clips are chosen."""
+    rest = [row for row in listed if row.split != "test"]
+    if len(rest) < len(listed) and not any(row.split == "val" for row in rest):
+        return [replace(row, split=None) for row in rest]
+    return rest
 
 
 def _named(rejected: Sequence[Rejected]) -> str:

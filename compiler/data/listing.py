@@ -16,7 +16,14 @@ VIDEO_SUFFIXES = frozenset(
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 """A photograph is a clip of one frame."""
 
-_SPLITS: dict[str, Literal["train", "val"]] = {"train": "train", "val": "val"}
+ListedSplit = Literal["train", "val", "test"]
+
+_SPLITS: dict[str, ListedSplit] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""What splits are called, in csv files and as folders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +33,7 @@ class Listed:
     path: Path
     label: str
     group: str
-    split: Literal["train", "val"] | None
+    split: ListedSplit | None
 
 
 def list_csv(listing: Path) -> list[Listed]:
@@ -61,9 +68,9 @@ def _row(listing: Path, number: int, row: dict[str, str | None]) -> Listed:
     path = (listing.parent / name).resolve()
     if "split" not in row:
         return Listed(path, label, row.get("group") or str(name), None)
-    split = _SPLITS.get(row["split"] or "")
+    split = _SPLITS.get((row["split"] or "").strip().lower())
     if split is None:
-        raise DataError(place, f"the split is {row['split']!r}", "write train or val")
+        raise DataError(place, f"the split is {row['split']!r}", "write train, val or test")
     return Listed(path, label, row.get("group") or str(name), split)
 
 
@@ -76,21 +83,22 @@ def _require_unique(listing: Path, listed: list[Listed]) -> None:
 
 
 def list_folders(root: Path) -> list[Listed]:
-    """The videos in ``root/<class>/``, or in ``root/train/<class>/`` and ``root/val/<class>/``.
+    """The videos in ``root/<class>/``, or in ``root/train/<class>/``, ``root/val/`` and ``root/test/``.
 
-    Raises: DataError if only one of ``train`` and ``val`` is there.
+    ``valid``, ``validation`` and the like will do. Raises: DataError if ``train`` is alone, or missing.
     """
     splits = {name: root / name for name in _SPLITS if (root / name).is_dir()}
-    if not splits:
+    kinds = {_SPLITS[name] for name in splits}
+    if kinds <= {"test"}:  # alone, it is a class that is called so
         return _class_folders(root, root, None)
-    if len(splits) == 1:
-        there = next(iter(splits))
-        lacking = "val" if there == "train" else "train"
-        raise DataError(root, f"has {there}/ but no {lacking}/", f"add {lacking}/, or move the classes up")
+    if "train" not in kinds or len(kinds) == 1:
+        lacking = "val" if kinds == {"train"} else "train"
+        there = ", ".join(f"{name}/" for name in splits)
+        raise DataError(root, f"has {there} but no {lacking}/", f"add {lacking}/, or move the classes up")
     return [row for name, folder in splits.items() for row in _class_folders(root, folder, _SPLITS[name])]
 
 
-def _class_folders(root: Path, folder: Path, split: Literal["train", "val"] | None) -> list[Listed]:
+def _class_folders(root: Path, folder: Path, split: ListedSplit | None) -> list[Listed]:
     return [
         Listed(path, label.name, path.relative_to(root).as_posix(), split)
         for label in sorted(folder.iterdir())

@@ -36,6 +36,23 @@ def test_folders_with_splits(tmp_path: Path) -> None:
     assert names(clips, "val") == ["3.mkv", "4.webm"]
 
 
+def test_other_names_of_splits_and_test_clips_that_are_left_alone(tmp_path: Path) -> None:
+    rows = ("5.mp4,a,g3,test", "6.mp4,b,g3,TEST")
+    named = [row.replace("train", "Training").replace("val", "valid") for row in GOOD]
+    clips = find_clips(write_listing(tmp_path / "csv", HEADER, *named, *rows))
+    assert names(clips, "train") == ["1.mp4", "3.mp4"] and names(clips, "val") == ["2.mp4", "4.mp4"]
+    assert clips.test_clips == 2 and len(clips.clips) == 4
+    folders = ["train/a/1.mp4", "train/b/2.mp4", "valid/a/3.mp4", "validation/b/4.mp4", "test/a/5.mp4"]
+    clips = find_clips(touch(tmp_path / "folders", folders))
+    assert names(clips, "val") == ["3.mp4", "4.mp4"] and clips.test_clips == 1
+
+
+def test_validation_clips_are_chosen_where_only_test_clips_are_set_apart(tmp_path: Path) -> None:
+    files = [f"train/{label}/{number}.mp4" for label in "ab" for number in range(10)]
+    clips = find_clips(touch(tmp_path, [*files, "test/a/x.mp4", "test/b/y.mp4"]))
+    assert Counter(clip.label for clip in clips.split("val")) == {"a": 2, "b": 2} and clips.test_clips == 2
+
+
 def test_folders_without_splits_are_split_by_name_alone(tmp_path: Path) -> None:
     files = [f"{label}/{number}.mp4" for label in "abc" for number in range(20)]
     clips = find_clips(touch(tmp_path, [*files, ".hidden/x.mp4"]))
@@ -79,7 +96,7 @@ def test_fingerprint_moves_with_the_folder_and_changes_with_the_content(tmp_path
     [
         (["label,split", *GOOD], "column path"),
         (["file,class"], "path and label"),
-        (["path,label,split", "1.mp4,a,test"], "line 2.*'test'.*train or val"),
+        (["path,label,split", "1.mp4,a,tset"], "line 2.*'tset'.*train, val or test"),
         (["path,label,split", "1.mp4,a"], "line 2.*None"),
         (["path,label", "1.mp4,"], "line 2.*no label"),
         (["path,label", "1.mp4,a", "./1.mp4,b"], "twice"),
