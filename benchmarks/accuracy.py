@@ -17,7 +17,8 @@ from typing import Any
 
 from benchmarks.record import write
 from compiler.cli import StageConsole
-from compiler.pipeline import Request, compile_bundle
+from compiler.pipeline import compile_bundle
+from compiler.request import DataRequest, ModelRequest, Request, TrainingRequest
 from compiler.targets import find_targets
 from runtimes.bundle import Bundle
 
@@ -51,14 +52,11 @@ def _compiled(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     if out.exists():
         return _rows(Bundle.open(out), seed)
     request = Request(
-        model=arguments.model,
-        preset=arguments.preset,
-        targets=find_targets(arguments.target),
-        out=out,
-        data=arguments.data,
-        init=arguments.init,
-        seed=seed,
-        resume=True,
+        ModelRequest(arguments.model, arguments.preset, arguments.init),
+        find_targets(arguments.target),
+        out,
+        DataRequest(arguments.data),
+        training=TrainingRequest(seed=seed, resume=True),
     )
     return _rows(compile_bundle(request, StageConsole()), seed)
 

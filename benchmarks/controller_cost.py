@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks.record import shown, spread, write
 from models.methods import joint
-from models.rollout.adaptive import POLICY
+from models.rollout.branch_model import POLICY
 from runtimes.spec import ActionSpace, CostTable, GraphCost, Group, Policy, Variant, ViewCost
 from sdk.budget.budget import Budget
 from sdk.decisions.choosers import LearnedChoice

@@ -17,7 +17,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -29,12 +28,18 @@ from compiler.data.batches import OutputBatch
 from compiler.data.cache import ClipCache
 from compiler.data.clips import find_clips
 from compiler.pipeline import TRAINING_FORMAT
-from compiler.training.price_selection import load_price
+from compiler.training.branches import train_backbones
+from compiler.training.clip_outputs import clip_outputs
+from compiler.training.option_macs import option_macs
+from compiler.training.policy import train_policy
 from compiler.training.run import Hardware, TrainingRun
-from compiler.training.stages import Training, clip_outputs, option_macs, train_branches, train_policy
+from compiler.training.training import Training
 from models.macs import network_macs
 from models.methods import adamml
-from models.rollout.adaptive import AdaptiveModel, Rollout, argmax_sampler, relative_costs
+from models.rollout.adaptive_model import AdaptiveModel
+from models.rollout.rollout import Rollout
+from models.rollout.sampling import argmax_sampler, relative_costs
+from models.training_plan import TrainBackbones, TrainPolicy
 from runtimes.cache import cache_folder
 
 
@@ -69,19 +74,18 @@ def _seed(arguments: argparse.Namespace, seed: int) -> Iterator[dict[str, Any]]:
     clips = find_clips(arguments.data)
     for name, way in _ways(preset).items():
         torch.manual_seed(seed)
-        model = adamml.build(way, clips.labels)
+        model = adamml.METHOD.build(way, clips.labels)
         views, root = list(model.views.values()), cache_folder("clips")
         cache = ClipCache.build(clips, views, way.rate_hz, way.steps, root, segment_s=way.segment_s)
         facts = [TRAINING_FORMAT, asdict(preset), cache.fingerprint, seed]
         key = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
         folder = arguments.runs / f"modality-ideas-{arguments.data.name}-{key}"
         run = TrainingRun(folder, seed, Hardware("cpu", "1"), resume=True, progress=False)
-        training = Training(model, way.recipe, partial(adamml.loss, preset=way), cache, run)
+        training = Training(model, adamml.plan(way), cache, run)
         stage = f"joint-{name.replace(' ', '-')}"
-        train_branches(training)
-        costs = option_macs(model)
-        train_policy(training, costs, stage)
-        price = load_price(training.price_file(stage))
+        train_backbones(training, training.plan.require(TrainBackbones))
+        costs = option_macs(training.adaptive)
+        price = train_policy(training, training.plan.require(TrainPolicy), costs, stage).price
         yield {"seed": seed, "way": name, "price": price, **_measured(training, costs, price)}
 
 

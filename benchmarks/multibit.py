@@ -27,16 +27,18 @@ from benchmarks.record import write
 from compiler.data.cache import ClipCache
 from compiler.data.clips import find_clips
 from compiler.pipeline import TRAINING_FORMAT
-from compiler.quantization.networks import MultiBit, multibit_network
+from compiler.quantization.networks import multibit_network
+from compiler.training.branches import train_backbones
 from compiler.training.run import Hardware, TrainingRun
-from compiler.training.stages import Training, train_branches
-from compiler.training.tasks import branch_answer
+from compiler.training.tasks.frames import branch_answer
+from compiler.training.training import Training
 from models.augmentation import Augmentation
-from models.layers.nested import WIDTHS, Rule, set_width
+from models.layers.nested_layers import FOUR_BITS, WIDTHS, Rule, set_width
 from models.methods import coquant
 from models.methods.coquant import Transfer
-from models.recipe import Recipe, Stage
-from models.rollout.adaptive import pixels
+from models.recipe import Optimization, Recipe
+from models.rollout.branch_model import pixels
+from models.training_plan import TrainBackbones, TrainWidths
 from runtimes.cache import cache_folder
 
 _TOGETHER = {
@@ -66,20 +68,26 @@ def main() -> None:
     print(json.dumps(summary, indent=1))
 
 
-def _ways(rules: bool) -> dict[str, MultiBit]:
+def _ways(preset: coquant.Preset, rules: bool) -> dict[str, TrainWidths]:
     """Every way of training, by name."""
+
+    def way(transfer: Transfer, widths: tuple[int, ...] = WIDTHS, rule: Rule = "centred") -> TrainWidths:
+        changed = replace(
+            preset, transfer=transfer, widths=widths, rule=rule, low_activations=False, deviations=FOUR_BITS
+        )
+        return coquant.widths_stage(changed)
+
     if rules:
         transfer = _TOGETHER["highest teacher, no block swapping"]
-        return {f"rule {rule}": MultiBit(WIDTHS, transfer, rule) for rule in _RULES}
-    ways = {name: MultiBit(WIDTHS, transfer) for name, transfer in _TOGETHER.items()}
-    ways |= {f"alone at {width}": MultiBit((width,), _ALONE) for width in WIDTHS}
-    return ways
+        return {f"rule {rule}": way(transfer, rule=rule) for rule in _RULES}
+    ways = {name: way(transfer) for name, transfer in _TOGETHER.items()}
+    return ways | {f"alone at {width}": way(_ALONE, (width,)) for width in WIDTHS}
 
 
 def _seed(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     """Accuracy by width of every way, from one float network."""
     torch.manual_seed(seed)
-    stage = Stage(arguments.epochs, lr=2e-3, batch=16, frames=1, adam=True, weight_decay=0.02)
+    stage = Optimization(arguments.epochs, lr=2e-3, batch=16, frames=1, adam=True, weight_decay=0.02)
     recipe = Recipe(
         branches=replace(stage, epochs=2 * arguments.epochs),
         multibit=replace(stage, lr=1e-3),
@@ -88,16 +96,16 @@ def _seed(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     )
     preset = replace(coquant.PRESETS["tiny"], recipe=recipe, size=arguments.size, steps=1)
     clips = find_clips(arguments.data)
-    model = coquant.build(preset, clips.labels)
+    model = coquant.METHOD.build(preset, clips.labels)
     cache = ClipCache.build(clips, list(model.views.values()), 1.0, 1, cache_folder("clips"))
     facts = [TRAINING_FORMAT, asdict(preset), cache.fingerprint, seed]
     key = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
     folder = arguments.runs / f"multibit-{arguments.data.name}-{key}"
     run = TrainingRun(folder, seed, Hardware("cpu", "1"), resume=True, progress=False)
-    training = Training(model, recipe, None, cache, run)
-    train_branches(training)
+    training = Training(model, coquant.plan(preset), cache, run)
+    train_backbones(training, training.plan.require(TrainBackbones))
     rows = []
-    for name, way in _ways(arguments.rules).items():
+    for name, way in _ways(preset, arguments.rules).items():
         own = replace(training, run=replace(run, folder=folder / name.replace(" ", "-").replace(",", "")))
         (branch,) = model.branches
         network = multibit_network(own, branch, way, training.seen())

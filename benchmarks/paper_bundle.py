@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from benchmarks.film import benchmark_film
 from benchmarks.paper import STEP_RATE_HZ, paper_bundle
-from compiler.bundle_plan import Contents, Network, Plan
+from compiler.bundle_plan import BundlePlan, Network, VariantPlan
 from compiler.export.split import split
 from compiler.targets import find_target
 from models.layers.quantization import calibrate, freeze, quantise
 from models.methods import arnet
 from models.policies.policy import RecurrentPolicy
-from models.rollout.adaptive import POLICY, AdaptiveModel, pixels
+from models.rollout.adaptive_model import AdaptiveModel
+from models.rollout.branch_model import POLICY, pixels
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.spec import Fusion, Steps, View
 from sdk.media.steps import decode_steps
@@ -37,7 +38,8 @@ def build(destination: Path) -> Bundle:
     torch.manual_seed(0)
     labels = tuple(f"class{number:03}" for number in range(CLASSES))
     preset = arnet.PRESETS[PRESET]
-    model = arnet.build(preset, labels)
+    model = arnet.METHOD.build(preset, labels)
+    assert isinstance(model, AdaptiveModel)
     for network, batches in _networks(model):
         _set_norms(network, batches)
     model.eval()
@@ -53,7 +55,7 @@ def build(destination: Path) -> Bundle:
             _plan(model, precision, integer if precision == "int8" else floating)
             for precision in target.precisions
         )
-        parts = split(Contents(plans), (target,), Path(graphs))
+        parts = split(BundlePlan(plans), (target,), Path(graphs))
         fields = {
             "model": "arnet",
             "preset": PRESET,
@@ -69,13 +71,13 @@ def build(destination: Path) -> Bundle:
         return write_bundle(destination, graphs, fields)
 
 
-def _plan(model: AdaptiveModel, precision: str, modules: Mapping[str, nn.Module]) -> Plan:
+def _plan(model: AdaptiveModel, precision: str, modules: Mapping[str, nn.Module]) -> VariantPlan:
     networks = {
         part: Network(f"arnet-{part}-{precision}", part, module, precision, model.views_of(part))
         for part, module in modules.items()
     }
     policy = replace(networks.pop(POLICY), heads=model.heads)
-    return Plan(precision, model, policy, networks)
+    return VariantPlan(precision, model, policy, networks)
 
 
 def _networks(model: AdaptiveModel) -> list[tuple[nn.Module, list[Tensor]]]:

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 
 from benchmarks.record import shown, spread, write
-from compiler.bundle_plan import MIXABLE, Contents, Network, Plan
+from compiler.bundle_plan import MIXABLE, BundlePlan, Network, VariantPlan
 from compiler.export.split import split
 from compiler.quantization.networks import at_precisions, codes_of
 from compiler.targets import TARGETS
-from models.layers.nested import calibrate, nest
+from models.layers.nesting import calibrate, nest
 from models.methods import coquant
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.engines.engine import Engine, open_engine
@@ -57,7 +57,7 @@ def _compiled(backbone: str, size: int, folder: Path) -> Bundle:
     torch.manual_seed(0)
     preset = replace(coquant.PRESETS["tiny"], backbone=backbone, size=size)
     labels = tuple(f"class{number:03}" for number in range(_CLASSES))
-    model = coquant.build(preset, labels).eval()
+    model = coquant.METHOD.build(preset, labels).eval()
     ((part, branch),) = model.backbones().items()
     network = nest(branch, preset.widths)
 
@@ -72,10 +72,10 @@ def _compiled(backbone: str, size: int, folder: Path) -> Bundle:
         f"{part}-{name}": Network(name, part, module, name, (view,), None if name == "fp32" else "codes")
         for name, module in frozen.items()
     }
-    plan = Plan("mixed", model.branches_alone().at_precisions({part: frozen}), None, networks)
+    plan = VariantPlan("mixed", model.branches_alone().choosing_precisions({part: frozen}), None, networks)
     graphs = folder / "graphs"
     graphs.mkdir()
-    parts = split(Contents((plan,), {"codes": codes_of(network)}), (TARGETS["cpu"],), graphs)
+    parts = split(BundlePlan((plan,), {"codes": codes_of(network)}), (TARGETS["cpu"],), graphs)
     fields = {
         "model": "coquant",
         "preset": backbone,

@@ -5,7 +5,7 @@
 MODEL is arnet, videoiq or adamml. Branches are trained once a seed, as compiled; all policies then learn over
 the same frozen branches with the same recipe. At three prices: the accuracy of the policy that was trained
 for just this price, beside what the conditioned policy reaches at the same cost (between the neighbouring
-points of its curve), on the validation clips; costs are the share of the dearest option on every step.
+points of its curve), on the validation clips; costs are the share of the most expensive option on every step.
 Written to ``benchmarks/results/price-conditioning-<model>-<data>.json``.
 """
 
@@ -29,18 +29,21 @@ from torch import Tensor
 from benchmarks.record import write
 from compiler.cli import StageConsole
 from compiler.data.batches import OutputBatch
-from compiler.pipeline import Request, compile_bundle
+from compiler.pipeline import compile_bundle
+from compiler.request import DataRequest, ModelRequest, Request, TrainingRequest
 from compiler.targets import find_targets
-from compiler.training import stages
+from compiler.training.clip_outputs import clip_outputs
+from compiler.training.policy import train_policy
 from compiler.training.price_selection import PRICES
-from compiler.training.stages import Training
-from models.rollout.adaptive import argmax_sampler, relative_costs
+from compiler.training.training import Training
+from models.rollout.sampling import argmax_sampler, relative_costs
+from models.training_plan import TrainPolicy
 
 _FIXED = (0.5, 2.0, 6.0)
 
 
 class Point(NamedTuple):
-    """A price's cost, in dearest options a step, and accuracy."""
+    """A price's cost, in most expensive options a step, and accuracy."""
 
     cost: float
     accuracy: float
@@ -49,9 +52,9 @@ class Point(NamedTuple):
 class PolicyIsNext(Exception):  # noqa: N818 - it ends a compile, not a mistake
     """Branches are trained and offered: this is what the policy would be trained with."""
 
-    def __init__(self, training: Training, costs: Tensor, frozen: bool) -> None:
+    def __init__(self, training: Training, stage: TrainPolicy, costs: Tensor, frozen: bool) -> None:
         super().__init__()
-        self.training, self.costs, self.frozen = training, costs, frozen
+        self.training, self.stage, self.costs, self.frozen = training, stage, costs, frozen
 
 
 def main() -> None:
@@ -73,13 +76,13 @@ def main() -> None:
 
 def _seed(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     ready = _branches(arguments, seed)
-    outputs = stages.clip_outputs(ready.training, ready.training.cache.split("val"), False)
-    lessons = _kept(stages.clip_outputs)
-    conditioned = _policy(ready, "conditioned", None, lessons)
+    outputs = clip_outputs(ready.training, ready.training.cache.split("val"), False)
+    samples = _kept(clip_outputs)
+    conditioned = _policy(ready, "conditioned", None, samples)
     curve = [_point(conditioned, outputs, ready.costs, price) for price in PRICES]
     rows = []
     for price in _FIXED:
-        alone = _policy(ready, f"at-{price:g}", price, lessons)
+        alone = _policy(ready, f"at-{price:g}", price, samples)
         point = _point(alone, outputs, ready.costs, price)
         told = _point(conditioned, outputs, ready.costs, price)
         rows.append(
@@ -99,18 +102,17 @@ def _seed(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
 def _branches(arguments: argparse.Namespace, seed: int) -> PolicyIsNext:
     """A compile up to its policy."""
 
-    def stop(training: Training, costs: Tensor, name: str = "", *, frozen: bool = False) -> None:
-        raise PolicyIsNext(training, costs, frozen)
+    def stop(
+        training: Training, stage: TrainPolicy, costs: Tensor, name: str = "", *, frozen: bool = False
+    ) -> None:
+        raise PolicyIsNext(training, stage, costs, frozen)
 
     request = Request(
-        model=arguments.model,
-        preset=arguments.preset,
-        targets=find_targets("cpu"),
-        out=Path("build") / "nothing.bundle",
-        data=arguments.data,
-        init=arguments.init,
-        seed=seed,
-        resume=True,
+        ModelRequest(arguments.model, arguments.preset, arguments.init),
+        find_targets("cpu"),
+        Path("build") / "nothing.bundle",
+        DataRequest(arguments.data),
+        training=TrainingRequest(seed=seed, resume=True),
     )
     with patch("compiler.training.stages.train_policy", stop), patch("compiler.variants.train_policy", stop):
         try:
@@ -120,16 +122,16 @@ def _branches(arguments: argparse.Namespace, seed: int) -> PolicyIsNext:
     raise SystemExit(f"{arguments.model}: has no policy")
 
 
-def _policy(ready: PolicyIsNext, name: str, price: float | None, lessons: Callable[..., Any]) -> Training:
+def _policy(ready: PolicyIsNext, name: str, price: float | None, samples: Callable[..., Any]) -> Training:
     """The model with a policy that is trained at one price, or at all."""
     training = replace(ready.training, model=copy.deepcopy(ready.training.model))
 
     def always(count: int, device: torch.device | None = None) -> Tensor:
         return torch.full((count,), price, device=device)  # type: ignore[arg-type]
 
-    drawn = nullcontext() if price is None else patch("compiler.training.tasks.draw_prices", always)
-    with drawn, patch("compiler.training.stages.clip_outputs", lessons):
-        stages.train_policy(training, ready.costs, f"conditioning-{name}", frozen=ready.frozen)
+    drawn = nullcontext() if price is None else patch("compiler.training.tasks.rollout.draw_prices", always)
+    with drawn, patch("compiler.training.policy.clip_outputs", samples):
+        train_policy(training, ready.stage, ready.costs, f"conditioning-{name}", frozen=ready.frozen)
     return training
 
 

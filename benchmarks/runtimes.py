@@ -26,12 +26,12 @@ import torch
 from torch import nn
 
 from benchmarks.record import spread, write
-from compiler.bundle_plan import Contents, Network, Plan
+from compiler.bundle_plan import BundlePlan, Network, VariantPlan
 from compiler.export.split import split
 from compiler.targets import TARGETS
 from models.backbones.registry import BACKBONES
 from models.layers.quantization import calibrate, freeze, quantise
-from models.rollout.adaptive import BranchModel
+from models.rollout.branch_model import BranchModel
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.device import process_memory_mb
 from runtimes.engines.engine import Engine, open_engine
@@ -75,12 +75,14 @@ def _compiled(name: str, folder: Path) -> Bundle:
     space = ActionSpace(groups=(Group(name="size", options=tuple(options)),))
     model = BranchModel({"net": network}, space, {view.name: view for view in views}, labels)
     plans = tuple(
-        Plan(precision, model, None, {"net": Network(f"net-{precision}", "net", module, precision, views)})
+        VariantPlan(
+            precision, model, None, {"net": Network(f"net-{precision}", "net", module, precision, views)}
+        )
         for precision, module in (("int8", freeze(quantised)), ("fp32", network))
     )
     graphs = folder / "graphs"
     graphs.mkdir()
-    parts = split(Contents(plans), [TARGETS[target] for target in _TARGETS], graphs)
+    parts = split(BundlePlan(plans), [TARGETS[target] for target in _TARGETS], graphs)
     fields = {
         "model": name,
         "preset": "random",

@@ -1,4 +1,4 @@
-"""What is to be in a bundle: trained networks, and the variants that they form."""
+"""The plan of a bundle: trained networks, and the variants that they form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from models.rollout.adaptive import BranchModel
+from models.rollout.branch_model import BranchModel
 from runtimes.spec import Bits, View
 
 PRECISIONS = {"fp32": 32, "fp16": 16, "int8": 8, "int4": 4, "int2": 2}
@@ -63,8 +63,8 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One variant to be: a model's action space, with the network behind each graph its options name.
+class VariantPlan:
+    """One variant: a model's action space, with the network behind each graph its options name.
 
     ``model``: the torch model of this space; its own networks are the variant's, or their float originals.
     ``policy`` is None where the caller chooses.
@@ -82,8 +82,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Contents:
-    """All plans of a bundle, the default variant first, and the stores that their networks share."""
+class BundlePlan:
+    """All variants of a bundle, the default first, and the stores that their networks share."""
 
-    plans: tuple[Plan, ...]
+    variants: tuple[VariantPlan, ...]
     stores: Mapping[str, StoredCodes] = field(default_factory=dict)

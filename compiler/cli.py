@@ -15,18 +15,20 @@ from rich.table import Table
 
 from compiler.data.clips import find_clips
 from compiler.export.writers import require_runtime
-from compiler.pipeline import (
+from compiler.pipeline import build_model, compile_bundle, follow_data
+from compiler.request import (
+    DataRequest,
+    MeasuringRequest,
+    ModelRequest,
+    PrecisionRequest,
     Request,
-    build_model,
-    check_modalities,
+    TrainingRequest,
+    check_model,
     check_precisions,
-    check_request,
-    compile_bundle,
-    of_data,
 )
 from compiler.targets import TARGETS, find_targets
 from compiler.training.run import Hardware
-from models.methods.registry import MODELS
+from models.methods.registry import METHODS
 from runtimes.bundle import check_destination
 from runtimes.errors import ArgumentError
 from sdk.cli.command import Version, run_command
@@ -76,7 +78,7 @@ def _print_targets(wanted: bool) -> None:
 
 
 def compile_model(
-    model: Annotated[str, typer.Option(help=f"The model: {', '.join(MODELS)}.")],
+    model: Annotated[str, typer.Option(help=f"The model: {', '.join(METHODS)}.")],
     target: Annotated[
         str, typer.Option(help="The device class, or several with commas: see --list-targets.")
     ],
@@ -143,36 +145,22 @@ def compile_model(
     version: Version = False,
 ) -> int:
     """Train an adaptive model, quantise it, split it, prove it, measure it, and pack a bundle."""
-    check_request(model, preset)
-    chosen = None if modalities is None else tuple(filter(None, map(str.strip, modalities.split(","))))
-    if chosen is not None:
-        check_modalities(model, preset, chosen)
     request = Request(
-        model=model,
-        preset=preset,
-        targets=find_targets(target),
-        out=out or Path(f"{model}-{preset}-{target.replace(',', '+')}.bundle"),
-        data=data,
-        init=init,
-        seed=seed,
-        rate_hz=rate_hz,
-        flip=flip,
-        runs=runs,
-        resume=resume,
-        hardware=Hardware(accelerator, devices, num_nodes, strategy, precision),
-        precisions=None if precisions is None else tuple(filter(None, map(str.strip, precisions.split(",")))),
-        keep_all_precisions=keep_all_precisions,
-        modelled_costs=modelled_costs,
-        costs=costs,
-        modalities=chosen,
-        meter=meter,
+        ModelRequest(model, preset, init, _names(modalities)),
+        find_targets(target),
+        out or Path(f"{model}-{preset}-{target.replace(',', '+')}.bundle"),
+        DataRequest(data, rate_hz, flip),
+        PrecisionRequest(_names(precisions), keep_all_precisions, modelled_costs),
+        TrainingRequest(seed, runs, resume, Hardware(accelerator, devices, num_nodes, strategy, precision)),
+        MeasuringRequest(costs, meter),
     )
-    with request.open_meter():  # hours before it is needed
+    check_model(request.model)
+    with request.measuring.open_meter():  # hours before it is needed
         pass
     check_precisions(request)
     for wanted in request.targets:
         require_runtime(wanted)
-    request.hardware.check()
+    request.training.hardware.check()
     console = StageConsole()
     if dry_run:
         return _describe(request, console)
@@ -181,23 +169,31 @@ def compile_model(
     return 0
 
 
+def _names(listed: str | None) -> tuple[str, ...] | None:
+    """The names in a list with commas between; None if there is no list."""
+    return None if listed is None else tuple(filter(None, map(str.strip, listed.split(","))))
+
+
 def _describe(request: Request, console: StageConsole) -> int:
     """What a compile would do; user data is listed and checked, nothing is decoded."""
     names = " and ".join(target.name for target in request.targets)
-    console.stage(f"would compile {request.model} {request.preset} for {names}")
+    console.stage(f"would compile {request.model.name} {request.model.preset} for {names}")
     labels: tuple[str, ...] = ("one", "other")
-    if request.data is None:
+    if request.data.folder is None:
         console.note("data: the built-in clips")
     else:
-        clips = find_clips(request.data)
+        clips = find_clips(request.data.folder)
         labels = clips.labels
-        console.note(f"data: {len(clips.clips)} clips of {len(clips.labels)} classes in {request.data}")
-        request = of_data(request, clips, console)
-    if request.init is not None and not request.init.is_file():
-        raise ArgumentError(request.init, "no such file", "check the path given to --init")
+        console.note(
+            f"data: {len(clips.clips)} clips of {len(clips.labels)} classes in {request.data.folder}"
+        )
+        request = follow_data(request, clips, console)
+    init = request.model.init
+    if init is not None and not init.is_file():
+        raise ArgumentError(init, "no such file", "check the path given to --init")
     _, model = build_model(request, labels, console)
     check_destination(request.out)
-    precisions = request.wanted_precisions or request.target.precisions
+    precisions = request.precisions or request.target.precisions
     console.note(f"precisions: {', '.join(precisions)}")
     console.note(f"sees: {', '.join(sorted({view.modality for view in model.views.values()}))}")
     console.note(f"bundle: {request.out}")

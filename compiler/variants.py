@@ -1,70 +1,68 @@
-"""Training a model as its kind needs, to what goes into the bundle."""
+"""Training a model to the variants of a bundle: one per precision, or one that chooses among precisions."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from compiler.bundle_plan import Contents, Network, Plan
+from compiler.bundle_plan import BundlePlan, Network, VariantPlan
+from compiler.measuring.graph_costs import CostMeasurer
 from compiler.quantization.candidates import (
-    Offers,
-    Precisions,
+    Candidates,
+    PrecisionSet,
     by_branch,
-    make_offers,
-    measure_offers,
+    make_candidates,
+    measure_candidates,
     stores_of,
     validate,
 )
 from compiler.quantization.networks import integer_networks
-from compiler.quantization.pareto import Precise, drop_worse, modelled_cost
+from compiler.quantization.pareto import CandidateCost, drop_worse, modelled_cost
 from compiler.targets import Target
-from compiler.training.stages import (
-    States,
-    Training,
-    branch_states,
-    fold_fusion_scales,
-    refit_branches,
-    train_branches,
-    train_float,
-    train_policy,
-)
+from compiler.training.branches import branch_states, fold_fusion_scales
+from compiler.training.policy import train_policy
+from compiler.training.stages import StageContext, float_stages, run_stage, train_float
+from compiler.training.training import Training
 from models.macs import network_macs
-from models.rollout.adaptive import POLICY, AdaptiveModel, BranchModel
-from runtimes.spec import CostTable
+from models.rollout.adaptive_model import AdaptiveModel
+from models.rollout.branch_model import POLICY, BranchModel, branches_of_precisions
+from models.training_plan import RefitBranches, TrainPolicy
 
 MIXED = "mixed"
 """The variant whose options differ in precision."""
 
-CostsOf = Callable[[Contents], CostTable]
-"""Measures every graph of some contents."""
-
 
 @dataclass(frozen=True)
-class Trained:
-    """What training ends in: contents, the precisions that were measured, and what was said of them."""
+class TrainedVariants:
+    """What training ends in.
 
-    contents: Contents
-    measured: tuple[Precise, ...] = ()
+    ``plan``: what goes into the bundle. ``price``: the one that its policies are compiled for; None where
+    the app chooses. ``measured``: the candidate precisions. ``lines``: a line for each that was dropped.
+    """
+
+    plan: BundlePlan
+    price: float | None = None
+    measured: tuple[CandidateCost, ...] = ()
     lines: tuple[str, ...] = ()
-    policy_stage: str | None = None
 
 
-def train_variants(training: Training, target: Target) -> Trained:
+def train_variants(training: Training, target: Target) -> TrainedVariants:
     """A variant per precision of the target, in each of which everything has that precision."""
-    train_float(training)
+    found = train_float(training)
     parts = (POLICY, *training.model.branches)
     integer = integer_networks(training, parts, target.activations, training.cache.split("train"))
-    return Trained(variants(training, target, integer), policy_stage="joint")
+    return TrainedVariants(variants(training, target, integer), found.price)
 
 
-def variants(training: Training, target: Target, integer: Mapping[str, nn.Module]) -> Contents:
-    """The contents of a trained model and its ``integer`` networks: a plan per precision of the target."""
+def variants(training: Training, target: Target, integer: Mapping[str, nn.Module]) -> BundlePlan:
+    """The plan of a trained model and its ``integer`` networks: a variant per precision of the target."""
     model = training.adaptive.eval()
     floating = {POLICY: model.policy, **dict(model.branches.items())}
     plans = []
@@ -75,8 +73,8 @@ def variants(training: Training, target: Target, integer: Mapping[str, nn.Module
             part: Network(training.graph(part, precision), part, network, precision, model.views_of(part))
             for part, network in networks.items()
         }
-        plans.append(Plan(precision, model, policy, branches))
-    return Contents(tuple(plans))
+        plans.append(VariantPlan(precision, model, policy, branches))
+    return BundlePlan(tuple(plans))
 
 
 def policy_network(training: Training, module: nn.Module, precision: str) -> Network:
@@ -85,67 +83,75 @@ def policy_network(training: Training, module: nn.Module, precision: str) -> Net
     return Network(graph, POLICY, module, precision, model.views_of(POLICY), heads=model.heads)
 
 
-def train_mixed(training: Training, target: Target, precisions: Precisions, costs_of: CostsOf) -> Trained:
-    """One variant whose options are the branches at every precision that is worth its cost.
+def train_mixed(
+    training: Training, target: Target, precisions: PrecisionSet, measure_costs: CostMeasurer
+) -> TrainedVariants:
+    """One variant whose options are the branches at every precision that is kept.
 
-    With a policy, it is trained over just these; without, the caller chooses.
+    The stages before the policy's run first, and the branches get their precisions from what they leave.
+    With a policy, it is trained over just those that are kept; without, the app chooses.
     """
-    untrained = branch_states(training.model)
-    train_branches(training)
-    offered = make_offers(training, target, precisions, training.seen())
-    table = costs_of(Contents((_plan(training.model, offered, None),), stores_of(offered)))
-    measured = measure_offers(training, offered, table)
+    context = StageContext(torch.empty(0), branch_states(training.model))
+    stages = [stage for stage in float_stages(training) if stage.over_precisions]
+    for stage in takewhile(lambda stage: not isinstance(stage, TrainPolicy), stages):
+        context = run_stage(stage, training, context)
+    candidates = make_candidates(training, target, precisions, training.seen())
+    table = measure_costs(BundlePlan((_variant(training.model, candidates),), stores_of(candidates)))
+    measured = measure_candidates(training, candidates, table)
     kept, lines = (measured, []) if precisions.keep_all else drop_worse(measured)
     if isinstance(training.model, AdaptiveModel):
-        return _with_policy(training, target, precisions, Tried(offered, kept, measured, lines), untrained)
-    measured = validate(training, measured, offered)
+        tried = _Tried(candidates, kept, measured, lines)
+        return _with_policy(training, target, precisions, tried, context)
+    measured = validate(training, measured, candidates)
     ranked = sorted(kept, key=lambda one: (-one.accuracy, one.ms))
-    offered = {one.name: offered[one.name] for one in ranked}
-    plan = _plan(training.model, offered, None)
-    return Trained(Contents((plan,), stores_of(offered)), tuple(measured), tuple(lines))
+    chosen = {one.name: candidates[one.name] for one in ranked}
+    plan = BundlePlan((_variant(training.model, chosen),), stores_of(chosen))
+    return TrainedVariants(plan, None, tuple(measured), tuple(lines))
 
 
-class Tried(NamedTuple):
-    """All that was made, what of it is kept, how all measured, and a line for each that was dropped."""
+class _Tried(NamedTuple):
+    """All candidates, what of them is kept, how all measured, and a line for each that was dropped."""
 
-    made: Offers
-    kept: Sequence[Precise]
-    measured: Sequence[Precise]
+    candidates: Candidates
+    kept: Sequence[CandidateCost]
+    measured: Sequence[CandidateCost]
     lines: Sequence[str]
 
 
 def _with_policy(
-    training: Training, target: Target, precisions: Precisions, tried: Tried, untrained: States
-) -> Trained:
-    """The policy over what is offered; then, if the recipe says so, all branches anew on all clips."""
-    made, names = tried.made, [one.name for one in tried.kept]
-    offered = {name: made[name] for name in names}
-    model = training.adaptive.at_precisions(by_branch(offered))
-    model.teacher = max(tried.kept, key=lambda one: (one.accuracy, one.bits)).name
+    training: Training, target: Target, precisions: PrecisionSet, tried: _Tried, context: StageContext
+) -> TrainedVariants:
+    """The policy over what is kept; then, if the method declares it, all branches anew on all clips."""
+    plan, candidates, names = training.plan, tried.candidates, [one.name for one in tried.kept]
+    kept = {name: candidates[name] for name in names}
+    teacher = max(tried.kept, key=lambda one: (one.accuracy, one.bits)).name
+    model = training.adaptive.choosing_precisions(by_branch(kept), teacher)
     costs = _costs(model, tried.kept, target.precisions[0], modelled=precisions.modelled)
-    stage = f"joint-{target.name}-{_digest(model, costs)}"
-    mixed = replace(training, model=model)
-    train_policy(mixed, costs, stage, frozen=True)
-    if training.recipe.refit is not None:
-        refit_branches(training, untrained)
-        made = make_offers(training, target, precisions, training.cache.split("train"), "refit")
-        offered = {name: made[name] for name in names}
-        model.branches = training.adaptive.at_precisions(by_branch(offered)).branches
-        fold_fusion_scales(mixed, stage)
-    measured = validate(training, tried.measured, made)
-    plan = _plan(training.model, offered, _policy(mixed, target, stage), model)
-    return Trained(Contents((plan,), stores_of(offered)), tuple(measured), tuple(tried.lines), stage)
+    stage = plan.require(TrainPolicy)
+    name = f"{stage.name}-{target.name}-{_digest(model, costs)}"
+    found = train_policy(replace(training, model=model), stage, costs, name, frozen=True)
+    refit = plan.find(RefitBranches)
+    if refit is not None:
+        run_stage(refit, training, replace(context, policy=None))
+        candidates = make_candidates(training, target, precisions, training.cache.split("train"), "refit")
+        kept = {name: candidates[name] for name in names}
+        model = model.with_branches(branches_of_precisions(by_branch(kept)))
+        fold_fusion_scales(model, found.scales)
+    measured = validate(training, tried.measured, candidates)
+    policy = _policy(replace(training, model=model), target, name)
+    variant = VariantPlan(MIXED, model, policy, _networks(kept))
+    bundle_plan = BundlePlan((variant,), stores_of(kept))
+    return TrainedVariants(bundle_plan, found.price, tuple(measured), tuple(tried.lines))
 
 
-def _plan(
-    model: BranchModel,
-    offered: Offers,
-    policy: Network | None,
-    mixed: BranchModel | None = None,
-) -> Plan:
-    """The variant of these offers; without a policy the model's skips and the policy's head are left out."""
-    mixed = mixed or model.branches_alone().at_precisions(by_branch(offered))
-    return Plan(MIXED, mixed, policy, {name: offer.network for name, offer in offered.items()})
+def _variant(model: BranchModel, candidates: Candidates) -> VariantPlan:
+    """The variant of these candidates without a policy: the model's skips and its heads are left out."""
+    mixed = model.branches_alone().choosing_precisions(by_branch(candidates))
+    return VariantPlan(MIXED, mixed, None, _networks(candidates))
+
+
+def _networks(candidates: Candidates) -> dict[str, Network]:
+    return {name: candidate.network for name, candidate in candidates.items()}
 
 
 def _policy(mixed: Training, target: Target, stage: str) -> Network:
@@ -159,11 +165,11 @@ def _policy(mixed: Training, target: Target, stage: str) -> Network:
     return policy_network(mixed, module, precision)
 
 
-def _costs(model: AdaptiveModel, kept: Sequence[Precise], precision: str, *, modelled: bool) -> Tensor:
+def _costs(model: AdaptiveModel, kept: Sequence[CandidateCost], precision: str, *, modelled: bool) -> Tensor:
     """Cost (A,) of each option: measured mJ, else ms, or modelled BitOps; zero for the policy's own heads.
 
-    A long skip is worth the runs of the policy that it saves. The policy is not made yet: it is taken to cost
-    per MAC what the branches do in its ``precision``, or in any if there are none.
+    A long skip saves runs of the policy. The policy is not made yet: it is taken to cost per MAC what the
+    branches do in its ``precision``, or in any if there are none.
     """
     if modelled:
         each = {one.name: one.macs * modelled_cost(one.bits) for one in kept}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import singledispatch
 from typing import Any
 
 import torch
@@ -25,20 +26,31 @@ def network_macs(network: nn.Module, views: Sequence[View]) -> int:
     return count_macs(network, lambda: network(*images))
 
 
+@singledispatch
+def macs_per_output(module: nn.Module) -> int:
+    """Multiply-accumulates per value of a module's output, by its type; none unless registered here."""
+    return 0
+
+
+@macs_per_output.register
+def _(module: nn.Conv2d) -> int:
+    return module.weight[0].numel()
+
+
+@macs_per_output.register
+def _(module: nn.Linear) -> int:
+    return module.in_features
+
+
 def count_macs(network: nn.Module, run: Callable[[], Any]) -> int:
-    """Multiply-accumulates of every Conv2d and Linear inside ``network`` while ``run()`` is called."""
+    """Multiply-accumulates of every layer inside ``network`` while ``run()`` is called."""
     total = 0
 
     def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
-        if isinstance(module, nn.Conv2d):
-            per_output = module.weight[0].numel()
-        else:
-            assert isinstance(module, nn.Linear)
-            per_output = module.in_features
-        total += output.numel() * per_output
+        total += output.numel() * macs_per_output(module)
 
-    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    layers = [module for module in network.modules() if macs_per_output(module)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     was_training = network.training
     try:

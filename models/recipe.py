@@ -8,7 +8,7 @@ from models.augmentation import Augmentation
 
 
 @dataclass(frozen=True)
-class Stage:
+class Optimization:
     """One stage of training with SGD (momentum 0.9), or Adam.
 
     ``frames``: frames drawn per clip, one from each of as many equal segments; 0 means every step.
@@ -43,7 +43,7 @@ class Stage:
     policy_lr_factor: float = 1.0
     temperature_decay: float = 0.045
 
-    def from_scratch(self) -> Stage:
+    def from_scratch(self) -> Optimization:
         """The same with nothing frozen or probed."""
         return replace(self, frozen_layers=0, frozen_norms=False, probe_decay=0.0)
 
@@ -65,26 +65,26 @@ class Recipe:
 
     Where the branches are frozen while the policy trains: ``starts_from_schedules``: the policy starts from
     the best fixed schedule at each price, a branch and then a skip, and not from indifference.
-    ``dense_targets``: how much of its target is what the dearest branch says of every step, the rest being
+    ``dense_targets``: how much of its target is what the most expensive branch says of every step, the rest
     the label. ``calibrated``: each option's logits are scaled on the clips held out before any are averaged.
 
     ``dropped_modalities``: how likely a clip is trained on without each of its groups, never without all.
     """
 
-    branches: Stage
-    multibit: Stage | None = None
-    joint: Stage | None = None
-    refit: Stage | None = None
-    finetune: Stage | None = None
-    qat: Stage | None = None
-    scratch: Stage | None = None
+    branches: Optimization
+    multibit: Optimization | None = None
+    joint: Optimization | None = None
+    refit: Optimization | None = None
+    finetune: Optimization | None = None
+    qat: Optimization | None = None
+    scratch: Optimization | None = None
     holdout: float = 0.0
     flip: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     starts_from_schedules: bool = False
     dense_targets: float = 0.0
     calibrated: bool = False
-    warmup: Stage | None = None
+    warmup: Optimization | None = None
     dropped_modalities: float = 0.0
 
     def from_scratch(self) -> Recipe:
@@ -101,7 +101,7 @@ class Recipe:
         )
 
 
-MOBILENET_FEW_CLIPS = Stage(
+MOBILENET_FEW_CLIPS = Optimization(
     epochs=2,
     lr=3e-5,
     batch=8,
@@ -116,7 +116,7 @@ MOBILENET_FEW_CLIPS = Stage(
 )
 """A pretrained MobileNetV2 on a few hundred clips: a linear probe, a few careful steps, their mean."""
 
-MOBILENET_SCRATCH = Stage(
+MOBILENET_SCRATCH = Optimization(
     epochs=60, lr=2e-3, batch=16, frames=2, adam=True, weight_decay=0.05, label_smoothing=0.1
 )
 """A MobileNetV2 of random weights."""

@@ -8,7 +8,7 @@ from compiler.bundle_plan import Network
 from compiler.gate import Gate
 from compiler.targets import Target
 from models.macs import network_macs
-from models.rollout.adaptive import POLICY
+from models.rollout.branch_model import POLICY
 from runtimes.spec import Graph
 
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from compiler.bundle_plan import Contents, Plan
+from compiler.bundle_plan import BundlePlan, VariantPlan
 from compiler.export.export_result import Written
 from compiler.export.onnx.stored import write_store
 from compiler.export.policies import policy_of
 from compiler.export.writers import write_graphs
 from compiler.gate import Gate
 from compiler.targets import Target
-from models.rollout.adaptive import POLICY
+from models.rollout.branch_model import POLICY
 from runtimes.spec import ActionSpace, Graph, Option, Store, Variant
 
 
@@ -31,21 +31,21 @@ class Split:
         return tuple(graph for graph in self.graphs if graph.target == target.name)
 
 
-def split(contents: Contents, targets: Sequence[Target], folder: Path) -> Split:
-    """Write every graph of ``contents`` for every target, and every store, into ``folder``.
+def split(bundle_plan: BundlePlan, targets: Sequence[Target], folder: Path) -> Split:
+    """Write every graph of ``bundle_plan`` for every target, and every store, into ``folder``.
 
     The stores are ONNX Runtime's: other runtimes map no weights from files of ours.
     """
-    stored = contents.stores if any(target.runtime == "onnx" for target in targets) else {}
+    stored = bundle_plan.stores if any(target.runtime == "onnx" for target in targets) else {}
     stores = {name: write_store(one.codes, one.whole, name, folder) for name, one in stored.items()}
-    variants = tuple(_variant(plan) for plan in contents.plans)
-    own, *others = (_write(contents, target, folder, stores) for target in targets)
+    variants = tuple(_variant(plan) for plan in bundle_plan.variants)
+    own, *others = (_write(bundle_plan, target, folder, stores) for target in targets)
     graphs = [*own.graphs, *(graph for written in others for graph in written.graphs)]
     gates = [*own.gates, *(gate for written in others for gate in written.gates)]
     return Split(tuple(graphs), variants, tuple(stores.values()), tuple(gates))
 
 
-def write_again(parts: Split, contents: Contents, targets: Sequence[Target], folder: Path) -> Split:
+def write_again(parts: Split, bundle_plan: BundlePlan, targets: Sequence[Target], folder: Path) -> Split:
     """Put the own graphs of targets that others stood in for in place of these."""
     stores = {store.name: store for store in parts.stores}
     for target in targets:
@@ -54,18 +54,18 @@ def write_again(parts: Split, contents: Contents, targets: Sequence[Target], fol
         for file in {file for graph in parts.graphs_of(target) for file in (graph.file, *graph.weight_files)}:
             (folder / file).unlink()
         others = [graph for graph in parts.graphs if graph.target != target.name]
-        parts = replace(parts, graphs=(*others, *_write(contents, target, folder, stores).graphs))
+        parts = replace(parts, graphs=(*others, *_write(bundle_plan, target, folder, stores).graphs))
     return parts
 
 
-def _write(contents: Contents, target: Target, folder: Path, stores: Mapping[str, Store]) -> Written:
-    networks = {network.graph: network for plan in contents.plans for network in plan.networks}
+def _write(bundle_plan: BundlePlan, target: Target, folder: Path, stores: Mapping[str, Store]) -> Written:
+    networks = {network.graph: network for plan in bundle_plan.variants for network in plan.networks}
     taken = [network for network in networks.values() if network.precision in target.known_precisions]
     written = write_graphs(taken, target, folder, stores)
     return replace(written, gates=tuple(replace(g, name=f"{target.name}: {g.name}") for g in written.gates))
 
 
-def _variant(plan: Plan) -> Variant:
+def _variant(plan: VariantPlan) -> Variant:
     space = plan.model.space
     groups = tuple(
         group.model_copy(update={"options": tuple(_option(option, plan) for option in group.options)})
@@ -75,7 +75,7 @@ def _variant(plan: Plan) -> Variant:
     return Variant(name=plan.name, policy=policy, action_space=ActionSpace(groups=groups))
 
 
-def _option(option: Option, plan: Plan) -> Option:
+def _option(option: Option, plan: VariantPlan) -> Option:
     if option.graph is None:
         return option
     network = plan.policy if option.graph == POLICY else plan.branches[option.graph]

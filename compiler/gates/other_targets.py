@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from compiler.bundle_plan import Contents
+from compiler.bundle_plan import BundlePlan
 from compiler.data.cache import ClipCache
 from compiler.gate import Gate
 from compiler.gates.integer_layers import verify_integers
@@ -23,7 +23,7 @@ DECISION_AGREEMENT = 0.99
 def verify_target(
     bundle: Bundle,
     target: Target,
-    contents: Contents,
+    contents: BundlePlan,
     cache: ClipCache,
     clips: Sequence[int],
     more: Sequence[int],

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compiler.bundle_plan import Contents, Network, Plan
+from compiler.bundle_plan import BundlePlan, Network, VariantPlan
 from compiler.data.batches import availability
 from compiler.data.cache import ClipCache
 from compiler.export.policy_graph import condition_names
@@ -18,7 +18,9 @@ from compiler.gate import Gate
 from compiler.measuring.evaluation import Evaluator
 from models.policies.conditioning import PRICE_TOP
 from models.policies.policy import StepPolicy
-from models.rollout.adaptive import POLICY, AdaptiveModel, Sampler, argmax_sampler, pixels
+from models.rollout.adaptive_model import AdaptiveModel
+from models.rollout.branch_model import POLICY, pixels
+from models.rollout.sampling import Sampler, argmax_sampler
 from runtimes.bundle import Bundle
 from runtimes.device import device_name
 from runtimes.engines.engine import Array, Engine, GraphRunner
@@ -38,7 +40,7 @@ TIE = 0.05
 def verify_graphs(
     bundle: Bundle,
     engine: Engine,
-    contents: Contents,
+    contents: BundlePlan,
     cache: ClipCache,
     clips: Sequence[int],
     more: Sequence[int] = (),
@@ -54,7 +56,7 @@ def verify_graphs(
     kernel can be asked to agree with either.
     """
     there = {graph.name for graph in bundle.manifest.graphs_of(target)}
-    networks = {n.graph: n for plan in contents.plans for n in plan.networks if n.graph in there}
+    networks = {n.graph: n for plan in contents.variants for n in plan.networks if n.graph in there}
     gates = []
     for network in networks.values():
         compare = _compare_policy if network.part == POLICY else _compare_branch
@@ -222,14 +224,14 @@ def _agreement(output: _Compared) -> tuple[float, float, int]:
 
 
 def verify_streaming(
-    bundle: Bundle, contents: Contents, cache: ClipCache, clips: Sequence[int]
+    bundle: Bundle, contents: BundlePlan, cache: ClipCache, clips: Sequence[int]
 ) -> list[Gate]:
     """The SDK streaming the clips' files at the variants' prices, against offline evaluation of cached steps.
 
     Every variant: against the same graphs, exactly. All in fp32: also against torch's own rollout.
     """
     gates = []
-    for plan in contents.plans:
+    for plan in contents.variants:
         variant = bundle.variant(plan.name)
         if variant.policy is None:
             gates += [
@@ -274,7 +276,7 @@ def _fixed_gate(
     return Gate(f"{option.name}: streaming equals offline", saw, worst < 1e-6)
 
 
-def _torch_gate(bundle: Bundle, plan: Plan, cache: ClipCache, clips: Sequence[int]) -> Gate:
+def _torch_gate(bundle: Bundle, plan: VariantPlan, cache: ClipCache, clips: Sequence[int]) -> Gate:
     assert isinstance(plan.model, AdaptiveModel)
     worst, variant = 0.0, bundle.variant(plan.name)
     decide = argmax_sampler(torch.from_numpy(relative_costs(_costs(bundle, variant))).float())

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from compiler.bundle_plan import Contents
+from compiler.bundle_plan import BundlePlan
 from compiler.errors import CompileError
 from compiler.targets import Target
 from models.macs import network_macs
 from runtimes.spec import CostTable, GraphCost, ViewCost
+
+
+class CostMeasurer(Protocol):
+    """Finds out what every graph of a bundle plan costs on the target."""
+
+    def __call__(self, plan: BundlePlan) -> CostTable:
+        """The costs of all graphs and views of ``plan``."""
+        ...
+
 
 _TABLES = TypeAdapter(tuple[CostTable, ...])
 _DECLARED_GMACS_PER_MS = 0.05
@@ -24,26 +34,26 @@ def read_costs(path: Path, graphs: Sequence[str]) -> CostTable:
 
     Raises: CompileError if it cannot be read, or lacks one.
     """
-    mend = "run adaptive-bench on the device with a bundle of the same model and --keep-all-precisions"
+    fix = "run adaptive-bench on the device with a bundle of the same model and --keep-all-precisions"
     try:
         tables = _TABLES.validate_json(path.read_bytes())
     except FileNotFoundError:
         raise CompileError(path, "no such file", "check the path given to --costs") from None
     except ValidationError as error:
-        raise CompileError(path, f"is no cost table ({error.error_count()} mistakes)", mend) from None
+        raise CompileError(path, f"is not a cost table ({error.error_count()} mistakes)", fix) from None
     for table in tables:
         lacking = set(graphs) - {row.graph for row in table.graphs}
         if not lacking:
             return table
-    raise CompileError(path, f"has no table with {', '.join(sorted(lacking))}", mend)
+    raise CompileError(path, f"has no table with {', '.join(sorted(lacking))}", fix)
 
 
-def declared_costs(contents: Contents, target: Target) -> CostTable:
+def declared_costs(plan: BundlePlan, target: Target) -> CostTable:
     """Costs by MACs and the target's declared speeds; the device's name says that nothing was measured."""
     graphs: list[GraphCost] = []
     views: dict[str, ViewCost] = {}
-    for plan in contents.plans:
-        for network in plan.networks:
+    for variant in plan.variants:
+        for network in variant.networks:
             view = network.view
             macs = network_macs(network.module, network.views)
             ms = macs / 1e9 / _DECLARED_GMACS_PER_MS / target.speeds[network.precision]
@@ -67,7 +77,7 @@ def kept_costs(
 ) -> CostTable:
     """The table at ``path`` if of this ``device`` and with all ``graphs``; else ``measure()``, kept there.
 
-    A table without the energies of ``energy_source`` is none, if that is given.
+    If ``energy_source`` is given, a table without its energies does not count.
 
     Kept with the training's results: measured anew every time, options would come and go between compiles.
     Of several processes of one training the first measures, and all go by its table.

@@ -1,74 +1,72 @@
-"""Branches at several precisions, as a bundle may offer them: made and measured."""
+"""Branches at several precisions, which a bundle may have: made and measured."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from compiler.bundle_plan import PRECISIONS, Network, StoredCodes
 from compiler.quantization.networks import (
-    MultiBit,
     at_precisions,
     codes_of,
     integer_networks,
     multibit_network,
 )
-from compiler.quantization.pareto import Precise
+from compiler.quantization.pareto import CandidateCost
 from compiler.targets import Target
-from compiler.training.stages import Training
+from compiler.training.training import Training
 from models.backbones.blocks import Backbone
-from models.layers.nested import STORED
+from models.layers.nested_layers import STORED
 from models.macs import network_macs
-from models.rollout.adaptive import pixels
+from models.rollout.branch_model import pixels
+from models.training_plan import TrainingPlan, TrainWidths
 from runtimes.spec import CostTable
 
 
 @dataclass(frozen=True)
-class Precisions:
-    """Which precisions are tried, and what becomes of those not worth their cost.
+class PrecisionSet:
+    """Which precisions are tried, and what becomes of those that cost no less than a more accurate one.
 
-    ``multibit``: how one weight set gets all widths; without, int8 is trained apart. ``modelled``: the loss
-    counts modelled BitOps instead of measured ms.
+    ``modelled``: the policy's loss counts modelled BitOps instead of measured costs.
     """
 
     names: tuple[str, ...]
-    multibit: MultiBit | None = None
     keep_all: bool = False
     modelled: bool = False
 
 
 @dataclass(frozen=True)
-class Offer:
+class Candidate:
     """A branch at a precision, and the codes it shares with other precisions, if it does."""
 
     network: Network
     codes: StoredCodes | None
 
 
-Offers = Mapping[str, Offer]
+Candidates = Mapping[str, Candidate]
 """By the name that options have for them."""
 
 
-def make_offers(
-    training: Training, target: Target, precisions: Precisions, clips: Sequence[int], after: str = ""
-) -> dict[str, Offer]:
+def make_candidates(
+    training: Training, target: Target, precisions: PrecisionSet, clips: Sequence[int], after: str = ""
+) -> dict[str, Candidate]:
     """Every branch at every precision, trained on ``clips``, by the name that options have for it.
 
-    ``after`` names the stage that the float branches come from, if there are several such.
+    One weight set of each branch has all precisions if the method declares such a stage; else int8 is
+    trained apart. ``after`` names the stage that the float branches come from, if there are several such.
     """
-    offers: dict[str, Offer] = {}
-    branches = list(training.model.branches)
-    if precisions.multibit is None:
+    candidates: dict[str, Candidate] = {}
+    branches, stage = list(training.model.branches), widths_stage(training.plan, precisions.names)
+    if stage is None:
         integer = integer_networks(training, branches, target.activations, clips, after)
     for branch in branches:
         codes: StoredCodes | None = None
-        if precisions.multibit is not None:
-            trained = multibit_network(training, branch, precisions.multibit, clips, after)
+        if stage is not None:
+            trained = multibit_network(training, branch, stage, clips, after)
             networks = at_precisions(trained, precisions.names, target.activations)
             codes = codes_of(trained)
         else:
@@ -79,8 +77,14 @@ def make_offers(
             store = f"{training.name}-{branch}" if shares else None
             view = training.model.view_of(branch)
             network = Network(training.graph(branch, name), branch, module, name, (view,), store)
-            offers[f"{branch}-{name}"] = Offer(network, shares)
-    return offers
+            candidates[f"{branch}-{name}"] = Candidate(network, shares)
+    return candidates
+
+
+def widths_stage(plan: TrainingPlan, names: Sequence[str]) -> TrainWidths | None:
+    """The stage that gives one weight set just these precisions; None if int8 is trained apart."""
+    stage = plan.find(TrainWidths)
+    return None if stage is None else replace(stage, widths=tuple(PRECISIONS[name] for name in names))
 
 
 def _backbone(module: object) -> Backbone:
@@ -88,41 +92,43 @@ def _backbone(module: object) -> Backbone:
     return module
 
 
-def networks_of(offered: Offers) -> list[Network]:
-    """The network of each offer."""
-    return [offer.network for offer in offered.values()]
+def networks_of(candidates: Candidates) -> list[Network]:
+    """The network of each candidate."""
+    return [candidate.network for candidate in candidates.values()]
 
 
-def by_branch(offered: Offers) -> dict[str, dict[str, Backbone]]:
+def by_branch(candidates: Candidates) -> dict[str, dict[str, Backbone]]:
     """The networks by branch and precision."""
     branches: dict[str, dict[str, Backbone]] = {}
-    for network in networks_of(offered):
+    for network in networks_of(candidates):
         branches.setdefault(network.part, {})[network.precision] = _backbone(network.module)
     return branches
 
 
-def stores_of(offered: Offers) -> dict[str, StoredCodes]:
-    """The codes that offers share, by the name of their store."""
+def stores_of(candidates: Candidates) -> dict[str, StoredCodes]:
+    """The codes that candidates share, by the name of their store."""
     return {
-        offer.network.store: offer.codes
-        for offer in offered.values()
-        if offer.network.store is not None and offer.codes is not None
+        candidate.network.store: candidate.codes
+        for candidate in candidates.values()
+        if candidate.network.store is not None and candidate.codes is not None
     }
 
 
-def measure_offers(training: Training, offered: Offers, table: CostTable) -> list[Precise]:
-    """What each offer is worth, at the costs of a table."""
+def measure_candidates(training: Training, candidates: Candidates, table: CostTable) -> list[CandidateCost]:
+    """Accuracy and cost of each candidate, at the costs of a table."""
     measured = [
-        _measured(training, offer.network, offer.codes.whole if offer.codes else (), table)
-        for offer in offered.values()
+        _measured(training, one.network, one.codes.whole if one.codes else (), table)
+        for one in candidates.values()
     ]
     return _share_costs(measured)
 
 
-def _measured(training: Training, network: Network, whole: Collection[str], table: CostTable) -> Precise:
+def _measured(
+    training: Training, network: Network, whole: Collection[str], table: CostTable
+) -> CandidateCost:
     view = network.view
-    clips = training.held_out() or training.cache.split("train")
-    return Precise(
+    clips = training.clips("held out")
+    return CandidateCost(
         branch=network.part,
         precision=network.precision,
         bits=network.bits,
@@ -135,23 +141,25 @@ def _measured(training: Training, network: Network, whole: Collection[str], tabl
     )
 
 
-def validate(training: Training, measured: Sequence[Precise], offered: Offers) -> list[Precise]:
-    """The same measurements, with the accuracy of the networks of ``offered`` on the validation clips."""
+def validate(
+    training: Training, measured: Sequence[CandidateCost], candidates: Candidates
+) -> list[CandidateCost]:
+    """The same measurements, with the accuracy of the networks of ``candidates`` on the validation clips."""
     val = training.cache.split("val")
     return [
-        replace(one, validation=_accuracy(training, offered[one.name].network, val, frames=0))
+        replace(one, validation=_accuracy(training, candidates[one.name].network, val, frames=0))
         for one in measured
     ]
 
 
-def _share_costs(measured: Sequence[Precise]) -> list[Precise]:
+def _share_costs(measured: Sequence[CandidateCost]) -> list[CandidateCost]:
     """Integer precisions of one branch run the same kernels on the same shapes: their costs are one."""
-    integer: dict[str, list[Precise]] = {}
+    integer: dict[str, list[CandidateCost]] = {}
     for one in measured:
         if one.bits <= STORED:
             integer.setdefault(one.branch, []).append(one)
 
-    def shared(one: Precise) -> Precise:
+    def shared(one: CandidateCost) -> CandidateCost:
         alike = integer[one.branch]
         energies = [other.mj for other in alike if other.mj is not None]
         ms = median(other.ms for other in alike)
@@ -186,12 +194,3 @@ def _accuracy(training: Training, network: Network, clips: Sequence[int], frames
             logits = network.module(pixels(batch.flatten(0, 1), view)).view(*batch.shape[:2], -1)
             right += int((logits.mean(1).argmax(1) == targets).sum())
     return right / len(clips)
-
-
-def multibit_of(preset: Any, names: Sequence[str]) -> MultiBit | None:
-    """How a preset's one weight set gets the widths of some precisions; None if it trains int8 apart."""
-    widths = tuple(PRECISIONS[name] for name in names)
-    transfer = getattr(preset, "transfer", None)
-    if transfer is None:
-        return None
-    return MultiBit(widths, transfer, preset.rule, preset.low_activations, preset.deviations)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -13,38 +13,25 @@ from torch.utils.data import DataLoader
 from compiler.bundle_plan import PRECISIONS, StoredCodes
 from compiler.data.batches import DrawnFrames, DrawnViews
 from compiler.errors import CompileError
+from compiler.training.branches import first_layers
 from compiler.training.run import fit
-from compiler.training.stages import Training, first_layers
-from compiler.training.tasks import (
-    FrameTask,
-    MultiBitTask,
-    PolicyDistillTask,
-    branch_answer,
-    policy_outputs,
-    stepwise,
-)
+from compiler.training.tasks.frames import FrameTask, branch_answer, stepwise
+from compiler.training.tasks.policy_distillation import PolicyDistillTask, policy_outputs
+from compiler.training.tasks.widths import WidthsTask
+from compiler.training.training import Training
 from models.backbones.blocks import Backbone
-from models.layers import nested
+from models.layers import nested_freezing, nested_layers, nesting
 from models.layers.quantization import ActivationFormat, calibrate, freeze, quantise
-from models.methods.coquant import Transfer
 from models.policies.policy import StepPolicy
-from models.recipe import Stage
-from models.rollout.adaptive import POLICY, pixels
+from models.recipe import Optimization
+from models.rollout.branch_model import POLICY, pixels
+from models.training_plan import TrainIntegers, TrainWidths
 
 _CALIBRATION_BATCHES = 8
+_POLICY_STEPS = 4
+"""How many times as many steps of a clip the policy sees as a branch: it has a state to learn by."""
 _FEWEST_CLIPS = 8
 """Calibrating on fewer clips leaves scales to chance."""
-
-
-@dataclass(frozen=True)
-class MultiBit:
-    """How a network is made to run at several widths: see layers/nested.py and methods/coquant.py."""
-
-    widths: tuple[int, ...]
-    transfer: Transfer
-    rule: nested.Rule = "centred"
-    low_activations: bool = False
-    deviations: float = nested.FOUR_BITS
 
 
 def integer_networks(
@@ -72,92 +59,92 @@ def _integer_network(
     training: Training, part: str, activations: ActivationFormat, clips: Sequence[int], name: str
 ) -> nn.Module:
     """One network quantised, calibrated and pulled to its float self."""
-    model, stage = training.model.eval(), training.recipe.qat
-    assert stage is not None, "a model with int8 networks has a stage for them"
+    model, settings = training.model.eval(), training.plan.require(TrainIntegers).optimization
     training.announce(f"int8: {part}")
     if part == POLICY:
-        return _integer_policy(training, activations, clips, name, replace(stage, frames=4 * stage.frames))
+        longer = replace(settings, frames=_POLICY_STEPS * settings.frames)
+        return _integer_policy(training, activations, clips, name, longer)
     view, classes = model.view_of(part), len(model.labels)
     teacher = model.branches[part]
     network = quantise(teacher, activations)
-    drawn = training.frames(view.name, stage.frames, clips, train=True)
-    calibrate(network, _runs(network, drawn, stage, training.run.seed))
-    task = FrameTask(network, branch_answer, view, stage, classes, teacher=teacher)
-    val = training.frames(view.name, stage.frames, training.cache.split("val"), train=False)
+    drawn = training.frames(view.name, settings.frames, clips, train=True)
+    calibrate(network, _runs(network, drawn, settings, training.run.seed))
+    task = FrameTask(network, branch_answer, view, settings, classes, teacher=teacher)
+    val = training.frames(view.name, settings.frames, training.cache.split("val"), train=False)
     fit(training.run, name, task, drawn, val)
     return freeze(network)
 
 
 def _integer_policy(
-    training: Training, activations: ActivationFormat, clips: Sequence[int], name: str, stage: Stage
+    training: Training, activations: ActivationFormat, clips: Sequence[int], name: str, settings: Optimization
 ) -> nn.Module:
     """The policy quantised, calibrated and pulled to its float self on all its views."""
     model = training.adaptive
     network = quantise(model.policy, activations)
     assert isinstance(network, StepPolicy)
     groups = [len(group.options) for group in model.space.groups]
-    classes, dropped = len(model.labels), training.recipe.dropped_modalities
+    classes, dropped = len(model.labels), training.plan.dropped_modalities
     task = PolicyDistillTask(
         network,
         model.views_of(POLICY),
         groups,
-        stage,
+        settings,
         classes,
         model.policy,
         dropped if len(groups) > 1 else 0.0,
     )
-    drawn = training.policy_views(stage.frames, clips, train=True)
-    calibrate(network, _policy_runs(task, drawn, stage, training.run.seed))
-    val = training.policy_views(stage.frames, training.cache.split("val"), train=False)
+    drawn = training.policy_views(settings.frames, clips, train=True)
+    calibrate(network, _policy_runs(task, drawn, settings, training.run.seed))
+    val = training.policy_views(settings.frames, training.cache.split("val"), train=False)
     fit(training.run, name, task, drawn, val)
     return freeze(network)
 
 
-def _policy_runs(task: PolicyDistillTask, drawn: DrawnViews, stage: Stage, seed: int) -> Iterator[None]:
+def _policy_runs(
+    task: PolicyDistillTask, drawn: DrawnViews, settings: Optimization, seed: int
+) -> Iterator[None]:
     """Run a policy over a few batches of training steps, drawn by the run's seed."""
     torch.manual_seed(seed)
-    batches = DataLoader(drawn, stage.batch, shuffle=True)
+    batches = DataLoader(drawn, settings.batch, shuffle=True)
     for _, batch in zip(range(_CALIBRATION_BATCHES), batches, strict=False):
         images = task.images(batch["views"])
-        policy_outputs(task.network, images, batch["available"], *task.told(images))
+        policy_outputs(task.network, images, batch["available"], *task.draw_conditioning(images))
         yield
 
 
 def multibit_network(
-    training: Training, part: str, multibit: MultiBit, clips: Sequence[int], after: str = ""
+    training: Training, part: str, stage: TrainWidths, clips: Sequence[int], after: str = ""
 ) -> Backbone:
-    """One branch trained at all widths together on ``clips``; ``after`` as for ``integer_networks``.
+    """One branch trained at all widths of a stage together on ``clips``; ``after`` as for integers.
 
     Raises: CompileError for too few clips.
     """
-    model, stage = training.model.eval(), training.recipe.multibit
-    assert stage is not None, "a model of several bit-widths has a stage for them"
-    widths = multibit.widths
+    model, settings, widths = training.model.eval(), stage.optimization, stage.widths
     check_clips(clips)
     training.announce(f"bits {', '.join(map(str, widths))}: {part}")
     view = model.view_of(part)
     branch = model.backbones()[part]
-    drawn = training.frames(view.name, stage.frames, clips, train=True)
-    network = nested.nest(
+    drawn = training.frames(view.name, settings.frames, clips, train=True)
+    network = nesting.nest(
         branch,
         widths,
-        rule=multibit.rule,
-        low_activations=multibit.low_activations,
-        deviations=multibit.deviations,
+        rule=stage.rule,
+        low_activations=stage.low_activations,
+        deviations=stage.deviations,
     )
-    runs = partial(_runs, network, drawn, stage, training.run.seed)
-    if stage.frozen_norms:
-        nested.estimate_norms(network, widths, runs)
-    nested.calibrate(network, widths, runs)
-    task = MultiBitTask(
+    runs = partial(_runs, network, drawn, settings, training.run.seed)
+    if settings.frozen_norms:
+        nesting.estimate_norms(network, widths, runs)
+    nesting.calibrate(network, widths, runs)
+    task = WidthsTask(
         network,
         widths,
-        multibit.transfer,
+        stage.loss,
         view,
-        stage,
+        settings,
         len(model.labels),
-        frozen=first_layers(network, stage.frozen_layers),
-        augmentation=training.recipe.augmentation,
+        frozen=first_layers(network, settings.frozen_layers),
+        augmentation=training.plan.augmentation,
     )
     val = training.frames(view.name, 4, training.cache.split("val"), train=False)
     fit(training.run, f"bits-{part}{'-' if after else ''}{after}", task, drawn, val)
@@ -169,13 +156,13 @@ def at_precisions(
     network: Backbone, precisions: Sequence[str], activations: ActivationFormat
 ) -> dict[str, Backbone]:
     """A multi-bit network frozen at each of some precisions."""
-    return {name: nested.freeze(network, PRECISIONS[name], activations) for name in precisions}
+    return {name: nested_freezing.freeze(network, PRECISIONS[name], activations) for name in precisions}
 
 
 def codes_of(network: Backbone) -> StoredCodes:
     """What all widths of a multi-bit network share."""
-    codes = {name: value.numpy() for name, value in nested.stored_codes(network).items()}
-    return StoredCodes(codes, frozenset(nested.whole_layers(network)))
+    codes = {name: value.numpy() for name, value in nested_layers.stored_codes(network).items()}
+    return StoredCodes(codes, frozenset(nested_layers.whole_layers(network)))
 
 
 def check_clips(clips: Sequence[int]) -> None:
@@ -184,10 +171,10 @@ def check_clips(clips: Sequence[int]) -> None:
         raise CompileError("calibration", f"has {len(clips)} training clips", f"give {_FEWEST_CLIPS} or more")
 
 
-def _runs(network: nn.Module, drawn: DrawnFrames, stage: Stage, seed: int) -> Iterator[None]:
+def _runs(network: nn.Module, drawn: DrawnFrames, settings: Optimization, seed: int) -> Iterator[None]:
     """Run a network over a few batches of training frames, drawn by the run's seed."""
     torch.manual_seed(seed)
-    batches = DataLoader(drawn, stage.batch, shuffle=True)
+    batches = DataLoader(drawn, settings.batch, shuffle=True)
     for _, (frames, _) in zip(range(_CALIBRATION_BATCHES), batches, strict=False):
         branch_answer(network, stepwise(pixels(frames.flatten(0, 1), drawn.view), frames))
         yield

@@ -1,4 +1,4 @@
-"""Honest precision sets: what costs no less than something more accurate is not offered."""
+"""Which candidate precisions stay: what costs no less than something more accurate is dropped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAME_COST = 0.03
 
 
 @dataclass(frozen=True)
-class Precise:
+class CandidateCost:
     """A branch at a precision: accuracy on held-out training clips, ms and mJ on its view, what it stores.
 
     ``mj``: None where it was not measured.
@@ -51,14 +51,14 @@ def modelled_cost(bits: int) -> float:
     return min(bits, 8) ** 2 / 64
 
 
-def drop_worse(measured: Sequence[Precise]) -> tuple[list[Precise], list[str]]:
-    """What is worth offering, and one line for each that is not.
+def drop_worse(measured: Sequence[CandidateCost]) -> tuple[list[CandidateCost], list[str]]:
+    """What is worth keeping, and one line for each that is not.
 
     The precisions of a branch are taken by falling bits, each compared with those kept so far. One goes if
     another is at least as accurate and costs less. Of two that cost the same the more accurate one stays,
     but one of fewer bits must lead by more than the standard error.
     """
-    kept: list[Precise] = []
+    kept: list[CandidateCost] = []
     lines: dict[str, str] = {}
     for one in sorted(measured, key=lambda o: -o.bits):
         better = next((o for o in kept if o.branch == one.branch and _beats(o, one)), None)
@@ -73,22 +73,22 @@ def drop_worse(measured: Sequence[Precise]) -> tuple[list[Precise], list[str]]:
     return sorted(kept, key=lambda o: order.index(o.name)), [lines[name] for name in order if name in lines]
 
 
-def _line(one: Precise, better: Precise) -> str:
+def _line(one: CandidateCost, better: CandidateCost) -> str:
     return (
         f"dropped {one.branch} in {one.precision}: {_facts(one)} on the clips that decide, "
         f"where {better.precision} has {_facts(better)}{_caveat(one, better)}"
     )
 
 
-def _caveat(one: Precise, better: Precise) -> str:
+def _caveat(one: CandidateCost, better: CandidateCost) -> str:
     return f" (no more than the error of {one.clips} clips)" if one.accuracy > better.accuracy else ""
 
 
-def _facts(one: Precise) -> str:
+def _facts(one: CandidateCost) -> str:
     return f"{one.ms:.2f} ms and {one.accuracy:.1%}"
 
 
-def _beats(rival: Precise, one: Precise) -> bool:
+def _beats(rival: CandidateCost, one: CandidateCost) -> bool:
     cheaper = rival.ms < one.ms * (1 - SAME_COST)
     alike = not cheaper and rival.ms <= one.ms * (1 + SAME_COST)
     if not alike:
@@ -97,5 +97,5 @@ def _beats(rival: Precise, one: Precise) -> bool:
     return lead >= -_standard_error(rival) if rival.bits > one.bits else lead > _standard_error(one)
 
 
-def _standard_error(one: Precise) -> float:
+def _standard_error(one: CandidateCost) -> float:
     return sqrt(one.accuracy * (1 - one.accuracy) / one.clips)

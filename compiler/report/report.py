@@ -20,7 +20,7 @@ from compiler.data.cache import ClipCache
 from compiler.gate import Gate
 from compiler.measuring.evaluation import Outcome, static_front
 from compiler.measuring.profile import Profile, Timeline, verdict
-from compiler.quantization.pareto import Precise
+from compiler.quantization.pareto import CandidateCost
 from runtimes.spec import CostTable, Manifest, Variant
 
 matplotlib.use("svg")
@@ -51,7 +51,7 @@ def write_report(
     profile: Profile,
     gates: Sequence[Gate],
     cache: ClipCache,
-    precisions: Sequence[Precise] = (),
+    precisions: Sequence[CandidateCost] = (),
     dropped: Sequence[str] = (),
 ) -> str:
     """The report as HTML; ``precisions`` that were measured, and a line for each of the ``dropped``."""
@@ -126,7 +126,7 @@ def _outcome_table(manifest: Manifest, profile: Profile) -> str:
     return _table(("choice", "variant", "kind", "accuracy", "ms a clip", "of dense", "mJ a clip"), rows)
 
 
-def _precision_part(precisions: Sequence[Precise], dropped: Sequence[str]) -> list[str]:
+def _precision_part(precisions: Sequence[CandidateCost], dropped: Sequence[str]) -> list[str]:
     """Bits by accuracy, size, time and the papers' modelled BitOps, which are no time."""
     if not precisions:
         return []

@@ -9,13 +9,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from compiler.data.batches import OutputBatch
-from compiler.training.tasks import RolloutLoss
 from models.policies.policy import Schedule
-from models.rollout.adaptive import POLICY, AdaptiveModel, Rollout
+from models.rollout.adaptive_model import AdaptiveModel
+from models.rollout.branch_model import POLICY
+from models.rollout.rollout import Rollout
+from models.training_plan import RolloutLoss
 
 
 def best_schedules(
-    model: AdaptiveModel, lessons: Sequence[OutputBatch], costs: Tensor, loss: RolloutLoss
+    model: AdaptiveModel, samples: Sequence[OutputBatch], costs: Tensor, loss: RolloutLoss
 ) -> list[Schedule]:
     """The schedule of least loss at each knot of the price code; ``costs`` (A,) of the options.
 
@@ -23,7 +25,7 @@ def best_schedules(
     let it. The model has one group.
     """
     schedules = list(_schedules(model))
-    judged = [_judged(model, lessons, costs, loss, schedule) for schedule in schedules]
+    judged = [_judged(model, samples, costs, loss, schedule) for schedule in schedules]
     return [
         schedules[min(range(len(schedules)), key=lambda i: judged[i][0] + price * judged[i][1])]
         for price in model.policy.price_code.prices
@@ -41,14 +43,14 @@ def _schedules(model: AdaptiveModel) -> Iterator[Schedule]:
 
 def _judged(
     model: AdaptiveModel,
-    lessons: Sequence[OutputBatch],
+    samples: Sequence[OutputBatch],
     costs: Tensor,
     loss: RolloutLoss,
     schedule: Schedule,
 ) -> tuple[float, float]:
     """Cross-entropy of a schedule's answers, and what its choices add to the loss at price 1."""
     entropies, spent = [], []
-    for outputs in lessons:
+    for outputs in samples:
         rollout = _followed(model, outputs, schedule)
         target = outputs.get("target", outputs["label"])
         entropies.append(functional.cross_entropy(rollout.logits, target))

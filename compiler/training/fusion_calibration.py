@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from compiler.data.batches import OutputBatch
 from compiler.training.linear_probe import classifier_of
-from models.rollout.adaptive import AdaptiveModel
+from models.rollout.adaptive_model import AdaptiveModel
 
 _FITTING_STEPS = 200
 _FITTING_RATE = 0.05

@@ -16,15 +16,16 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from compiler.errors import CompileError
-from compiler.training.tasks import Task
+from compiler.training.tasks.task import Task
 
 CHECKPOINTS = "checkpoints"
 _FULL_BYTES = 2**20
 _LAST = "last"
+_STATE, _FINDINGS = "state", "findings"
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ class Hardware:
         }
 
     def check(self) -> None:
-        """Raises: CompileError if there is no such hardware here, or Lightning knows no such setting."""
+        """Raises: CompileError for hardware that is not here, and settings that Lightning does not know."""
         try:
             Trainer(logger=False, enable_checkpointing=False, **self.trainer_arguments())
         except Exception as error:  # Lightning raises of every kind here
-            mend = "see --accelerator, --devices, --num-nodes, --strategy and --precision"
-            raise CompileError("hardware", str(error).rstrip("."), mend) from None
+            fix = "see --accelerator, --devices, --num-nodes, --strategy and --precision"
+            raise CompileError("hardware", str(error).rstrip("."), fix) from None
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,37 @@ class TrainingRun:
     progress: bool = True
 
     def result(self, stage: str) -> Path:
-        """The state dict that a finished stage leaves."""
+        """The file that a finished stage leaves: its state dict, with what it found if there is more."""
         return self.folder / f"{stage}.pt"
 
     def done(self, stage: str) -> bool:
         """Whether a stage is finished."""
         return self.result(stage).is_file()
+
+    def state(self, stage: str) -> Mapping[str, Tensor]:
+        """The state dict that a finished stage left."""
+        return self._load(stage)[_STATE]
+
+    def findings(self, stage: str) -> Mapping[str, Any] | None:
+        """What a finished stage found beside its weights; None if that is not kept, or it is not finished."""
+        return self._load(stage)[_FINDINGS] if self.done(stage) else None
+
+    def save(self, stage: str, state: Mapping[str, Tensor], findings: Mapping[str, Any] | None) -> None:
+        """Write a result under a temporary name and rename it: it is there whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        result = dict(state) if findings is None else {_STATE: dict(state), _FINDINGS: dict(findings)}
+        draft = self.result(stage).with_suffix(".draft")
+        torch.save(result, draft)
+        draft.replace(self.result(stage))
+
+    def keep_findings(self, stage: str, findings: Mapping[str, Any]) -> None:
+        """Put what a finished stage found into its result; the first of several processes writes it."""
+        if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+            self.save(stage, self.state(stage), findings)
+
+    def _load(self, stage: str) -> dict[str, Any]:
+        loaded = torch.load(self.result(stage), map_location="cpu", weights_only=True)
+        return loaded if set(loaded) == {_STATE, _FINDINGS} else {_STATE: loaded, _FINDINGS: None}
 
 
 def fit(run: TrainingRun, name: str, task: Task, train: Dataset[Any], val: Dataset[Any]) -> None:
@@ -91,8 +117,7 @@ def fit(run: TrainingRun, name: str, task: Task, train: Dataset[Any], val: Datas
     if not run.done(name):
         with _full_disk_named(run.folder):
             _train(run, name, task, train, val)
-    state = torch.load(run.result(name), map_location="cpu", weights_only=True)
-    task.network.load_state_dict(state)
+    task.network.load_state_dict(run.state(name))
     task.network.eval()
 
 
@@ -117,7 +142,7 @@ def _train(run: TrainingRun, name: str, task: Task, train: Dataset[Any], val: Da
         shutil.rmtree(folder, ignore_errors=True)
     torch.manual_seed(run.seed)
     trainer = _trainer(run, name, folder, task)
-    batch = task.stage.batch
+    batch = task.optimization.batch
     # Batches come from mapped memory: worker processes would cost more than they bring on a small machine.
     workers = 0 if (os.cpu_count() or 1) <= 4 else 4
     generator = torch.Generator().manual_seed(run.seed)
@@ -133,7 +158,7 @@ def _train(run: TrainingRun, name: str, task: Task, train: Dataset[Any], val: Da
         raise KeyboardInterrupt from None
     task.cpu()
     if trainer.is_global_zero:
-        _save(run, name, task.network)
+        run.save(name, task.network.state_dict(), None)
         shutil.rmtree(folder, ignore_errors=True)
     trainer.strategy.barrier(name)
 
@@ -181,8 +206,8 @@ def _trainer(run: TrainingRun, name: str, folder: Path, task: Task) -> Trainer:
     callbacks: list[Callback] = [checkpoint]
     if run.progress:
         callbacks.append(RichProgressBar(leave=False))
-    if task.stage.averaged:
-        callbacks.append(LastStepsMean(task.stage.averaged))
+    if task.optimization.averaged:
+        callbacks.append(LastStepsMean(task.optimization.averaged))
     loggers: list[Logger] = [
         CSVLogger(run.folder / "logs", name=name, version=""),
         TensorBoardLogger(run.folder / "tensorboard", name=name, version=""),
@@ -190,7 +215,7 @@ def _trainer(run: TrainingRun, name: str, folder: Path, task: Task) -> Trainer:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return Trainer(
-            max_epochs=task.stage.epochs,
+            max_epochs=task.optimization.epochs,
             gradient_clip_val=20.0,
             callbacks=callbacks,
             logger=loggers,
@@ -200,12 +225,3 @@ def _trainer(run: TrainingRun, name: str, folder: Path, task: Task) -> Trainer:
             log_every_n_steps=10,
             **run.hardware.trainer_arguments(),
         )
-
-
-def _save(run: TrainingRun, name: str, network: nn.Module) -> None:
-    """Write a stage's result under a temporary name and rename it: it is there whole or not at all."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    state: Mapping[str, Tensor] = network.state_dict()
-    draft = run.result(name).with_suffix(".draft")
-    torch.save(dict(state), draft)
-    draft.replace(run.result(name))

@@ -1,4 +1,4 @@
-"""What a policy aims at: the label, or the answer that the dearest branch gives over all steps."""
+"""What a policy aims at: the label, or the answer that the most expensive branch gives over all steps."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from compiler.data.batches import OutputBatch
-from models.rollout.adaptive import AdaptiveModel
+from models.rollout.adaptive_model import AdaptiveModel
 
 
-def dearest_option(model: AdaptiveModel, costs: Tensor) -> int:
+def most_expensive_option(model: AdaptiveModel, costs: Tensor) -> int:
     """The place of the branch that costs most, the model's teacher if several do; ``costs`` (A,)."""
-    dearest = [i for i, cost in enumerate(costs.tolist()) if cost == float(costs.max())]
-    return next((i for i in dearest if model.space.options[i].graph == model.teacher), dearest[0])
+    candidates = [i for i, cost in enumerate(costs.tolist()) if cost == float(costs.max())]
+    return next((i for i in candidates if model.space.options[i].graph == model.teacher), candidates[0])
 
 
-def dense_targets(outputs: OutputBatch, branch: str, share: float) -> Tensor:
+def soft_targets(outputs: OutputBatch, branch: str, share: float) -> Tensor:
     """Class probabilities (B, C): ``share`` of a branch's fused answer over all steps, the rest the label.
 
     A few held-out clips say too little about which branch is right more often, and a policy that trusts
-    them ends on a cheap branch. That the dearest one's answer is worth keeping needs no clips.
+    them ends on a cheap branch. That the most expensive one's answer is worth keeping needs no clips.
     """
     present = outputs["present"][:, :, None]
     fused = (outputs["branches"][branch] * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable
+from functools import singledispatch
 from math import inf
 from typing import Any, Literal
 
@@ -34,7 +35,8 @@ with warnings.catch_warnings():
 ActivationFormat = Literal["uint8", "int8"]
 """uint8: asymmetric, what x86 and ARM kernels fuse. int8: symmetric, what TensorRT takes."""
 
-_ACTIVATIONS = nn.ReLU | nn.ReLU6
+ACTIVATIONS = nn.ReLU | nn.ReLU6
+"""Activations that the quantiser of their output takes the place of."""
 
 
 def quantise(network: nn.Module, activations: ActivationFormat) -> nn.Module:
@@ -62,27 +64,54 @@ def _quantise_children(parent: nn.Module, activations: ActivationFormat) -> None
         following = children[i + 1][1] if i + 1 < len(children) else None
         if isinstance(child, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
             child = fuse_conv_bn_eval(child, following)
-        setattr(parent, name, _quantised(child, isinstance(following, _ACTIVATIONS), activations))
+        setattr(parent, name, quantised(child, isinstance(following, ACTIVATIONS), activations))
 
 
-def _quantised(module: nn.Module, then_activation: bool, activations: ActivationFormat) -> nn.Module:
-    """The quantised counterpart of one module, or the module with its children quantised."""
-    if isinstance(module, nn.Conv2d):
-        return _quantised_conv(module)
-    if isinstance(module, nn.Linear):
-        return _quantised_linear(module)
-    if isinstance(module, nn.BatchNorm2d):  # folded into the convolution before it
-        return nn.Identity() if then_activation else _signed(activations)
-    if isinstance(module, Add):
-        return module if then_activation else QuantisedAdd(_signed(activations))
-    if isinstance(module, _ACTIVATIONS):
-        return QuantisedActivation(module, _unsigned(activations))
-    if isinstance(module, nn.AdaptiveAvgPool2d):
-        return nn.Sequential(module, _unsigned(activations))
-    if isinstance(module, Boundary):
-        return _signed(activations)
+@singledispatch
+def quantised(module: nn.Module, then_activation: bool, activations: ActivationFormat) -> nn.Module:
+    """The quantised counterpart of a module, by its type; others have their children quantised.
+
+    ``then_activation``: whether an activation follows. Register a rule for a new type of module here.
+    """
     _quantise_children(module, activations)
     return module
+
+
+@quantised.register
+def _(module: nn.Conv2d, then_activation: bool, activations: ActivationFormat) -> nn.Module:
+    return _quantised_conv(module)
+
+
+@quantised.register
+def _(module: nn.Linear, then_activation: bool, activations: ActivationFormat) -> nn.Module:
+    return _quantised_linear(module)
+
+
+@quantised.register
+def _(module: nn.BatchNorm2d, then_activation: bool, activations: ActivationFormat) -> nn.Module:
+    # Folded into the convolution before it.
+    return nn.Identity() if then_activation else _signed(activations)
+
+
+@quantised.register
+def _(module: Add, then_activation: bool, activations: ActivationFormat) -> nn.Module:
+    return module if then_activation else QuantisedAdd(_signed(activations))
+
+
+@quantised.register(nn.ReLU)
+@quantised.register(nn.ReLU6)
+def _(module: nn.Module, then_activation: bool, activations: ActivationFormat) -> nn.Module:
+    return QuantisedActivation(module, _unsigned(activations))
+
+
+@quantised.register
+def _(module: nn.AdaptiveAvgPool2d, then_activation: bool, activations: ActivationFormat) -> nn.Module:
+    return nn.Sequential(module, _unsigned(activations))
+
+
+@quantised.register
+def _(module: Boundary, then_activation: bool, activations: ActivationFormat) -> nn.Module:
+    return _signed(activations)
 
 
 def _unsigned(activations: ActivationFormat) -> nn.Module:
@@ -161,14 +190,14 @@ def freeze(network: nn.Module) -> nn.Module:
 
 def _freeze_children(parent: nn.Module) -> None:
     for name, child in parent.named_children():
-        if isinstance(child, qnn.QuantConv2d | qnn.QuantLinear):
-            setattr(parent, name, _frozen_layer(child))
-        elif isinstance(child, qnn.QuantIdentity):
-            setattr(parent, name, frozen_quantiser(child))
-        elif isinstance(child, QuantisedActivation):
-            setattr(parent, name, _frozen_activation(child))
-        else:
-            _freeze_children(child)
+        setattr(parent, name, frozen(child))
+
+
+@singledispatch
+def frozen(module: nn.Module) -> nn.Module:
+    """The plain counterpart of a quantised module, by its type; others have their children frozen."""
+    _freeze_children(module)
+    return module
 
 
 def _frozen_layer(layer: Any) -> nn.Module:
@@ -221,3 +250,19 @@ def _frozen_activation(module: QuantisedActivation) -> nn.Module:
         # The unsigned quantiser's own saturation is the activation, on both ends.
         return frozen
     return nn.Sequential(nn.ReLU(), frozen)
+
+
+@frozen.register(qnn.QuantConv2d)
+@frozen.register(qnn.QuantLinear)
+def _(module: nn.Module) -> nn.Module:
+    return _frozen_layer(module)
+
+
+@frozen.register(qnn.QuantIdentity)
+def _(module: nn.Module) -> nn.Module:
+    return frozen_quantiser(module)
+
+
+@frozen.register
+def _(module: QuantisedActivation) -> nn.Module:
+    return _frozen_activation(module)

@@ -7,25 +7,35 @@ What differs from the released code, on purpose: what is not chosen is not run (
 is masked); decisions are argmax outside training; logits of a segment are divided by the weights of what
 was used (``renormalised``; there: not, so that dropping a modality shrinks them); wrong videos push
 towards using more (``penalty``; there: a constant without gradient); modalities are dropped at random in
-training, and the policy is told which are there, so that a stream without sound is still recognised.
+training, and the policy's inputs say which are there, so that a stream without sound is still recognized.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from functools import partial
+from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from models.architecture import Architecture, NetworkSpec, PolicySpec
 from models.augmentation import Augmentation
-from models.backbones.blocks import Backbone, Boundary
-from models.backbones.registry import BACKBONES
-from models.policies.policy import LSTMStep, PolicyOutput, StepPolicy, make_indifferent
-from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Recipe, Stage
-from models.rollout.adaptive import AdaptiveModel, LateFusion, Rollout
+from models.contract import Method, ModalityChoice, StepTiming
+from models.policies.modality_policy import ModalityPolicy
+from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Optimization, Recipe
+from models.rollout.late_fusion import LateFusion
+from models.rollout.rollout import Rollout
+from models.training_plan import (
+    FinetuneBranches,
+    TrainBackbones,
+    TrainingPlan,
+    TrainIntegers,
+    WarmUp,
+    plan_of,
+    policy_stage,
+)
 from runtimes.spec import ActionSpace, Group, Modality, Option, View
 
 MODALITIES: tuple[Modality, ...] = ("rgb", "audio", "flow", "rgbdiff")
@@ -34,7 +44,7 @@ Penalty = Literal["paper", "released"]
 
 
 @dataclass(frozen=True)
-class Sight:
+class ViewConfig:
     """A network on a view of one modality: ``size`` px or spectrogram bins, ``frames`` to a segment."""
 
     backbone: str
@@ -46,13 +56,13 @@ class Sight:
 class Preset:
     """Networks by modality and the policy's, the loss's weights, and the recipe.
 
-    ``policy``: what the policy sees of each modality; flow has no entry, as it is dear to compute: the
+    ``policy``: what the policy sees of each modality; flow has no entry, as it is expensive to compute: the
     policy judges it by ``rgbdiff`` (section 3.1). ``width``: of the policy's joint layers. ``gamma``: what a
     wrong video costs. ``segment_s``, ``rate_hz``: length of a segment, and segments a second.
     """
 
-    branches: Mapping[str, Sight]
-    policy: Mapping[str, Sight]
+    branches: Mapping[str, ViewConfig]
+    policy: Mapping[str, ViewConfig]
     width: int
     hidden: int
     recipe: Recipe
@@ -68,9 +78,9 @@ class Preset:
 
 
 _TINY = Recipe(
-    branches=Stage(epochs=8, lr=3e-3, batch=8, frames=3, adam=True, weight_decay=0.01),
-    joint=Stage(epochs=100, lr=2e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
-    qat=Stage(epochs=1, lr=1e-4, batch=8, frames=2, adam=True),
+    branches=Optimization(epochs=8, lr=3e-3, batch=8, frames=3, adam=True, weight_decay=0.01),
+    joint=Optimization(epochs=100, lr=2e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
+    qat=Optimization(epochs=1, lr=1e-4, batch=8, frames=2, adam=True),
     holdout=0.25,
     dropped_modalities=0.15,
 )
@@ -78,8 +88,8 @@ _TINY = Recipe(
 _MOBILE = Recipe(
     branches=MOBILENET_FEW_CLIPS,
     scratch=MOBILENET_SCRATCH,
-    joint=Stage(epochs=40, lr=5e-4, batch=16, frozen_branches=True, adam=True, weight_decay=0.05),
-    qat=Stage(epochs=1, lr=1e-5, batch=8, frames=2, adam=True),
+    joint=Optimization(epochs=40, lr=5e-4, batch=16, frozen_branches=True, adam=True, weight_decay=0.05),
+    qat=Optimization(epochs=1, lr=1e-5, batch=8, frames=2, adam=True),
     holdout=0.2,
     flip=True,
     augmentation=Augmentation(smallest_crop=0.6, lighting=0.3, share=0.5),
@@ -88,9 +98,9 @@ _MOBILE = Recipe(
 
 # Alternating: 20 epochs of each part, both with Adam here (there the main networks with SGD at 0.001).
 _PAPER = Recipe(
-    branches=Stage(epochs=60, lr=0.01, batch=72, frames=1, milestones=(0.33, 0.67, 0.83)),
-    warmup=Stage(epochs=5, lr=0.001, batch=72),
-    joint=Stage(
+    branches=Optimization(epochs=60, lr=0.01, batch=72, frames=1, milestones=(0.33, 0.67, 0.83)),
+    warmup=Optimization(epochs=5, lr=0.001, batch=72),
+    joint=Optimization(
         epochs=40,
         lr=1e-4,
         batch=72,
@@ -100,8 +110,8 @@ _PAPER = Recipe(
         milestones=(0.5, 0.75),
         temperature_decay=0.01425,  # from 5 to 2.45, as 0.965 an epoch over 20
     ),
-    finetune=Stage(epochs=10, lr=0.001, batch=72),
-    qat=Stage(epochs=5, lr=2e-4, batch=48, frames=1),
+    finetune=Optimization(epochs=10, lr=0.001, batch=72),
+    qat=Optimization(epochs=5, lr=2e-4, batch=48, frames=1),
     flip=True,
     augmentation=Augmentation(smallest_crop=0.7),
     dropped_modalities=0.1,
@@ -110,15 +120,15 @@ _PAPER = Recipe(
 PRESETS = {
     "tiny": Preset(
         branches={
-            "rgb": Sight("resnet10", 168, 4),
-            "rgbdiff": Sight("resnet10", 168, 4),
-            "flow": Sight("resnet10", 168, 4),
-            "audio": Sight("resnet10", 96),
+            "rgb": ViewConfig("resnet10", 168, 4),
+            "rgbdiff": ViewConfig("resnet10", 168, 4),
+            "flow": ViewConfig("resnet10", 168, 4),
+            "audio": ViewConfig("resnet10", 96),
         },
         policy={
-            "rgb": Sight("resnet10-narrow", 56, 2),
-            "rgbdiff": Sight("resnet10-narrow", 56, 2),
-            "audio": Sight("resnet10-narrow", 48),
+            "rgb": ViewConfig("resnet10-narrow", 56, 2),
+            "rgbdiff": ViewConfig("resnet10-narrow", 56, 2),
+            "audio": ViewConfig("resnet10-narrow", 48),
         },
         width=64,
         hidden=32,
@@ -130,15 +140,15 @@ PRESETS = {
     ),
     "mobile": Preset(
         branches={
-            "rgb": Sight("mobilenetv2", 224, 4),
-            "rgbdiff": Sight("mobilenetv2", 224, 4),
-            "flow": Sight("mobilenetv2", 224, 4),
-            "audio": Sight("mobilenetv2", 256),
+            "rgb": ViewConfig("mobilenetv2", 224, 4),
+            "rgbdiff": ViewConfig("mobilenetv2", 224, 4),
+            "flow": ViewConfig("mobilenetv2", 224, 4),
+            "audio": ViewConfig("mobilenetv2", 256),
         },
         policy={
-            "rgb": Sight("mobilenetv2", 96, 2),
-            "rgbdiff": Sight("mobilenetv2", 96, 2),
-            "audio": Sight("resnet10-narrow", 64),
+            "rgb": ViewConfig("mobilenetv2", 96, 2),
+            "rgbdiff": ViewConfig("mobilenetv2", 96, 2),
+            "audio": ViewConfig("resnet10-narrow", 64),
         },
         width=256,
         hidden=64,
@@ -150,15 +160,15 @@ PRESETS = {
     # 160 px, rgbdiff at the 224 px that its published cost is of (the code's default is 160).
     "paper": Preset(
         branches={
-            "rgb": Sight("resnet50", 224, 8),
-            "rgbdiff": Sight("resnet50", 224, 8),
-            "flow": Sight("resnet50", 224, 8),
-            "audio": Sight("mobilenetv2", 256),
+            "rgb": ViewConfig("resnet50", 224, 8),
+            "rgbdiff": ViewConfig("resnet50", 224, 8),
+            "flow": ViewConfig("resnet50", 224, 8),
+            "audio": ViewConfig("mobilenetv2", 256),
         },
         policy={
-            "rgb": Sight("mobilenetv2", 160, 4),
-            "rgbdiff": Sight("mobilenetv2", 224, 4),
-            "audio": Sight("mobilenetv2", 256),
+            "rgb": ViewConfig("mobilenetv2", 160, 4),
+            "rgbdiff": ViewConfig("mobilenetv2", 224, 4),
+            "audio": ViewConfig("mobilenetv2", 256),
         },
         width=2048,
         hidden=256,
@@ -172,105 +182,6 @@ _PUBLISHED_WEIGHTS: Mapping[frozenset[str], Mapping[str, float]] = {
     frozenset(("rgb", "audio", "flow")): {"rgb": 0.5, "audio": 0.05, "flow": 0.8},
 }
 _OTHER_WEIGHTS = {"rgb": 1.0, "audio": 0.05, "flow": 1.0, "rgbdiff": 1.0}
-
-
-class RecalledState(NamedTuple):
-    """Hidden and cell state of the LSTM, each (B, hidden), and the scores of the step before (B, options)."""
-
-    h: Tensor
-    c: Tensor
-    last_scores: Tensor
-
-
-class ModalityPolicy(StepPolicy):
-    """A backbone for each view, two joint layers, an LSTM that recalls its last scores (section 3.2).
-
-    ``groups_of_views``: for each view, the places of the groups that it speaks for: its features are zeros
-    where none of them is there. The joint layers are also told which groups are there.
-    """
-
-    def __init__(
-        self,
-        backbones: Sequence[Backbone],
-        groups_of_views: Sequence[Sequence[int]],
-        num_options: int,
-        width: int,
-        hidden: int,
-    ) -> None:
-        super().__init__()
-        for backbone in backbones:
-            backbone.remove_classifier()
-        self.backbones = nn.ModuleList(backbones)
-        self.groups_of_views = tuple(tuple(groups) for groups in groups_of_views)
-        self.num_views = len(backbones)
-        self.num_groups = len({group for groups in groups_of_views for group in groups})
-        self.width, self.hidden = width, hidden
-        self.joint_in = Boundary()
-        told = self.num_groups if self.num_groups > 1 else 0
-        self.joint = nn.Sequential(
-            nn.Linear(self.num_features + told, width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-            nn.ReLU(),
-        )
-        self.dropout = nn.Dropout(0.2)
-        self.lstm_in = Boundary()
-        self.h_out = Boundary()
-        self.score_options(num_options)
-
-    @property
-    def view_backbones(self) -> Sequence[Backbone]:
-        """The backbone of each view."""
-        return [backbone for backbone in self.backbones if isinstance(backbone, Backbone)]
-
-    @property
-    def deciding_parts(self) -> list[nn.Module]:
-        """All but the backbones."""
-        return [self.joint, self.dropout, self.lstm, self.score]
-
-    def classifier(self, view: int) -> nn.Linear:
-        """Raises: LookupError, as it has no head of its own."""
-        raise LookupError(f"view {view} has no class head")
-
-    def score_options(self, count: int) -> None:
-        """Start anew with the scores of ``count`` options, all alike at first."""
-        self.num_options = count
-        self.lstm = LSTMStep(self.width + count, self.num_told, self.hidden)
-        self.score = nn.Linear(self.hidden, count)
-        make_indifferent(self.score)
-
-    def initial_state(self, batch: int) -> RecalledState:
-        """Zeros, for ``batch`` streams that start."""
-        zeros = self.lstm.from_state.weight.new_zeros
-        state = zeros(batch, self.hidden)
-        return RecalledState(state, state, zeros(batch, self.num_options))
-
-    def embed(self, *pixels: Tensor) -> Tensor:
-        """Features (N, F) of each view's images (N * frames, C, H, W), side by side."""
-        views = zip(self.view_backbones, pixels, strict=True)
-        return torch.cat([backbone.embed(images) for backbone, images in views], dim=-1)
-
-    def join(self, features: Tensor, present: Tensor | None) -> Tensor:
-        """Joint features (..., width) of features (..., F) of what is there, and of which groups are."""
-        if self.num_groups == 1:
-            return self.joint(self.joint_in(features))
-        if present is None:
-            present = features.new_ones(*features.shape[:-1], self.num_groups)
-        present = present.to(features)
-        seen = []
-        for own, groups in zip(self.of_views(features), self.groups_of_views, strict=True):
-            there = present[..., groups[0] : groups[0] + 1]
-            for group in groups[1:]:
-                there = torch.maximum(there, present[..., group : group + 1])
-            seen.append(own * there)
-        return self.joint(self.joint_in(torch.cat([*seen, present], dim=-1)))
-
-    def advance(self, joined: Tensor, told: Tensor, state: RecalledState) -> PolicyOutput:
-        """One step from joined features (B, width), what it is told, and the state before it."""
-        recalled = torch.cat([self.dropout(joined), state.last_scores], dim=-1)
-        h, c = self.lstm(self.lstm_in(recalled), told, state)
-        scores = self.score(self.h_out(h))
-        return PolicyOutput(scores, RecalledState(h, c, scores))
 
 
 def action_space(preset: Preset) -> ActionSpace:
@@ -296,12 +207,12 @@ def policy_view(preset: Preset, modality: str) -> View:
     return _view(preset, proxy, preset.policy[proxy])
 
 
-def _view(preset: Preset, modality: str, sight: Sight) -> View:
+def _view(preset: Preset, modality: str, config: ViewConfig) -> View:
     stack = preset.stack if modality in ("rgbdiff", "flow") else 1
-    frames = f"x{sight.frames}" if sight.frames > 1 else ""
-    name = f"{modality}{sight.size}{frames}"
+    frames = f"x{config.frames}" if config.frames > 1 else ""
+    name = f"{modality}{config.size}{frames}"
     return View.model_validate(
-        {"name": name, "modality": modality, "size": sight.size, "frames": sight.frames, "stack": stack}
+        {"name": name, "modality": modality, "size": config.size, "frames": config.frames, "stack": stack}
     )
 
 
@@ -310,36 +221,49 @@ def of_modalities(preset: Preset, modalities: tuple[str, ...]) -> Preset:
     return replace(preset, modalities=modalities)
 
 
-def build(preset: Preset, labels: tuple[str, ...]) -> AdaptiveModel:
-    """AdaMML of a preset for the given labels, randomly initialised.
+def architecture(preset: Preset) -> Architecture:
+    """A branch per modality, and a policy that judges each modality by an inexpensive view.
 
     Raises: ValueError if a modality is unknown or named twice.
     """
-    names, classes = preset.modalities, len(labels)
+    names = preset.modalities
     if not names or len(set(names)) != len(names) or not set(names) <= set(MODALITIES):
         raise ValueError(f"modalities {', '.join(names)}: give some of {', '.join(MODALITIES)}, each once")
-    space = action_space(preset)
     seen: dict[str, list[int]] = {}
     views: dict[str, View] = {}
     for place, name in enumerate(names):
         view = policy_view(preset, name)
         seen.setdefault(view.name, []).append(place)
         views |= {view.name: view, branch_view(preset, name).name: branch_view(preset, name)}
-    policy_networks = [
-        _network(preset.policy[views[view].modality].backbone, views[view], classes) for view in seen
-    ]
-    policy = ModalityPolicy(
-        policy_networks, list(seen.values()), len(space.options), preset.width, preset.hidden
+    networks = (NetworkSpec(preset.policy[views[view].modality].backbone, views[view]) for view in seen)
+    groups = list(seen.values())
+    return Architecture(
+        space=action_space(preset),
+        views=views,
+        branches={
+            name: NetworkSpec(preset.branches[name].backbone, branch_view(preset, name)) for name in names
+        },
+        policy=PolicySpec(
+            tuple(networks),
+            lambda backbones, options, classes: ModalityPolicy(
+                backbones, groups, options, preset.width, preset.hidden
+            ),
+        ),
+        fusion=lambda: LateFusion(len(names), renormalised=preset.renormalised),
     )
-    branches = {
-        name: _network(preset.branches[name].backbone, branch_view(preset, name), classes) for name in names
-    }
-    fusion = LateFusion(len(names), renormalised=preset.renormalised)
-    return AdaptiveModel(policy, branches, space, views, tuple(seen), labels, fusion)
 
 
-def _network(name: str, view: View, classes: int) -> Backbone:
-    return BACKBONES[name](classes, in_channels=view.channels, frames=view.frames)
+def plan(preset: Preset) -> TrainingPlan:
+    """The branches alone, then with their fusion; the policy, in turns with them; the branches on; int8."""
+    recipe, rollout_loss = preset.recipe, partial(loss, preset=preset)
+    return plan_of(
+        recipe,
+        TrainBackbones(recipe.branches),
+        WarmUp(recipe.warmup, rollout_loss) if recipe.warmup else None,
+        policy_stage(recipe, rollout_loss),
+        FinetuneBranches(recipe.finetune, rollout_loss) if recipe.finetune else None,
+        TrainIntegers(recipe.qat) if recipe.qat else None,
+    )
 
 
 def usage_weights(preset: Preset) -> list[float]:
@@ -379,3 +303,26 @@ def usage(rollout: Rollout, present: Tensor) -> tuple[Tensor, Tensor]:
         available = available & rollout.available
     steps = available.sum(dim=1).to(rollout.used)
     return rollout.used.sum(dim=1) / steps.clamp(min=1), (steps > 0).to(rollout.used)
+
+
+METHOD = Method(
+    name="adamml",
+    presets=PRESETS,
+    architecture=architecture,
+    plan=plan,
+    timing=lambda preset: StepTiming(preset.steps, preset.rate_hz, preset.segment_s),
+    modalities=ModalityChoice(
+        known=lambda preset: tuple(preset.branches),
+        default=lambda preset: preset.modalities,
+        restrict=of_modalities,
+    ),
+    published_macs={
+        "rgb": 14_135_984_128,
+        "flow": 16_338_911_232,
+        "audio": 381_739_008,
+        "policy-rgb160x4": 375_446_400,
+        "policy-rgbdiff224x4": 909_283_200,
+        "policy-audio256": 381_739_008,
+    },
+)
+"""Published: of the convolutions alone, without the classifiers and the policy's fully connected layers."""

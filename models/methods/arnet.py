@@ -10,18 +10,32 @@ chosen branch runs outside training (there: all run, 6.87 GMACs a frame, and the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 from torch.nn import functional
 
+from models.architecture import Architecture, NetworkSpec, PolicySpec
 from models.augmentation import Augmentation
-from models.backbones.registry import BACKBONES
+from models.backbones.blocks import Backbone
+from models.contract import Method, StepTiming
 from models.losses import cost_loss, uniform_loss
 from models.policies.policy import RecurrentPolicy
-from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Recipe, Stage
-from models.rollout.adaptive import POLICY, AdaptiveModel, Rollout, relative_costs
+from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Optimization, Recipe
+from models.rollout.branch_model import POLICY
+from models.rollout.rollout import Rollout
+from models.rollout.sampling import relative_costs
+from models.training_plan import (
+    FinetuneBranches,
+    RefitBranches,
+    TrainBackbones,
+    TrainingPlan,
+    TrainIntegers,
+    plan_of,
+    policy_stage,
+)
 from runtimes.spec import ActionSpace, Group, Option, View
 
 SKIPS = (1, 2, 4)
@@ -40,27 +54,27 @@ class Preset:
     accuracy_weight: float = 0.95
     efficiency_weight: float = 0.05
     dense_cost: float = 4.12
-    """What the dearest branch counts in the cost loss: the paper's GMACs, whatever the real size."""
+    """What the most expensive branch counts in the cost loss: the paper's GMACs, whatever the real size."""
     steps: int = 16
 
 
 _TINY = Recipe(
-    branches=Stage(epochs=6, lr=3e-3, batch=8, frames=4, adam=True, weight_decay=0.01),
-    joint=Stage(epochs=100, lr=2e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
-    finetune=Stage(epochs=1, lr=3e-4, batch=8, adam=True, weight_decay=0.01),
-    qat=Stage(epochs=1, lr=1e-4, batch=8, frames=2, adam=True),
+    branches=Optimization(epochs=6, lr=3e-3, batch=8, frames=4, adam=True, weight_decay=0.01),
+    joint=Optimization(epochs=100, lr=2e-3, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
+    finetune=Optimization(epochs=1, lr=3e-4, batch=8, adam=True, weight_decay=0.01),
+    qat=Optimization(epochs=1, lr=1e-4, batch=8, frames=2, adam=True),
     holdout=0.25,
     flip=False,
 )
 
 _MOBILE = Recipe(
     scratch=MOBILENET_SCRATCH,
-    # On few clips what is left out for the policy costs the branches dearly: probes will do for its lessons.
-    branches=Stage(epochs=0, lr=3e-5, batch=8, frames=2, frozen_norms=True, probe_decay=0.05),
+    # On few clips what is left out for the policy costs the branches much accuracy: it learns from probes.
+    branches=Optimization(epochs=0, lr=3e-5, batch=8, frames=2, frozen_norms=True, probe_decay=0.05),
     refit=MOBILENET_FEW_CLIPS,
-    joint=Stage(epochs=40, lr=1e-4, batch=16, frozen_branches=True, adam=True, weight_decay=0.05),
+    joint=Optimization(epochs=40, lr=1e-4, batch=16, frozen_branches=True, adam=True, weight_decay=0.05),
     # On 281 clips a second round on the chosen frames took 224 px from 74 to 54 % (one seed): it is left out.
-    qat=Stage(epochs=1, lr=1e-5, batch=8, frames=2, adam=True),
+    qat=Optimization(epochs=1, lr=1e-5, batch=8, frames=2, adam=True),
     holdout=0.2,
     flip=True,
     augmentation=Augmentation(smallest_crop=0.6, lighting=0.3, share=0.5),
@@ -70,10 +84,12 @@ _MOBILE = Recipe(
 )
 
 _PAPER = Recipe(
-    branches=Stage(epochs=10, lr=0.02, batch=48, frames=16, milestones=(0.4, 0.8), classifier_lr_factor=5.0),
-    joint=Stage(epochs=50, lr=0.001, batch=48),
-    finetune=Stage(epochs=50, lr=0.0005, batch=48),
-    qat=Stage(epochs=5, lr=0.0002, batch=48, frames=8),
+    branches=Optimization(
+        epochs=10, lr=0.02, batch=48, frames=16, milestones=(0.4, 0.8), classifier_lr_factor=5.0
+    ),
+    joint=Optimization(epochs=50, lr=0.001, batch=48),
+    finetune=Optimization(epochs=50, lr=0.0005, batch=48),
+    qat=Optimization(epochs=5, lr=0.0002, batch=48, frames=8),
     holdout=0.0,
     flip=True,
 )
@@ -115,16 +131,38 @@ def action_space(preset: Preset) -> ActionSpace:
     return ActionSpace(groups=(Group(name="resolution", options=tuple(options)),))
 
 
-def build(preset: Preset, labels: tuple[str, ...]) -> AdaptiveModel:
-    """AR-Net of a preset for the given labels, randomly initialised."""
-    space = action_space(preset)
-    classes = len(labels)
-    policy_backbone = BACKBONES[preset.policy](classes)
-    policy = RecurrentPolicy(policy_backbone, preset.hidden, len(space.options), classes)
-    branches = {f"rgb{size}": BACKBONES[name](classes) for size, name in preset.branches.items()}
+def architecture(preset: Preset) -> Architecture:
+    """A branch per resolution, and a recurrent policy with a class head on the smallest."""
     sizes = [*preset.branches, preset.policy_size]
     views = {f"rgb{size}": View(name=f"rgb{size}", size=size) for size in sizes}
-    return AdaptiveModel(policy, branches, space, views, (f"rgb{preset.policy_size}",), labels)
+    cheap = views[f"rgb{preset.policy_size}"]
+    return Architecture(
+        space=action_space(preset),
+        views=views,
+        branches={
+            f"rgb{size}": NetworkSpec(name, views[f"rgb{size}"]) for size, name in preset.branches.items()
+        },
+        policy=PolicySpec((NetworkSpec(preset.policy, cheap),), partial(make_policy, hidden=preset.hidden)),
+    )
+
+
+def make_policy(backbones: Sequence[Backbone], *, options: int, classes: int, hidden: int) -> RecurrentPolicy:
+    """The policy over its one backbone."""
+    (backbone,) = backbones
+    return RecurrentPolicy(backbone, hidden, options, classes)
+
+
+def plan(preset: Preset) -> TrainingPlan:
+    """The branches alone; the policy; the branches anew, or on the frames that choose them; int8."""
+    recipe, rollout_loss = preset.recipe, partial(loss, preset=preset)
+    return plan_of(
+        recipe,
+        TrainBackbones(recipe.branches),
+        policy_stage(recipe, rollout_loss),
+        RefitBranches(recipe.refit) if recipe.refit else None,
+        FinetuneBranches(recipe.finetune, rollout_loss) if recipe.finetune else None,
+        TrainIntegers(recipe.qat) if recipe.qat else None,
+    )
 
 
 def loss(rollout: Rollout, targets: Tensor, present: Tensor, costs: Tensor, preset: Preset) -> Tensor:
@@ -138,3 +176,12 @@ def loss(rollout: Rollout, targets: Tensor, present: Tensor, costs: Tensor, pres
     efficiency = cost_loss(rollout.choices, relative, present, rollout.price)
     efficiency = efficiency + preset.uniform_weight * uniform_loss(rollout.choices)
     return preset.accuracy_weight * accuracy + preset.efficiency_weight * efficiency
+
+
+METHOD = Method(
+    name="arnet",
+    presets=PRESETS,
+    architecture=architecture,
+    plan=plan,
+    timing=lambda preset: StepTiming(preset.steps),
+)

@@ -13,20 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.architecture import Architecture, NetworkSpec
 from models.augmentation import Augmentation
 from models.backbones.mobilenetv2 import InvertedResidual
-from models.backbones.registry import BACKBONES
 from models.backbones.resnet import BasicBlock, Bottleneck
-from models.layers.nested import FOUR_BITS, WIDTHS, Rule, set_width
-from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Recipe, Stage
-from models.rollout.adaptive import BranchModel
+from models.contract import Method, StepTiming
+from models.layers.nested_layers import FOUR_BITS, WIDTHS, Rule, set_width
+from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Optimization, Recipe
+from models.training_plan import TrainBackbones, TrainingPlan, TrainWidths, plan_of
 from runtimes.spec import ActionSpace, Group, Option, View
 
 Teacher = Literal["adaptive", "highest", "next", "none"]
@@ -65,8 +67,8 @@ PRESETS = {
         backbone="resnet10",
         size=168,
         recipe=Recipe(
-            branches=Stage(epochs=10, lr=3e-3, batch=8, frames=4, adam=True, weight_decay=0.01),
-            multibit=Stage(epochs=4, lr=1e-3, batch=8, frames=2, adam=True, weight_decay=0.01),
+            branches=Optimization(epochs=10, lr=3e-3, batch=8, frames=4, adam=True, weight_decay=0.01),
+            multibit=Optimization(epochs=4, lr=1e-3, batch=8, frames=2, adam=True, weight_decay=0.01),
             holdout=0.1,
         ),
         deviations=inf,
@@ -77,7 +79,7 @@ PRESETS = {
         recipe=Recipe(
             branches=MOBILENET_FEW_CLIPS,
             scratch=MOBILENET_SCRATCH,
-            multibit=Stage(
+            multibit=Optimization(
                 epochs=2, lr=5e-5, batch=8, frames=2, frozen_norms=True, adam=True, weight_decay=0.05
             ),
             holdout=0.1,
@@ -90,8 +92,8 @@ PRESETS = {
         backbone="resnet50",
         size=224,
         recipe=Recipe(
-            branches=Stage(epochs=100, lr=0.01, batch=72, frames=8, milestones=(0.4, 0.8)),
-            multibit=Stage(epochs=100, lr=0.01, batch=72, frames=8, milestones=(0.4, 0.8)),
+            branches=Optimization(epochs=100, lr=0.01, batch=72, frames=8, milestones=(0.4, 0.8)),
+            multibit=Optimization(epochs=100, lr=0.01, batch=72, frames=8, milestones=(0.4, 0.8)),
             holdout=0.1,
             flip=True,
         ),
@@ -125,6 +127,7 @@ def loss(
     answer: Callable[[], Tensor],
     targets: Tensor,
     widths: Sequence[int],
+    *,
     transfer: Transfer,
     progress: float,
 ) -> tuple[Tensor, Tensor]:
@@ -156,10 +159,58 @@ def _swap(network: nn.Module, teacher: int, keep: float) -> None:
             set_width(block, teacher)
 
 
-def build(preset: Preset, labels: tuple[str, ...]) -> BranchModel:
-    """The network of a preset, in float, as the one branch that the caller runs at a precision."""
-    view = f"rgb{preset.size}"
-    option = Option(name=view, graph=view, view=view, precision="fp32")
-    space = ActionSpace(groups=(Group(name="precision", options=(option,)),))
-    views = {view: View(name=view, size=preset.size)}
-    return BranchModel({view: BACKBONES[preset.backbone](len(labels))}, space, views, labels)
+def architecture(preset: Preset) -> Architecture:
+    """The one network, as a branch that the app runs at a precision of its choice."""
+    view = View(name=f"rgb{preset.size}", size=preset.size)
+    option = Option(name=view.name, graph=view.name, view=view.name, precision="fp32")
+    return Architecture(
+        space=ActionSpace(groups=(Group(name="precision", options=(option,)),)),
+        views={view.name: view},
+        branches={view.name: NetworkSpec(preset.backbone, view)},
+    )
+
+
+def plan(preset: Preset) -> TrainingPlan:
+    """The network in float, then at all its bit-widths together."""
+    recipe = preset.recipe
+    return plan_of(recipe, TrainBackbones(recipe.branches), widths_stage(preset))
+
+
+class NestedPreset(Protocol):
+    """What a preset says of the bit-widths of one weight set."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def widths(self) -> tuple[int, ...]: ...
+    @property
+    def transfer(self) -> Transfer: ...
+    @property
+    def rule(self) -> Rule: ...
+    @property
+    def low_activations(self) -> bool: ...
+    @property
+    def deviations(self) -> float: ...
+
+
+def widths_stage(preset: NestedPreset) -> TrainWidths:
+    """The stage that trains all widths of a preset, which learn from each other by its transfer."""
+    assert preset.recipe.multibit is not None, "a preset of several bit-widths has a stage for them"
+    return TrainWidths(
+        preset.recipe.multibit,
+        partial(loss, transfer=preset.transfer),
+        preset.widths,
+        preset.rule,
+        preset.low_activations,
+        preset.deviations,
+    )
+
+
+METHOD = Method(
+    name="coquant",
+    presets=PRESETS,
+    architecture=architecture,
+    plan=plan,
+    timing=lambda preset: StepTiming(preset.steps),
+    chooses_precisions=True,
+)

@@ -13,20 +13,24 @@ logits: the classifier is linear and shared, so that is the classifier of their 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.architecture import Architecture, NetworkSpec, PolicySpec
 from models.augmentation import Augmentation
-from models.backbones.registry import BACKBONES
-from models.layers.nested import FOUR_BITS, WIDTHS, Rule
+from models.contract import Method, StepTiming
+from models.layers.nested_layers import FOUR_BITS, WIDTHS, Rule
 from models.losses import cost_loss
-from models.methods.coquant import Transfer
-from models.policies.policy import RecurrentPolicy
-from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Recipe, Stage
-from models.rollout.adaptive import AdaptiveModel, Rollout, relative_costs
+from models.methods.arnet import make_policy
+from models.methods.coquant import Transfer, widths_stage
+from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Optimization, Recipe
+from models.rollout.rollout import Rollout
+from models.rollout.sampling import relative_costs
+from models.training_plan import TrainBackbones, TrainingPlan, TrainIntegers, plan_of, policy_stage
 from runtimes.spec import ActionSpace, Group, Option, View
 
 SKIPS = (1, 2, 4)
@@ -62,10 +66,12 @@ PRESETS = {
         policy_size=84,
         hidden=64,
         recipe=Recipe(
-            branches=Stage(epochs=8, lr=3e-3, batch=8, frames=4, adam=True, weight_decay=0.01),
-            multibit=Stage(epochs=4, lr=1e-3, batch=8, frames=2, adam=True, weight_decay=0.01),
-            joint=Stage(epochs=60, lr=5e-4, batch=16, frozen_branches=True, adam=True, weight_decay=0.01),
-            qat=Stage(epochs=1, lr=1e-4, batch=8, frames=2, adam=True),
+            branches=Optimization(epochs=8, lr=3e-3, batch=8, frames=4, adam=True, weight_decay=0.01),
+            multibit=Optimization(epochs=4, lr=1e-3, batch=8, frames=2, adam=True, weight_decay=0.01),
+            joint=Optimization(
+                epochs=60, lr=5e-4, batch=16, frozen_branches=True, adam=True, weight_decay=0.01
+            ),
+            qat=Optimization(epochs=1, lr=1e-4, batch=8, frames=2, adam=True),
             holdout=0.2,
             starts_from_schedules=True,
             dense_targets=0.5,
@@ -83,11 +89,13 @@ PRESETS = {
         recipe=Recipe(
             branches=MOBILENET_FEW_CLIPS,
             scratch=MOBILENET_SCRATCH,
-            multibit=Stage(
+            multibit=Optimization(
                 epochs=2, lr=5e-5, batch=8, frames=2, frozen_norms=True, adam=True, weight_decay=0.05
             ),
-            joint=Stage(epochs=40, lr=1e-4, batch=16, frozen_branches=True, adam=True, weight_decay=0.05),
-            qat=Stage(epochs=1, lr=1e-5, batch=8, frames=2, adam=True),
+            joint=Optimization(
+                epochs=40, lr=1e-4, batch=16, frozen_branches=True, adam=True, weight_decay=0.05
+            ),
+            qat=Optimization(epochs=1, lr=1e-5, batch=8, frames=2, adam=True),
             holdout=0.2,
             flip=True,
             augmentation=Augmentation(smallest_crop=0.6, lighting=0.3, share=0.5),
@@ -106,10 +114,10 @@ PRESETS = {
         policy_size=84,
         hidden=512,
         recipe=Recipe(
-            branches=Stage(epochs=100, lr=0.01, batch=72, frames=16, milestones=(0.4, 0.8)),
-            multibit=Stage(epochs=100, lr=0.01, batch=72, frames=16, milestones=(0.4, 0.8)),
-            joint=Stage(epochs=50, lr=0.01, batch=72, frozen_branches=True),
-            qat=Stage(epochs=5, lr=2e-4, batch=48, frames=8),
+            branches=Optimization(epochs=100, lr=0.01, batch=72, frames=16, milestones=(0.4, 0.8)),
+            multibit=Optimization(epochs=100, lr=0.01, batch=72, frames=16, milestones=(0.4, 0.8)),
+            joint=Optimization(epochs=50, lr=0.01, batch=72, frozen_branches=True),
+            qat=Optimization(epochs=5, lr=2e-4, batch=48, frames=8),
             holdout=0.2,
             flip=True,
         ),
@@ -117,24 +125,37 @@ PRESETS = {
 }
 
 
-def build(preset: Preset, labels: tuple[str, ...]) -> AdaptiveModel:
-    """VideoIQ of a preset, in float: its branch is offered at every precision later (``at_precisions``)."""
-    classes = len(labels)
-    view, cheap = f"rgb{preset.size}", f"rgb{preset.policy_size}"
+def architecture(preset: Preset) -> Architecture:
+    """One branch, whose options become one a bit-width, skips, and a recurrent policy on the smaller view."""
+    views = {f"rgb{size}": View(name=f"rgb{size}", size=size) for size in (preset.size, preset.policy_size)}
+    view, cheap = f"rgb{preset.size}", views[f"rgb{preset.policy_size}"]
     options = [Option(name=view, graph=view, view=view, precision="fp32")]
     options += [Option(name=f"skip{k}", skip=k) for k in SKIPS]
-    space = ActionSpace(groups=(Group(name="precision", options=tuple(options)),))
-    policy = RecurrentPolicy(BACKBONES[preset.policy](classes), preset.hidden, len(options), classes)
-    sizes = (preset.size, preset.policy_size)
-    views = {f"rgb{size}": View(name=f"rgb{size}", size=size) for size in sizes}
-    return AdaptiveModel(policy, {view: BACKBONES[preset.backbone](classes)}, space, views, (cheap,), labels)
+    return Architecture(
+        space=ActionSpace(groups=(Group(name="precision", options=tuple(options)),)),
+        views=views,
+        branches={view: NetworkSpec(preset.backbone, views[view])},
+        policy=PolicySpec((NetworkSpec(preset.policy, cheap),), partial(make_policy, hidden=preset.hidden)),
+    )
+
+
+def plan(preset: Preset) -> TrainingPlan:
+    """The branch in float, then at all bit-widths together; the policy over these; the policy in int8."""
+    recipe = preset.recipe
+    return plan_of(
+        recipe,
+        TrainBackbones(recipe.branches),
+        widths_stage(preset),
+        policy_stage(recipe, partial(loss, preset=preset)),
+        TrainIntegers(recipe.qat) if recipe.qat else None,
+    )
 
 
 def loss(rollout: Rollout, targets: Tensor, present: Tensor, costs: Tensor, preset: Preset) -> Tensor:
     """The policy stage's loss (section 3.3): labels, the teacher, cost, balance and entropy.
 
     ``targets`` (B,) class indices or (B, C) probabilities, ``present`` (B, T), ``costs`` (A,) in any unit:
-    the dearest counts as 1. The cost counts as published at price 1.
+    the most expensive counts as 1. The cost counts as published at price 1.
     """
     assert rollout.head is not None, "VideoIQ's policy has a head"
     total = functional.cross_entropy(rollout.logits, targets) + functional.cross_entropy(
@@ -160,3 +181,13 @@ def entropy_loss(scores: Tensor, choices: Tensor) -> Tensor:
     logs = scores.log_softmax(dim=-1)
     ran = choices.detach().sum(dim=-1)
     return torch.sum(-(logs.exp() * logs).sum(-1) * ran) / ran.sum().clamp(min=1)
+
+
+METHOD = Method(
+    name="videoiq",
+    presets=PRESETS,
+    architecture=architecture,
+    plan=plan,
+    timing=lambda preset: StepTiming(preset.steps),
+    chooses_precisions=True,
+)

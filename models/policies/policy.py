@@ -238,8 +238,8 @@ class StepPolicy(nn.Module, ABC):
         """One step from joined features (B, J), what it is told (B, K), and the state before it."""
 
 
-class Pupil(Backbone):
-    """A policy's backbone with a classifier for its first lessons: the policy's head, or one to forget."""
+class BackboneClassifier(Backbone):
+    """A policy's backbone trained as a classifier: with the policy's own head, or with one to discard."""
 
     def __init__(self, backbone: Backbone, classifier: nn.Linear, dropout: float = 0.0) -> None:
         super().__init__()

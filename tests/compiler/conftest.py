@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from compiler.bundle_plan import Contents
+from compiler.bundle_plan import BundlePlan
 from compiler.data.cache import ClipCache
 from compiler.data.synthetic.built_in import make_clips
 from compiler.export.split import Split, split
 from compiler.quantization.networks import integer_networks
 from compiler.targets import TARGETS
-from compiler.training.stages import Training, train_float
+from compiler.training.stages import train_float
+from compiler.training.training import Training
 from compiler.variants import variants
-from models.rollout.adaptive import POLICY
+from models.rollout.branch_model import POLICY
 from runtimes.bundle import Bundle, write_bundle
 from tests.compiler.small_training import CLASSES, bundle_fields, small_cache, small_training
 from tests.models.small_arnet import BRANCHES
@@ -51,7 +52,7 @@ def integer(training: Training) -> dict[str, nn.Module]:
 
 
 @pytest.fixture(scope="session")
-def contents(training: Training, integer: dict[str, nn.Module]) -> Contents:
+def contents(training: Training, integer: dict[str, nn.Module]) -> BundlePlan:
     return variants(training, TARGETS["cpu"], integer)
 
 
@@ -62,7 +63,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def parts(contents: Contents, graphs: Path) -> Split:
+def parts(contents: BundlePlan, graphs: Path) -> Split:
     return split(contents, (TARGETS["cpu"],), graphs)
 
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from compiler.training.run import Hardware, TrainingRun, fit
-from compiler.training.tasks import FrameTask, branch_answer
+from compiler.training.tasks.frames import FrameTask, branch_answer
 from models.backbones.registry import BACKBONES
-from models.recipe import Stage
+from models.recipe import Optimization
 from runtimes.spec import View
 from tests.models.small_arnet import SMALLEST
 
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    stage = Stage(epochs=EPOCHS, lr=1e-3, batch=4, adam=True)
+    stage = Optimization(epochs=EPOCHS, lr=1e-3, batch=4, adam=True)
     task = InterruptedTask(BACKBONES[SMALLEST](2), branch_answer, View(name="rgb32", size=32), stage, 2)
     task.signal = arguments.signal
     run = TrainingRun(arguments.folder, 0, Hardware("cpu", "1"), arguments.resume, progress=False)

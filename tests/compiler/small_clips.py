@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,9 +12,9 @@ from numpy.typing import NDArray
 
 from compiler.data.clips import Clip
 from compiler.training.run import Hardware, TrainingRun
-from compiler.training.stages import Training
+from compiler.training.training import Training
 from models.methods import adamml
-from models.rollout.adaptive import AdaptiveModel
+from models.rollout.adaptive_model import AdaptiveModel
 from tests.models.small_adamml import LABELS, small_preset
 
 
@@ -24,7 +23,7 @@ class ArrayCache:
 
     def __init__(self, model: AdaptiveModel, train: int = 6, val: int = 3, steps: int = 5) -> None:
         self.labels = LABELS
-        self.clip_steps, self.rate_hz = steps, 1 / 0.64
+        self.clip_steps, self.rate_hz, self.segment_s = steps, 1 / 0.64, 1.28
         self.fingerprint = "arrays"
         self.clips = tuple(
             Clip(Path(f"{label}{i}.mp4"), label, None, "train" if i < train else "val")
@@ -64,8 +63,7 @@ def small_training(folder: Path, preset: Any = None, paper: ModuleType = adamml)
     """
     preset = preset or small_preset()
     torch.manual_seed(0)
-    model = paper.build(preset, LABELS)
+    model = paper.METHOD.build(preset, LABELS)
     cache = ArrayCache(model)
     run = TrainingRun(folder, seed=0, hardware=Hardware(accelerator="cpu", devices="1"), progress=False)
-    loss = partial(paper.loss, preset=preset)
-    return Training(model, preset.recipe, loss, cache, run, name=paper.__name__.rpartition(".")[2])  # type: ignore[arg-type]
+    return Training(model, paper.plan(preset), cache, run, name=paper.METHOD.name)  # type: ignore[arg-type]

@@ -7,7 +7,6 @@ which leaves its networks in ``FOLDER/rank<n>.pt``.
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,12 +14,13 @@ import torch
 from compiler.data.cache import ClipCache
 from compiler.data.clips import find_clips
 from compiler.export.split import Split
+from compiler.manifest import manifest_fields
 from compiler.quantization.networks import integer_networks
 from compiler.training.run import Hardware, TrainingRun
-from compiler.training.stages import Training, train_float
+from compiler.training.stages import train_float
+from compiler.training.training import Training
 from models.methods import arnet
-from models.rollout.adaptive import POLICY
-from runtimes.spec import Fusion, Steps
+from models.rollout.branch_model import POLICY
 from tests.models.small_arnet import small_preset
 
 CLASSES = ("cross", "disc", "square")
@@ -31,7 +31,7 @@ CPU = Hardware(accelerator="cpu", devices="1")
 def small_cache(clips: Path, root: Path) -> ClipCache:
     """The clips of ``clips`` at the small AR-Net's views."""
     preset = small_preset()
-    views = list(arnet.build(preset, CLASSES).views.values())
+    views = list(arnet.METHOD.build(preset, CLASSES).views.values())
     return ClipCache.build(find_clips(clips), views, RATE_HZ, preset.steps, root)
 
 
@@ -41,28 +41,14 @@ def small_training(
     """A small AR-Net of random weights, to be trained on ``cache`` with results in ``folder``."""
     preset = preset or small_preset()
     torch.manual_seed(0)
-    model = arnet.build(preset, cache.labels)
-    loss = partial(arnet.loss, preset=preset)
+    model = arnet.METHOD.build(preset, cache.labels)
     run = TrainingRun(folder, seed=0, hardware=hardware, progress=False)
-    return Training(model, preset.recipe, loss, cache, run, name="arnet")
+    return Training(model, arnet.plan(preset), cache, run, name="arnet")
 
 
 def bundle_fields(training: Training, parts: Split, default: str) -> dict[str, object]:
     """The manifest of a small bundle, all but ``files``."""
-    cache = training.cache
-    return {
-        "model": training.name,
-        "preset": "small",
-        "target": "cpu",
-        "labels": cache.labels,
-        "views": tuple(training.model.views.values()),
-        "steps": Steps(rate_hz=cache.rate_hz, clip_steps=cache.clip_steps),
-        "fusion": Fusion(window=cache.clip_steps),
-        "graphs": parts.graphs,
-        "stores": parts.stores,
-        "variants": parts.variants,
-        "default_variant": default,
-    }
+    return manifest_fields(training, "small", "cpu", parts) | {"default_variant": default}
 
 
 def main(clips: Path, folder: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compiler.data.loading import note_absent
 from compiler.errors import DataError
-from compiler.pipeline import note_absent
 
 
 class Notes:

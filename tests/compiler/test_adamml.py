@@ -9,22 +9,26 @@ import numpy as np
 import pytest
 import torch
 
-from compiler.bundle_plan import Contents
+from compiler.bundle_plan import BundlePlan
 from compiler.export.split import split
 from compiler.gates.integer_layers import verify_integers
 from compiler.gates.parity import verify_graphs
+from compiler.manifest import manifest_fields
 from compiler.measuring.evaluation import Evaluator, learned_outcome, random_outcome, static_outcomes
 from compiler.measuring.profile import Profile
 from compiler.quantization.networks import integer_networks
 from compiler.report.report import write_report
 from compiler.targets import TARGETS
-from compiler.training.stages import Training, train_float
+from compiler.training.stages import train_float
+from compiler.training.training import Training
 from compiler.variants import variants
-from models.recipe import Stage
-from models.rollout.adaptive import POLICY, AdaptiveModel, argmax_sampler
+from models.recipe import Optimization
+from models.rollout.adaptive_model import AdaptiveModel
+from models.rollout.branch_model import POLICY
+from models.rollout.sampling import argmax_sampler
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.engines.engine import open_engine
-from runtimes.spec import CostTable, GraphCost, Steps, ViewCost
+from runtimes.spec import CostTable, GraphCost, ViewCost
 from sdk.decisions.choosers import LearnedChoice
 from sdk.decisions.option_costs import option_costs
 from tests.compiler.small_clips import small_training
@@ -40,28 +44,17 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
 
 
 @pytest.fixture(scope="module")
-def contents(training: Training) -> Contents:
+def contents(training: Training) -> BundlePlan:
     parts = (POLICY, *training.model.branches)
     integer = integer_networks(training, parts, "uint8", training.cache.split("train"))
     return variants(training, TARGETS["cpu"], integer)
 
 
 @pytest.fixture(scope="module")
-def bundle(training: Training, contents: Contents, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(training: Training, contents: BundlePlan, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     graphs = tmp_path_factory.mktemp("graphs")
-    parts, cache = split(contents, (TARGETS["cpu"],), graphs), training.cache
-    fields = {
-        "model": "adamml",
-        "preset": "small",
-        "target": "cpu",
-        "labels": cache.labels,
-        "views": tuple(training.model.views.values()),
-        "steps": Steps(rate_hz=cache.rate_hz, clip_steps=cache.clip_steps, segment_s=1.28),
-        "fusion": training.model.fusion_of(cache.clip_steps),
-        "graphs": parts.graphs,
-        "variants": parts.variants,
-        "default_variant": "int8",
-    }
+    parts = split(contents, (TARGETS["cpu"],), graphs)
+    fields = manifest_fields(training, "small", "cpu", parts) | {"default_variant": "int8"}
     return write_bundle(tmp_path_factory.mktemp("bundle") / "small.bundle", graphs, fields)
 
 
@@ -95,7 +88,7 @@ def test_the_manifest(bundle: Bundle, training: Training) -> None:
     assert Bundle.open(bundle.location).manifest == manifest
 
 
-def test_the_gates(bundle: Bundle, contents: Contents, training: Training) -> None:
+def test_the_gates(bundle: Bundle, contents: BundlePlan, training: Training) -> None:
     cache = training.cache
     with open_engine(bundle, "cpu") as engine:
         gates = verify_graphs(bundle, engine, contents, cache, cache.split("val"))
@@ -180,7 +173,7 @@ def test_the_report_tells_modalities_by_label(bundle: Bundle, training: Training
 
 def test_all_stages_of_the_paper(tmp_path: Path) -> None:
     """Warm-up, alternating epochs and fine-tuning train what they say and nothing else."""
-    stage = Stage(epochs=1, lr=1e-3, batch=4, frames=1, adam=True)
+    stage = Optimization(epochs=1, lr=1e-3, batch=4, frames=1, adam=True)
     recipe = {
         "warmup": stage,
         "joint": replace(stage, epochs=2, alternating=True),
@@ -188,7 +181,7 @@ def test_all_stages_of_the_paper(tmp_path: Path) -> None:
     }
     training = small_training(tmp_path, small_preset(("rgb", "audio"), holdout=0.0, **recipe))
     train_float(training)
-    states = {name: torch.load(training.run.result(name)) for name in ("warmup", "joint", "finetune")}
+    states = {name: training.run.state(name) for name in ("warmup", "joint", "finetune")}
 
     def changed(before: str, after: str) -> set[str]:
         one, other = states[before], states[after]

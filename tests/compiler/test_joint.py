@@ -9,22 +9,25 @@ import numpy as np
 import pytest
 import torch
 
-from compiler.bundle_plan import Contents
+from compiler.bundle_plan import BundlePlan
 from compiler.data.clips import ClipSet, find_clips
 from compiler.export.split import split
 from compiler.gates.parity import verify_graphs
+from compiler.manifest import manifest_fields
 from compiler.measuring.evaluation import Evaluator, branch_sets, learned_outcome, static_outcomes
-from compiler.pipeline import Request, build_model, of_data
-from compiler.quantization.candidates import Precisions
+from compiler.pipeline import build_model, follow_data
+from compiler.quantization.candidates import PrecisionSet
+from compiler.request import DataRequest, ModelRequest, Request
 from compiler.targets import TARGETS
-from compiler.training.stages import Training
-from compiler.training.tasks import roll_out_clips
-from compiler.variants import MIXED, Trained, train_mixed
+from compiler.training.tasks.rollout import roll_out_clips
+from compiler.training.training import Training
+from compiler.variants import TrainedVariants, train_mixed
 from models.methods import joint
-from models.rollout.adaptive import AdaptiveModel, argmax_sampler
+from models.rollout.adaptive_model import AdaptiveModel
+from models.rollout.sampling import argmax_sampler
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.engines.engine import open_engine
-from runtimes.spec import CostTable, GraphCost, Steps, ViewCost
+from runtimes.spec import CostTable, GraphCost, ViewCost
 from sdk.decisions.choosers import LearnedChoice
 from sdk.decisions.option_costs import option_costs
 from tests.compiler.small_clips import small_training
@@ -35,10 +38,10 @@ from tests.sdk.films import DARK, encode
 MJ = {"rgb32x3": 8.0, "rgb24x3": 4.0, "audio32": 2.0, "rgb16x2": 1.0}
 
 
-def table_of(contents: Contents) -> CostTable:
+def table_of(contents: BundlePlan) -> CostTable:
     """What a run takes in mJ, int8 half of fp32; in ms all are alike; views take half a mJ."""
     graphs, views = [], {}
-    for plan in contents.plans:
+    for plan in contents.variants:
         for network in plan.networks:
             mj = MJ[network.view.name] * (0.5 if network.precision == "int8" else 1.0)
             row = {"graph": network.graph, "view": network.view.name, "energy_mj": mj}
@@ -64,34 +67,23 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
 
 
 @pytest.fixture(scope="module")
-def trained(training: Training) -> Trained:
-    precisions = Precisions(("fp32", "int8"), keep_all=True)
+def trained(training: Training) -> TrainedVariants:
+    precisions = PrecisionSet(("fp32", "int8"), keep_all=True)
     return train_mixed(training, TARGETS["cpu"], precisions, table_of)
 
 
 @pytest.fixture(scope="module")
-def mixed(trained: Trained) -> AdaptiveModel:
-    model = trained.contents.plans[0].model
+def mixed(trained: TrainedVariants) -> AdaptiveModel:
+    model = trained.plan.variants[0].model
     assert isinstance(model, AdaptiveModel)
     return model
 
 
 @pytest.fixture(scope="module")
-def bundle(training: Training, trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(training: Training, trained: TrainedVariants, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     graphs = tmp_path_factory.mktemp("graphs")
-    parts, cache = split(trained.contents, (TARGETS["cpu"],), graphs), training.cache
-    fields = {
-        "model": "joint",
-        "preset": "small",
-        "target": "cpu",
-        "labels": cache.labels,
-        "views": tuple(training.model.views.values()),
-        "steps": Steps(rate_hz=cache.rate_hz, clip_steps=cache.clip_steps, segment_s=1.28),
-        "fusion": training.model.fusion_of(cache.clip_steps),
-        "graphs": parts.graphs,
-        "variants": parts.variants,
-        "default_variant": MIXED,
-    }
+    parts = split(trained.plan, (TARGETS["cpu"],), graphs)
+    fields = manifest_fields(training, "small", "cpu", parts)
     return write_bundle(tmp_path_factory.mktemp("bundle") / "small.bundle", graphs, fields)
 
 
@@ -110,26 +102,28 @@ def test_the_manifest(bundle: Bundle) -> None:
     assert policy.outputs.keys() >= {"scores", "logits_rgb", "logits_audio"}
 
 
-def test_options_are_trained_by_the_energy_that_was_measured(bundle: Bundle, trained: Trained) -> None:
+def test_options_are_trained_by_the_energy_that_was_measured(
+    bundle: Bundle, trained: TrainedVariants
+) -> None:
     variant = bundle.variant(None)
-    costs = option_costs(variant, table_of(trained.contents))
+    costs = option_costs(variant, table_of(trained.plan))
     policy = costs[5:7]
     assert costs[:5].tolist() == [8.5, 4.5, 4.5, 2.5, 0.0]
     assert policy[0] == 0 and policy[1] < 0, "a long skip saves a run of the policy"
 
 
-def test_the_gates(bundle: Bundle, trained: Trained, training: Training) -> None:
+def test_the_gates(bundle: Bundle, trained: TrainedVariants, training: Training) -> None:
     cache = training.cache
     with open_engine(bundle, "cpu") as engine:
-        gates = verify_graphs(bundle, engine, trained.contents, cache, cache.split("val"))
+        gates = verify_graphs(bundle, engine, trained.plan, cache, cache.split("val"))
     assert [gate for gate in gates if not gate.passed and "top choice" not in gate.name] == []
 
 
 def test_rollouts_decide_and_answer_as_torch(
-    bundle: Bundle, training: Training, mixed: AdaptiveModel, trained: Trained
+    bundle: Bundle, training: Training, mixed: AdaptiveModel, trained: TrainedVariants
 ) -> None:
     """With the policy's heads, its memory of the answer, precisions side by side, and steps without sound."""
-    plan = trained.contents.plans[0]
+    plan = trained.plan.variants[0]
     assert plan.policy is not None
     cache, variant = training.cache, bundle.variant(None)
     model = mixed.eval()
@@ -137,7 +131,7 @@ def test_rollouts_decide_and_answer_as_torch(
     kinds = set()
     with open_engine(bundle, "cpu") as engine:
         evaluator = Evaluator(bundle.manifest, variant, engine, cache, cache.split("val"))
-        costs = option_costs(variant, table_of(trained.contents))
+        costs = option_costs(variant, table_of(trained.plan))
         for clip in cache.split("val"):
             steps = evaluator.roll_out(clip, LearnedChoice(variant.action_space, costs, 0.5))
             item = training.clip_steps([clip], train=False)[0]
@@ -164,9 +158,9 @@ def test_rollouts_decide_and_answer_as_torch(
 
 
 def test_heads_are_static_choices_that_cost_nothing_more(
-    bundle: Bundle, training: Training, trained: Trained
+    bundle: Bundle, training: Training, trained: TrainedVariants
 ) -> None:
-    variant, table = bundle.variant(None), table_of(trained.contents)
+    variant, table = bundle.variant(None), table_of(trained.plan)
     names = {"+".join(option.name for option in options) for options in branch_sets(variant)}
     assert {"rgb16x2", "audio16", "rgb16x2+audio16", "rgb32x3-int8+audio16"} <= names
     with open_engine(bundle, "cpu") as engine:
@@ -194,13 +188,18 @@ def silent(root: Path) -> ClipSet:
 
 def test_without_sound_the_joint_model_takes_pictures_alone(tmp_path: Path) -> None:
     told, clips = Told(), silent(tmp_path / "clips")
-    request = Request("joint", "tiny", (TARGETS["cpu"],), tmp_path / "x.bundle", data=tmp_path / "clips")
-    followed = of_data(request, clips, told)
-    assert followed.modalities == ("rgb",)
+    data, out = DataRequest(tmp_path / "clips"), tmp_path / "x.bundle"
+    request = Request(ModelRequest("joint", "tiny"), (TARGETS["cpu"],), out, data)
+    followed = follow_data(request, clips, told)
+    assert followed.model.modalities == ("rgb",)
     assert told.notes == ["no clip has sound: joint chooses among rgb alone"]
     preset, model = build_model(followed, clips.labels, told)
-    assert preset.segment_s == 0 and model.branches.keys() == {"rgb224", "rgb168", "rgb112"}
-    asked = replace(request, modalities=("rgb", "audio"))
-    assert of_data(asked, clips, told) is asked, "what is asked for is not taken away"
-    other = replace(request, model="adamml")
-    assert of_data(other, clips, told) is other
+    assert followed.model.method.timing(preset).segment_s == 0 and model.branches.keys() == {
+        "rgb224",
+        "rgb168",
+        "rgb112",
+    }
+    asked = replace(request, model=replace(request.model, modalities=("rgb", "audio")))
+    assert follow_data(asked, clips, told) is asked, "what is asked for is not taken away"
+    other = replace(request, model=ModelRequest("adamml", "tiny"))
+    assert follow_data(other, clips, told) is other

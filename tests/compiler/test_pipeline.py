@@ -12,12 +12,21 @@ import pytest
 import torch
 
 from compiler.errors import CompileError, DataError
-from compiler.pipeline import Request, build_model, check_precisions, check_request, compile_bundle
+from compiler.pipeline import build_model, compile_bundle
+from compiler.request import (
+    DataRequest,
+    ModelRequest,
+    PrecisionRequest,
+    Request,
+    TrainingRequest,
+    check_model,
+    check_precisions,
+)
 from compiler.targets import TARGETS
 from models.backbones.registry import BACKBONES
 from models.backbones.weights import WeightsError
 from models.methods import arnet, videoiq
-from models.recipe import Stage
+from models.recipe import Optimization
 from runtimes.bundle import Bundle
 from sdk.recognizer import StreamRecognizer
 from tests.compiler.small_training import CLASSES, CPU, RATE_HZ
@@ -48,7 +57,7 @@ def request_of(
 ) -> Iterator[Callable[..., Request]]:
     """Requests for a small preset in place of ``tiny``, everything below one temporary folder."""
     folder = tmp_path_factory.mktemp("compile")
-    stage = Stage(epochs=4, lr=3e-3, batch=4, frames=4, adam=True)
+    stage = Optimization(epochs=4, lr=3e-3, batch=4, frames=4, adam=True)
     preset = small_preset(
         branches=stage,
         joint=replace(stage, epochs=10, frozen_branches=True),
@@ -59,14 +68,15 @@ def request_of(
         patch.setenv("XDG_CACHE_HOME", str(folder / "xdg"))
         patch.setitem(arnet.PRESETS, "tiny", preset)
 
-        def make(target: str, **fields: Any) -> Request:
-            given = {
-                "data": clips_root,
-                "rate_hz": RATE_HZ,
-                "hardware": CPU,
-                "runs": folder / "runs",
-            } | fields
-            return Request("arnet", "tiny", (TARGETS[target],), folder / f"{target}.bundle", **given)
+        def make(target: str, **parts: Any) -> Request:
+            request = Request(
+                ModelRequest("arnet", "tiny"),
+                (TARGETS[target],),
+                folder / f"{target}.bundle",
+                DataRequest(clips_root, RATE_HZ),
+                training=TrainingRequest(runs=folder / "runs", hardware=CPU),
+            )
+            return replace(request, **parts)
 
         yield make
 
@@ -79,7 +89,7 @@ def compiled(request_of: Callable[..., Request]) -> tuple[Bundle, Told]:
 
 def test_stages_and_gates_are_told(compiled: tuple[Bundle, Told]) -> None:
     _, told = compiled
-    assert told.stages == ["data", "train and quantise", "split", "verify", "profile", "pack"]
+    assert told.stages == ["data", "train and quantize", "split", "verify", "profile", "pack"]
     gates = [note for note in told.notes if note.startswith("passed: ")]
     assert len(gates) == 2 * 4 + 4 + 3 and not any(note.startswith("FAILED") for note in told.notes)
     assert sum("Adaptive" in note for note in told.notes) == 2
@@ -141,7 +151,7 @@ def modified(folder: Path) -> dict[str, int]:
 def test_another_target_takes_the_trained_weights(
     compiled: tuple[Bundle, Told], request_of: Callable[..., Request]
 ) -> None:
-    runs = request_of("jetson").runs
+    runs = request_of("jetson").training.runs
     assert runs is not None
     before = modified(runs)
     bundle = compile_bundle(request_of("jetson"), Told())
@@ -167,7 +177,10 @@ def test_bit_widths_compile_for_every_target(
     monkeypatch.setattr("compiler.gates.parity.TIED_AGREEMENT", 0.5)
     told = Told()
     request = replace(
-        request_of(target), model="videoiq", out=tmp_path / "v.bundle", keep_all_precisions=True
+        request_of(target),
+        model=ModelRequest("videoiq", "tiny"),
+        out=tmp_path / "v.bundle",
+        precision=PrecisionRequest(keep_all=True),
     )
     manifest = compile_bundle(request, told).manifest
     assert {graph.precision for graph in manifest.graphs} == {"fp32", "int8", "int4", "int2"}
@@ -189,7 +202,8 @@ def test_bit_widths_compile_for_every_target(
     ],
 )
 def test_precisions_that_are_not_to_be_had(model: str, precisions: tuple[str, ...], said: str) -> None:
-    request = Request(model, "tiny", (TARGETS["cpu"],), Path("x.bundle"), precisions=precisions)
+    asked = PrecisionRequest(precisions)
+    request = Request(ModelRequest(model, "tiny"), (TARGETS["cpu"],), Path("x.bundle"), precision=asked)
     with pytest.raises(CompileError) as caught:
         check_precisions(request)
     assert said in str(caught.value)
@@ -203,13 +217,13 @@ def test_failed_gates_leave_no_bundle_and_the_training(
 ) -> None:
     monkeypatch.setattr("compiler.gates.parity.FLOAT_TOLERANCE", -1.0)
     request = replace(request_of("cpu"), out=tmp_path / "never.bundle")
-    assert request.runs is not None
-    told, trained = Told(), modified(request.runs)
+    assert request.training.runs is not None
+    told, trained = Told(), modified(request.training.runs)
     with pytest.raises(CompileError, match="verification: arnet-policy-fp32 equals torch"):
         compile_bundle(request, told)
     assert not list(tmp_path.iterdir())
     assert any(note.startswith("FAILED: ") for note in told.notes)
-    assert modified(request.runs) == trained  # nothing is lost, and nothing was trained again
+    assert modified(request.training.runs) == trained  # nothing is lost, and nothing was trained again
 
 
 def test_weights_to_start_from_are_loaded_where_they_fit(
@@ -219,25 +233,29 @@ def test_weights_to_start_from_are_loaded_where_they_fit(
     network = BACKBONES[SMALLEST](5)
     torch.save(network.state_dict(), tmp_path / "start.pt")
     told = Told()
-    _, model = build_model(request_of("cpu", init=tmp_path / "start.pt"), CLASSES, told)
+    _, model = build_model(
+        request_of("cpu", model=ModelRequest("arnet", "tiny", tmp_path / "start.pt")), CLASSES, told
+    )
     wanted = network.state_dict()["layer4.0.conv2.weight"]
     for backbone in model.backbones().values():
         assert torch.equal(backbone.state_dict()["layer4.0.conv2.weight"], wanted)
     assert len(told.notes) == 4 and all("unfit: fc.weight, fc.bias" in note for note in told.notes)
     with pytest.raises(WeightsError, match="no such file"):
-        build_model(request_of("cpu", init=tmp_path / "none.pt"), CLASSES, told)
+        build_model(
+            request_of("cpu", model=ModelRequest("arnet", "tiny", tmp_path / "none.pt")), CLASSES, told
+        )
 
 
 def test_unknown_data_is_an_error(request_of: Callable[..., Request], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file or folder"):
-        compile_bundle(request_of("cpu", data=tmp_path / "none"), Told())
+        compile_bundle(request_of("cpu", data=DataRequest(tmp_path / "none")), Told())
 
 
 def test_unknown_models_and_presets_list_the_known_ones() -> None:
-    check_request("arnet", "paper")
+    check_model(ModelRequest("arnet", "paper"))
     with pytest.raises(CompileError, match="model resnet: is unknown; use one of arnet"):
-        check_request("resnet", "tiny")
+        check_model(ModelRequest("resnet", "tiny"))
     with pytest.raises(
         CompileError, match="preset huge: is unknown to arnet; use one of tiny, mobile, paper"
     ):
-        check_request("arnet", "huge")
+        check_model(ModelRequest("arnet", "huge"))

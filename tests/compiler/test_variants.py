@@ -1,31 +1,31 @@
-"""Contents of several precisions: one store, one policy over them, and what is dropped."""
+"""BundlePlan of several precisions: one store, one policy over them, and what is dropped."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from compiler.bundle_plan import Contents
+from compiler.bundle_plan import BundlePlan
 from compiler.data.cache import ClipCache
 from compiler.errors import CompileError
 from compiler.export.split import split
 from compiler.gates.integer_layers import verify_integers
 from compiler.gates.parity import verify_graphs, verify_streaming
 from compiler.measuring.graph_costs import declared_costs, kept_costs, read_costs
-from compiler.quantization.candidates import Precisions, multibit_of
+from compiler.quantization.candidates import PrecisionSet
 from compiler.targets import TARGETS
 from compiler.training.run import TrainingRun
-from compiler.training.stages import Training
-from compiler.variants import MIXED, Trained, train_mixed
+from compiler.training.training import Training
+from compiler.variants import MIXED, TrainedVariants, train_mixed
 from models.methods import coquant, videoiq
 from models.recipe import Recipe
-from models.rollout.adaptive import BranchModel
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.engines.engine import open_engine
 from runtimes.spec import CostTable, GraphCost, ViewCost
@@ -37,10 +37,10 @@ from tests.models.small_arnet import SMALLEST, small_preset
 ALL = ("fp32", "int8", "int4", "int2")
 
 
-def costs_of(contents: Contents) -> CostTable:
+def costs_of(contents: BundlePlan) -> CostTable:
     """Floats cost three times what integers do, whatever the machine is busy with."""
     graphs, views = [], {}
-    for plan in contents.plans:
+    for plan in contents.variants:
         for network in plan.networks:
             ms = 3.0 if network.precision == "fp32" else 1.0
             graphs.append(GraphCost(graph=network.graph, view=network.view.name, p50_ms=ms, p95_ms=ms))
@@ -73,10 +73,11 @@ def small_coquant() -> coquant.Preset:
     )
 
 
-def training_of(model: BranchModel, preset: object, loss: object, cache: ClipCache, folder: Path) -> Training:
+def training_of(method: ModuleType, preset: Any, cache: ClipCache, folder: Path) -> Training:
+    torch.manual_seed(0)
+    model = method.METHOD.build(preset, cache.labels)
     run = TrainingRun(folder, seed=0, hardware=CPU, progress=False)
-    rollout = partial(loss, preset=preset) if loss else None  # type: ignore[call-overload]
-    return Training(model, preset.recipe, rollout, cache, run, name="small")  # type: ignore[attr-defined]
+    return Training(model, method.plan(preset), cache, run, name="small")
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,14 @@ class Packed:
     """A model's trained contents and the bundle they make."""
 
     training: Training
-    trained: Trained
+    trained: TrainedVariants
     bundle: Bundle
 
 
-def packed(training: Training, trained: Trained, folder: Path) -> Packed:
+def packed(training: Training, trained: TrainedVariants, folder: Path) -> Packed:
     graphs = folder / "graphs"
     graphs.mkdir(parents=True)
-    parts = split(trained.contents, (TARGETS["cpu"],), graphs)
+    parts = split(trained.plan, (TARGETS["cpu"],), graphs)
     fields = bundle_fields(training, parts, MIXED)
     return Packed(training, trained, write_bundle(folder / "small.bundle", graphs, fields))
 
@@ -99,20 +100,18 @@ def packed(training: Training, trained: Trained, folder: Path) -> Packed:
 @pytest.fixture(scope="module")
 def many_bits(cache: ClipCache, tmp_path_factory: pytest.TempPathFactory) -> Packed:
     """VideoIQ with every precision kept."""
-    torch.manual_seed(0)
-    preset, folder = small_videoiq(), tmp_path_factory.mktemp("videoiq")
-    training = training_of(videoiq.build(preset, cache.labels), preset, videoiq.loss, cache, folder / "run")
-    precisions = Precisions(ALL, multibit_of(preset, ALL), keep_all=True)
+    folder = tmp_path_factory.mktemp("videoiq")
+    training = training_of(videoiq, small_videoiq(), cache, folder / "run")
+    precisions = PrecisionSet(ALL, keep_all=True)
     return packed(training, train_mixed(training, TARGETS["cpu"], precisions, costs_of), folder)
 
 
 @pytest.fixture(scope="module")
 def menu(cache: ClipCache, tmp_path_factory: pytest.TempPathFactory) -> Packed:
     """CoQuant with every precision kept."""
-    torch.manual_seed(0)
-    preset, folder = small_coquant(), tmp_path_factory.mktemp("coquant")
-    training = training_of(coquant.build(preset, cache.labels), preset, None, cache, folder / "run")
-    precisions = Precisions(ALL, multibit_of(preset, ALL), keep_all=True)
+    folder = tmp_path_factory.mktemp("coquant")
+    training = training_of(coquant, small_coquant(), cache, folder / "run")
+    precisions = PrecisionSet(ALL, keep_all=True)
     return packed(training, train_mixed(training, TARGETS["cpu"], precisions, costs_of), folder)
 
 
@@ -127,13 +126,13 @@ def test_options_are_precisions_and_skips(many_bits: Packed) -> None:
 def test_one_store_serves_every_width(many_bits: Packed) -> None:
     bundle = many_bits.bundle
     (store,) = bundle.manifest.stores
-    stored = many_bits.trained.contents.stores[store.name]
+    stored = many_bits.trained.plan.stores[store.name]
     assert {t.name for t in store.tensors} == set(stored.codes)
     assert {t.name for t in store.tensors if not t.nested} == stored.whole
     for bits in (8, 4, 2):
         graph = bundle.manifest.graph(f"small-rgb64-int{bits}")
         assert (graph.store, graph.bits) == (store.name, bits) and not graph.weight_files
-        network = many_bits.trained.contents.plans[0].branches[f"rgb64-int{bits}"]
+        network = many_bits.trained.plan.variants[0].branches[f"rgb64-int{bits}"]
         for tensor, codes in read_codes(store, bundle.folder, bits):
             eight = stored.codes[tensor.name]
             assert np.array_equal(codes, narrowed(eight, bits) if tensor.nested else eight)
@@ -145,7 +144,7 @@ def test_one_store_serves_every_width(many_bits: Packed) -> None:
 @pytest.mark.parametrize("which", ["many_bits", "menu"])
 def test_the_gates_hold(which: str, request: pytest.FixtureRequest) -> None:
     made: Packed = request.getfixturevalue(which)
-    cache, contents = made.training.cache, made.trained.contents
+    cache, contents = made.training.cache, made.trained.plan
     clips = cache.split("val")[:3]
     with open_engine(made.bundle, "cpu") as engine:
         graphs = verify_graphs(made.bundle, engine, contents, cache, clips)
@@ -176,12 +175,10 @@ def test_the_app_chooses_where_there_is_no_policy(menu: Packed) -> None:
 
 
 def test_what_is_not_worth_its_cost_is_dropped(cache: ClipCache, many_bits: Packed, tmp_path: Path) -> None:
-    preset = small_coquant()
-    torch.manual_seed(0)
-    training = training_of(coquant.build(preset, cache.labels), preset, None, cache, tmp_path)
-    precisions = Precisions(ALL, multibit_of(preset, ALL))
+    training = training_of(coquant, small_coquant(), cache, tmp_path)
+    precisions = PrecisionSet(ALL)
     trained = train_mixed(training, TARGETS["cpu"], precisions, costs_of)
-    kept = {network.precision for network in trained.contents.plans[0].networks}
+    kept = {network.precision for network in trained.plan.variants[0].networks}
     assert kept < set(ALL) and len(trained.measured) == 4
     assert len(trained.lines) == 4 - len(kept)
     assert all(line.startswith("dropped rgb64 in ") for line in trained.lines)
@@ -190,7 +187,7 @@ def test_what_is_not_worth_its_cost_is_dropped(cache: ClipCache, many_bits: Pack
 def test_arnet_chooses_among_resolutions_and_precisions(cache: ClipCache, tmp_path: Path) -> None:
     training = small_training(cache, tmp_path / "run")
     nn.init.normal_(training.adaptive.policy.score.weight, std=1.0)
-    precisions = Precisions(("fp32", "int8"), multibit_of(small_preset(), ("fp32", "int8")), keep_all=True)
+    precisions = PrecisionSet(("fp32", "int8"), keep_all=True)
     made = packed(training, train_mixed(training, TARGETS["cpu"], precisions, costs_of), tmp_path)
     (variant,) = made.bundle.manifest.variants
     assert [option.name for option in variant.action_space.options] == [
@@ -202,25 +199,25 @@ def test_arnet_chooses_among_resolutions_and_precisions(cache: ClipCache, tmp_pa
     ]
     assert variant.is_head(variant.action_space.options[6])
     clips = cache.split("val")[:3]
-    assert all(gate.passed for gate in verify_streaming(made.bundle, made.trained.contents, cache, clips))
+    assert all(gate.passed for gate in verify_streaming(made.bundle, made.trained.plan, cache, clips))
 
 
 def test_too_few_clips_to_calibrate(cache: ClipCache, tmp_path: Path) -> None:
     training = small_training(cache, tmp_path)
-    few = replace(training, recipe=replace(training.recipe, holdout=0.7))
-    precisions = Precisions(("fp32", "int8"))
+    few = replace(training, plan=replace(training.plan, holdout=0.7))
+    precisions = PrecisionSet(("fp32", "int8"))
     with pytest.raises(CompileError, match=r"calibration: has \d training clips; give 8 or more"):
         train_mixed(few, TARGETS["cpu"], precisions, costs_of)
 
 
-def declared(contents: Contents) -> dict[str, float]:
+def declared(contents: BundlePlan) -> dict[str, float]:
     table = declared_costs(contents, TARGETS["jetson"])
     assert "not measured" in table.device
     return {row.graph: row.p50_ms for row in table.graphs}
 
 
 def test_declared_costs_follow_macs_and_the_targets_speeds(many_bits: Packed) -> None:
-    costs = declared(many_bits.trained.contents)
+    costs = declared(many_bits.trained.plan)
     speeds = TARGETS["jetson"].speeds
     for precision in ("int8", "int4", "int2"):
         ratio = costs["small-rgb64-fp32"] / costs[f"small-rgb64-{precision}"]
@@ -250,7 +247,7 @@ def test_a_devices_cost_file(tmp_path: Path) -> None:
         read_costs(tmp_path / "none.json", ["a"])
     damaged = tmp_path / "damaged.json"
     damaged.write_text("{}")
-    with pytest.raises(CompileError, match="is no cost table"):
+    with pytest.raises(CompileError, match="is not a cost table"):
         read_costs(damaged, ["a"])
     row = GraphCost(graph="a", view="v", p50_ms=1.0, p95_ms=1.0)
     table = CostTable(device="d", providers=("p",), threads=1, graphs=(row,), views=())

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from compiler.bundle_plan import Contents, Network, Plan
+from compiler.bundle_plan import BundlePlan, Network, VariantPlan
 from compiler.export.split import split
 from compiler.measuring.graph_costs import declared_costs
 from compiler.targets import TARGETS, Target
 from models.methods import adamml, arnet, joint
-from models.rollout.adaptive import POLICY, AdaptiveModel
+from models.rollout.adaptive_model import AdaptiveModel
+from models.rollout.branch_model import POLICY
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.spec import Steps
 from tests.models import small_adamml, small_arnet, small_joint
@@ -43,7 +44,7 @@ def build_golden(name: str, folder: Path, targets: Sequence[Target] = (TARGETS["
     """The fp32 bundle of the small model called ``name``, for these targets."""
     model, scratch = _model(name), folder / "graphs"
     scratch.mkdir(parents=True)
-    contents = Contents((_plan(name, model),))
+    contents = BundlePlan((_plan(name, model),))
     parts = split(contents, targets, scratch)
     variants = tuple(v.model_copy(update={"price": DRAWS[name].price}) for v in parts.variants)
     fields = {
@@ -75,16 +76,16 @@ def _model(name: str) -> AdaptiveModel:
 
 
 _BUILDS: dict[str, Callable[[], AdaptiveModel]] = {
-    "arnet": lambda: arnet.build(small_arnet.small_preset(), small_arnet.LABELS),
-    "adamml": lambda: adamml.build(small_adamml.small_preset(), small_adamml.LABELS),
-    "joint": lambda: joint.build(small_joint.small_preset(), small_arnet.LABELS),
+    "arnet": lambda: arnet.METHOD.build(small_arnet.small_preset(), small_arnet.LABELS),
+    "adamml": lambda: adamml.METHOD.build(small_adamml.small_preset(), small_adamml.LABELS),
+    "joint": lambda: joint.METHOD.build(small_joint.small_preset(), small_arnet.LABELS),
 }
 
 
-def _plan(name: str, model: AdaptiveModel) -> Plan:
+def _plan(name: str, model: AdaptiveModel) -> VariantPlan:
     def network(part: str, module: nn.Module) -> Network:
         heads = model.heads if part == POLICY else {}
         return Network(f"{name}-{part}-fp32", part, module, "fp32", model.views_of(part), heads=heads)
 
     branches = {part: network(part, module) for part, module in model.branches.items()}
-    return Plan("fp32", model, network(POLICY, model.policy), branches)
+    return VariantPlan("fp32", model, network(POLICY, model.policy), branches)

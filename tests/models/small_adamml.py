@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from models.methods import adamml
-from models.methods.adamml import Sight
-from models.recipe import Recipe, Stage
-from models.rollout.adaptive import AdaptiveModel
+from models.methods.adamml import ViewConfig
+from models.recipe import Optimization, Recipe
+from models.rollout.adaptive_model import AdaptiveModel
 
 LABELS = ("disc", "square", "cross")
 MODALITIES = ("rgb", "audio", "flow")
 COSTS = torch.tensor([0.5, 0.0, 0.125, 0.0, 1.0, 0.0])
 """Of each modality's branch and of leaving it out: powers of two, exact in every float format."""
 
-_STAGE = Stage(epochs=1, lr=1e-3, batch=4, frames=2, adam=True)
+_STAGE = Optimization(epochs=1, lr=1e-3, batch=4, frames=2, adam=True)
 _RECIPE = Recipe(
     branches=_STAGE,
     joint=replace(_STAGE, frozen_branches=True),
@@ -26,16 +26,16 @@ _RECIPE = Recipe(
     holdout=0.25,
     dropped_modalities=0.3,
 )
-_SIGHT = Sight("resnet10-narrow", 24, 3)
-_HEARD = Sight("resnet10-narrow", 32)
+_SIGHT = ViewConfig("resnet10-narrow", 24, 3)
+_HEARD = ViewConfig("resnet10-narrow", 32)
 
 
 def small_preset(modalities: tuple[str, ...] = MODALITIES, **recipe: object) -> adamml.Preset:
     """One epoch a stage; ``recipe`` replaces its fields."""
-    cheap = Sight("resnet10-narrow", 16, 2)
+    cheap = ViewConfig("resnet10-narrow", 16, 2)
     return adamml.Preset(
         branches={"rgb": _SIGHT, "rgbdiff": _SIGHT, "flow": _SIGHT, "audio": _HEARD},
-        policy={"rgb": cheap, "rgbdiff": cheap, "audio": Sight("resnet10-narrow", 16)},
+        policy={"rgb": cheap, "rgbdiff": cheap, "audio": ViewConfig("resnet10-narrow", 16)},
         width=16,
         hidden=8,
         stack=2,
@@ -48,7 +48,7 @@ def small_preset(modalities: tuple[str, ...] = MODALITIES, **recipe: object) -> 
 def small_model(seed: int = 0, modalities: tuple[str, ...] = MODALITIES, **fields: object) -> AdaptiveModel:
     """In evaluation mode, with a policy and a fusion that are not indifferent as untrained ones are."""
     torch.manual_seed(seed)
-    model = adamml.build(replace(small_preset(modalities), **fields), LABELS).eval()  # type: ignore[arg-type]
+    model = adamml.METHOD.build(replace(small_preset(modalities), **fields), LABELS).eval()  # type: ignore[arg-type]
     nn.init.normal_(model.policy.get_submodule("score").weight, std=3.0)  # type: ignore[arg-type]
     assert model.late_fusion is not None
     with torch.no_grad():

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from models.methods import arnet
 from models.policies.policy import PolicyOutput, State
-from models.recipe import Recipe, Stage
-from models.rollout.adaptive import AdaptiveModel, pixels
+from models.recipe import Optimization, Recipe
+from models.rollout.adaptive_model import AdaptiveModel
+from models.rollout.branch_model import pixels
 
 LABELS = ("disc", "square", "cross")
 SMALLEST = arnet.PRESETS["tiny"].policy
@@ -21,7 +22,7 @@ SIZES = {**{name: int(name[3:]) for name in BRANCHES}, "rgb32": 32}
 COSTS = torch.tensor([1.0, 0.5, 0.25, 0.0, 0.0, 0.0, 0.0])
 """Powers of two, dearest first: exact in every float format."""
 
-_STAGE = Stage(epochs=1, lr=1e-3, batch=4, frames=2, adam=True)
+_STAGE = Optimization(epochs=1, lr=1e-3, batch=4, frames=2, adam=True)
 _RECIPE = Recipe(
     branches=_STAGE,
     joint=replace(_STAGE, frozen_branches=True),
@@ -47,7 +48,7 @@ def small_preset(**recipe: object) -> arnet.Preset:
 def small_model(seed: int = 1) -> AdaptiveModel:
     """In evaluation mode, with a policy that is not indifferent as untrained ones are."""
     torch.manual_seed(seed)
-    model = arnet.build(small_preset(), LABELS).eval()
+    model = arnet.METHOD.build(small_preset(), LABELS).eval()
     nn.init.normal_(model.policy.score.weight, std=3.0)
     return model
 

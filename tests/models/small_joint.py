@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from models.methods import joint
-from models.methods.adamml import Sight
-from models.recipe import Recipe, Stage
-from models.rollout.adaptive import AdaptiveModel
+from models.methods.adamml import ViewConfig
+from models.recipe import Optimization, Recipe
+from models.rollout.adaptive_model import AdaptiveModel
 
 LABELS = ("disc", "square", "cross")
 MODALITIES = ("rgb", "audio")
@@ -21,7 +21,7 @@ OPTIONS = (
 COSTS = torch.tensor([1.0, 0.5, 0.0, 0.0, -0.125, 0.25, 0.0, 0.0, -0.125])
 """Of each option: powers of two, exact in every float format."""
 
-_STAGE = Stage(epochs=1, lr=1e-3, batch=4, frames=2, adam=True)
+_STAGE = Optimization(epochs=1, lr=1e-3, batch=4, frames=2, adam=True)
 _RECIPE = Recipe(
     branches=_STAGE,
     joint=replace(_STAGE, frozen_branches=True),
@@ -30,8 +30,8 @@ _RECIPE = Recipe(
     dropped_modalities=0.3,
 )
 _ALONE = joint.Preset(
-    branches={"rgb": (Sight("resnet10-narrow", 32), Sight("resnet10-narrow", 24))},
-    policy={"rgb": Sight("resnet10-narrow", 16)},
+    branches={"rgb": (ViewConfig("resnet10-narrow", 32), ViewConfig("resnet10-narrow", 24))},
+    policy={"rgb": ViewConfig("resnet10-narrow", 16)},
     width=16,
     hidden=8,
     recipe=replace(_RECIPE, dropped_modalities=0.0),
@@ -46,10 +46,10 @@ def small_preset(**recipe: object) -> joint.Preset:
     """One epoch a stage; ``recipe`` replaces its fields."""
     return joint.Preset(
         branches={
-            "rgb": (Sight("resnet10-narrow", 32, 3), Sight("resnet10-narrow", 24, 3)),
-            "audio": (Sight("resnet10-narrow", 32),),
+            "rgb": (ViewConfig("resnet10-narrow", 32, 3), ViewConfig("resnet10-narrow", 24, 3)),
+            "audio": (ViewConfig("resnet10-narrow", 32),),
         },
-        policy={"rgb": Sight("resnet10-narrow", 16, 2), "audio": Sight("resnet10-narrow", 16)},
+        policy={"rgb": ViewConfig("resnet10-narrow", 16, 2), "audio": ViewConfig("resnet10-narrow", 16)},
         width=16,
         hidden=8,
         recipe=replace(_RECIPE, **recipe),  # type: ignore[arg-type]
@@ -62,7 +62,7 @@ def small_preset(**recipe: object) -> joint.Preset:
 def small_model(seed: int = 0, modalities: tuple[str, ...] = MODALITIES) -> AdaptiveModel:
     """In evaluation mode, with a policy and heads that are not indifferent as untrained ones are."""
     torch.manual_seed(seed)
-    model = joint.build(joint.of_modalities(small_preset(), modalities), LABELS).eval()
+    model = joint.METHOD.build(joint.of_modalities(small_preset(), modalities), LABELS).eval()
     nn.init.normal_(model.policy.score.weight, std=3.0)
     nn.init.normal_(model.policy.lstm.from_told.weight, std=1.0)
     return model

@@ -9,7 +9,7 @@ import torch
 
 from models.losses import cost_loss, exponential_temperature, uniform_loss
 from models.methods import arnet
-from models.rollout.adaptive import Rollout
+from models.rollout.rollout import Rollout
 from tests.models.small_arnet import COSTS, small_preset
 
 

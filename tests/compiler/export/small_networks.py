@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from models.backbones.blocks import Backbone, temporal_pools
 from models.backbones.mobilenetv2 import ConvBNReLU6, InvertedResidual
 from models.layers.quantization import calibrate, freeze, quantise
-from models.methods.joint import JointPolicy
+from models.policies.agreement_policy import AgreementPolicy
 from models.policies.policy import RecurrentPolicy, StepPolicy
-from models.rollout.adaptive import pixels
+from models.rollout.branch_model import pixels
 from runtimes.spec import View
 
 Network = TypeVar("Network", bound=StepPolicy)
@@ -156,11 +156,11 @@ def policy() -> RecurrentPolicy:
 
 
 @functools.cache
-def joint_policy() -> JointPolicy:
+def joint_policy() -> AgreementPolicy:
     """A float policy on segments and sound, told which there are and the answer so far."""
     torch.manual_seed(2)
     backbones = [SmallBackbone(frames=2), SmallBackbone(in_channels=1)]
-    return _ready(JointPolicy(backbones, [(0,), (1,)], OPTIONS, 8, HIDDEN, CLASSES), SEEN)
+    return _ready(AgreementPolicy(backbones, [(0,), (1,)], OPTIONS, 8, HIDDEN, CLASSES), SEEN)
 
 
 def _ready(network: Network, views: dict[str, View]) -> Network:

@@ -16,7 +16,7 @@ from compiler.export.onnx.exporter import export_branch, export_policy
 from models.backbones.registry import BACKBONES
 from models.layers.quantization import ActivationFormat, calibrate, freeze, quantise
 from models.policies.policy import PolicyOutput, StepPolicy
-from models.rollout.adaptive import pixels
+from models.rollout.branch_model import pixels
 from runtimes.spec import View
 from tests.compiler.export.onnx.test_exporter import relative_error, session
 from tests.models.small_adamml import random_frames, small_model

@@ -8,13 +8,13 @@ import onnx
 import pytest
 import torch
 
-from compiler.bundle_plan import Contents
+from compiler.bundle_plan import BundlePlan
 from compiler.errors import CompileError
 from compiler.export.split import Split, split
 from compiler.export.writers import write_graphs
 from compiler.targets import TARGETS, find_target, find_targets
 from compiler.training.stages import Training, option_macs
-from models.rollout.adaptive import POLICY
+from models.rollout.branch_model import POLICY
 from tests.models.small_arnet import BRANCHES
 
 
@@ -69,7 +69,7 @@ def test_targets_are_found_by_name() -> None:
 
 
 def test_splitting_again_writes_the_same(
-    contents: Contents, graphs: Path, tmp_path: Path, parts: Split
+    contents: BundlePlan, graphs: Path, tmp_path: Path, parts: Split
 ) -> None:
     torch.manual_seed(1)
     again = split(contents, (TARGETS["cpu"],), tmp_path)

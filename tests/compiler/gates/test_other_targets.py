@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from compiler.bundle_plan import Contents
+from compiler.bundle_plan import BundlePlan
 from compiler.data.cache import ClipCache
 from compiler.export.split import split, write_again
 from compiler.gates.other_targets import verify_decisions, verify_target
@@ -24,7 +24,7 @@ from tests.compiler.small_training import bundle_fields
 PACKAGES = {"litert": "ai_edge_litert", "android": "executorch", "android-gpu": "executorch"}
 
 
-def packed(contents: Contents, targets: Sequence[Target], training: Training, folder: Path) -> Bundle:
+def packed(contents: BundlePlan, targets: Sequence[Target], training: Training, folder: Path) -> Bundle:
     graphs = folder / "graphs"
     graphs.mkdir()
     parts = split(contents, targets, graphs)
@@ -34,7 +34,7 @@ def packed(contents: Contents, targets: Sequence[Target], training: Training, fo
 
 @pytest.mark.parametrize("name", ["litert", pytest.param("android", marks=pytest.mark.slow)])
 def test_the_same_networks_decide_alike_in_another_runtime(
-    contents: Contents, cache: ClipCache, training: Training, tmp_path: Path, name: str
+    contents: BundlePlan, cache: ClipCache, training: Training, tmp_path: Path, name: str
 ) -> None:
     if find_spec(PACKAGES[name]) is None:
         pytest.skip(f"{PACKAGES[name]} is not installed")
@@ -47,7 +47,7 @@ def test_the_same_networks_decide_alike_in_another_runtime(
 
 
 def test_other_decisions_fail_the_gate(
-    contents: Contents, cache: ClipCache, training: Training, tmp_path: Path
+    contents: BundlePlan, cache: ClipCache, training: Training, tmp_path: Path
 ) -> None:
     """A further target whose float policy likes nothing but the first option."""
     bundle = packed(contents, (TARGETS["cpu"],), training, tmp_path)
@@ -55,7 +55,7 @@ def test_other_decisions_fail_the_gate(
     place = next(i for i, graph in enumerate(twins) if graph.name == "arnet-policy-fp32")
     model = onnx.load(tmp_path / "graphs" / twins[place].file)
     bias = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("score.bias"))
-    partial = 100.0 * np.eye(1, len(contents.plans[0].model.space.options), dtype=np.float32)[0]
+    partial = 100.0 * np.eye(1, len(contents.variants[0].model.space.options), dtype=np.float32)[0]
     bias.CopyFrom(numpy_helper.from_array(partial, bias.name))
     onnx.save(model, tmp_path / "graphs" / "partial.onnx")
     twins[place] = twins[place].model_copy(update={"file": "partial.onnx", "weight_files": ()})
@@ -71,12 +71,12 @@ def test_other_decisions_fail_the_gate(
 
 @pytest.mark.slow
 def test_a_stand_in_gives_way_to_the_targets_own_graphs(
-    contents: Contents, training: Training, tmp_path: Path
+    contents: BundlePlan, training: Training, tmp_path: Path
 ) -> None:
     if find_spec("executorch") is None:
         pytest.skip("executorch is not installed")
     target = TARGETS["android-gpu"]
-    floats = Contents(tuple(plan for plan in contents.plans if plan.name == "fp32"))
+    floats = BundlePlan(tuple(plan for plan in contents.variants if plan.name == "fp32"))
     parts = split(floats, (target.run_here,), tmp_path)
     stood_in = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     parts = write_again(parts, floats, (target,), tmp_path)

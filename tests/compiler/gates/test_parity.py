@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from compiler.bundle_plan import Contents, Network
+from compiler.bundle_plan import BundlePlan, Network
 from compiler.data.cache import ClipCache
 from compiler.errors import CompileError
 from compiler.export.onnx.exporter import save
@@ -27,7 +27,8 @@ from compiler.gates.parity import _compare_policy as compare_policy
 from compiler.gates.parity import _Compared as Compared
 from compiler.gates.parity import verify_graphs, verify_streaming
 from compiler.targets import TARGETS
-from models.rollout.adaptive import POLICY, AdaptiveModel
+from models.rollout.adaptive_model import AdaptiveModel
+from models.rollout.branch_model import POLICY
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.engines.engine import Array, GraphRunner, open_engine
 from runtimes.spec import Steps
@@ -52,10 +53,10 @@ def failed(gates: list[Gate]) -> list[str]:
     return [gate.name for gate in gates if not gate.passed]
 
 
-def with_another(contents: Contents, variant: str, part: str, network: nn.Module) -> Contents:
+def with_another(contents: BundlePlan, variant: str, part: str, network: nn.Module) -> BundlePlan:
     """The same contents, but for one network."""
     plans = []
-    for plan in contents.plans:
+    for plan in contents.variants:
         if plan.name == variant and part == POLICY:
             assert plan.policy is not None
             plan = replace(plan, policy=replace(plan.policy, module=network))
@@ -63,21 +64,21 @@ def with_another(contents: Contents, variant: str, part: str, network: nn.Module
             other = replace(plan.branches[part], module=network)
             plan = replace(plan, branches={**plan.branches, part: other})
         plans.append(plan)
-    return Contents(tuple(plans))
+    return BundlePlan(tuple(plans))
 
 
-def the_network(contents: Contents, variant: str, part: str) -> nn.Module:
-    (plan,) = (plan for plan in contents.plans if plan.name == variant)
+def the_network(contents: BundlePlan, variant: str, part: str) -> nn.Module:
+    (plan,) = (plan for plan in contents.variants if plan.name == variant)
     (network,) = (network for network in plan.networks if network.part == part)
     return copy.deepcopy(network.module)
 
 
-def graph_gates(bundle: Bundle, contents: Contents, cache: ClipCache) -> list[Gate]:
+def graph_gates(bundle: Bundle, contents: BundlePlan, cache: ClipCache) -> list[Gate]:
     with open_engine(bundle, "cpu") as engine:
         return verify_graphs(bundle, engine, contents, cache, cache.split("val")[:3])
 
 
-def test_a_good_bundle_passes(bundle: Bundle, contents: Contents, cache: ClipCache) -> None:
+def test_a_good_bundle_passes(bundle: Bundle, contents: BundlePlan, cache: ClipCache) -> None:
     clips = cache.split("val")
     gates = graph_gates(bundle, contents, cache) + verify_integers(bundle, TARGETS["cpu"])
     gates += verify_streaming(bundle, contents, cache, clips)
@@ -89,7 +90,7 @@ def test_a_good_bundle_passes(bundle: Bundle, contents: Contents, cache: ClipCac
     assert len(names) == len(set(names)) == 2 * 4 + 4 + 3
 
 
-def test_another_weight_fails_the_float_gate(bundle: Bundle, contents: Contents, cache: ClipCache) -> None:
+def test_another_weight_fails_the_float_gate(bundle: Bundle, contents: BundlePlan, cache: ClipCache) -> None:
     branch = the_network(contents, "fp32", "rgb48")
     with torch.no_grad():
         branch.get_submodule("fc").bias[0] += 1e-3  # type: ignore[index, operator]
@@ -99,7 +100,7 @@ def test_another_weight_fails_the_float_gate(bundle: Bundle, contents: Contents,
 
 @pytest.mark.parametrize("part", [POLICY, "rgb40"])
 def test_another_network_fails_the_integer_gate(
-    bundle: Bundle, contents: Contents, cache: ClipCache, part: str
+    bundle: Bundle, contents: BundlePlan, cache: ClipCache, part: str
 ) -> None:
     network = the_network(contents, "int8", part)
     head = network.get_submodule("score" if part == POLICY else "fc")
@@ -131,21 +132,21 @@ def test_a_float_convolution_fails_the_fused_gate(remade: Remade, fuses_here: bo
     assert len(gates) == 4
 
 
-def test_other_steps_fail_the_streaming_gate(remade: Remade, contents: Contents, cache: ClipCache) -> None:
+def test_other_steps_fail_the_streaming_gate(remade: Remade, contents: BundlePlan, cache: ClipCache) -> None:
     """The stream sees fewer frames than the cached ones that the bundle is compared on."""
     bundle = remade(steps=Steps(rate_hz=1.0, clip_steps=cache.clip_steps))
     gates = verify_streaming(bundle, contents, cache, cache.split("val")[:3])
     assert {"int8: streaming equals offline", "fp32: streaming equals offline"} <= set(failed(gates))
 
 
-def test_another_model_fails_the_rollout_gate(bundle: Bundle, contents: Contents, cache: ClipCache) -> None:
-    model = copy.deepcopy(contents.plans[0].model)
+def test_another_model_fails_the_rollout_gate(bundle: Bundle, contents: BundlePlan, cache: ClipCache) -> None:
+    model = copy.deepcopy(contents.variants[0].model)
     assert isinstance(model, AdaptiveModel)
     with torch.no_grad():
         model.policy.classify.bias += torch.tensor([1.0, 0, 0])
         for branch in model.branches.values():
             branch.get_submodule("fc").bias[0] += 1.0  # type: ignore[index, operator]
-    other = Contents(tuple(replace(plan, model=model) for plan in contents.plans))
+    other = BundlePlan(tuple(replace(plan, model=model) for plan in contents.variants))
     gates = verify_streaming(bundle, other, cache, cache.split("val")[:3])
     assert failed(gates) == ["fp32: streaming equals torch's rollout"]
 
@@ -159,7 +160,7 @@ def test_require_names_what_failed() -> None:
 
 
 def test_a_failure_is_judged_again_on_more_clips_and_in_double(
-    bundle: Bundle, contents: Contents, cache: ClipCache, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, contents: BundlePlan, cache: ClipCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[tuple[int, bool]] = []
 
@@ -203,9 +204,9 @@ class _Contrary:
         return {name: -said for name, said in self.run(**inputs).items()}
 
 
-def test_the_network_in_double_is_the_network(contents: Contents, cache: ClipCache, bundle: Bundle) -> None:
+def test_the_network_in_double_is_the_network(contents: BundlePlan, cache: ClipCache, bundle: Bundle) -> None:
     with open_engine(bundle, "cpu") as engine:
-        for network in contents.plans[0].networks:
+        for network in contents.variants[0].networks:
             compare = compare_policy if network.part == POLICY else compare_branch
             contrary = _Contrary(engine.graph(network.graph))
             for output in compare(contrary, network, cache, cache.split("val")[:2], in_double=True):

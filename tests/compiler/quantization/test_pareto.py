@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.quantization.pareto import Precise, drop_worse, modelled_cost
+from compiler.quantization.pareto import CandidateCost, drop_worse, modelled_cost
 
 
-def precise(precision: str, bits: int, accuracy: float, ms: float, branch: str = "rgb224") -> Precise:
-    return Precise(branch, precision, bits, accuracy, clips=100, ms=ms, megabytes=1.0, macs=1000)
+def precise(precision: str, bits: int, accuracy: float, ms: float, branch: str = "rgb224") -> CandidateCost:
+    return CandidateCost(branch, precision, bits, accuracy, clips=100, ms=ms, megabytes=1.0, macs=1000)
 
 
 FLOAT, EIGHT = precise("fp32", 32, 0.9, 3.0), precise("int8", 8, 0.89, 1.0)
 
 
-def kept(*measured: Precise) -> list[str]:
+def kept(*measured: CandidateCost) -> list[str]:
     return [one.precision for one in drop_worse(measured)[0]]
 
 

@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from compiler.training.linear_probe import classifier_of, embedded, fit_classifier
-from models.policies.policy import Pupil
-from models.rollout.adaptive import POLICY
+from models.policies.policy import BackboneClassifier
+from models.rollout.branch_model import POLICY
 from tests.models.small_arnet import BRANCHES, LABELS, random_pixels, small_model
 
 
 def test_classifiers_give_the_class_logits() -> None:
     model = small_model()
-    pupil = Pupil(model.policy.backbone, model.policy.classify)
+    pupil = BackboneClassifier(model.policy.backbone, model.policy.classify)
     for network in (pupil, *model.branches.values()):
         layer = classifier_of(network)
         assert layer.out_features == len(LABELS)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from compiler.training.price_selection import Priced, best_price, load_price, save_price
+from compiler.training.price_selection import PricePoint, best_price
 
 
-def curve(*entries: tuple[float, float, float, float]) -> list[Priced]:
+def curve(*entries: tuple[float, float, float, float]) -> list[PricePoint]:
     """Points of price, accuracy, log-likelihood and cost."""
-    return [Priced(*entry) for entry in entries]
+    return [PricePoint(*entry) for entry in entries]
 
 
 def test_half_the_highest_price_that_costs_next_to_nothing() -> None:
@@ -44,9 +42,3 @@ def test_costs_may_be_negative_where_a_skip_saves_runs_of_the_policy() -> None:
 @pytest.mark.parametrize("accuracy", [0.5, 0.89])
 def test_nothing_is_free_where_every_price_costs(accuracy: float) -> None:
     assert best_price(curve((0.0, 0.9, -0.2, 1.0), (1.0, accuracy, -0.2, 0.5))) == 0.0
-
-
-def test_a_kept_curve_gives_the_same_price(tmp_path: Path) -> None:
-    points = curve((0.0, 0.9, -0.2, 1.0), (1.0, 0.9, -0.2, 0.5))
-    save_price(tmp_path / "price.json", points)
-    assert load_price(tmp_path / "price.json") == best_price(points)

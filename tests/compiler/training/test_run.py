@@ -15,9 +15,9 @@ from lightning import Trainer
 
 from compiler.errors import CompileError
 from compiler.training.run import CHECKPOINTS, Hardware, TrainingRun, fit
-from compiler.training.tasks import FrameTask, branch_answer
+from compiler.training.tasks.frames import FrameTask, branch_answer
 from models.backbones.registry import BACKBONES
-from models.recipe import Stage
+from models.recipe import Optimization
 from runtimes.spec import View
 from tests.compiler.interrupted_training import EPOCHS, STAGE, GreyFrames
 from tests.models.small_arnet import SMALLEST
@@ -83,7 +83,7 @@ def test_an_interrupt_reaches_the_caller_and_leaves_a_checkpoint(tmp_path: Path)
 def trained(folder: Path, *, resume: bool = False) -> tuple[TrainingRun, FrameTask]:
     """The stage, run here."""
     torch.manual_seed(0)
-    stage = Stage(epochs=EPOCHS, lr=1e-3, batch=4, adam=True)
+    stage = Optimization(epochs=EPOCHS, lr=1e-3, batch=4, adam=True)
     task = FrameTask(BACKBONES[SMALLEST](2), branch_answer, View(name="rgb32", size=32), stage, 2)
     run = TrainingRun(folder, 0, Hardware("cpu", "1"), resume, progress=False)
     fit(run, STAGE, task, GreyFrames(), GreyFrames())
@@ -113,7 +113,7 @@ def test_a_finished_stage_is_loaded_and_not_trained_again(tmp_path: Path) -> Non
 def averaged(folder: Path, share: float) -> dict[str, torch.Tensor]:
     """What the stage leaves of one weight, and ``seen``: that weight after each step."""
     torch.manual_seed(0)
-    stage = Stage(epochs=EPOCHS, lr=1e-3, batch=4, adam=True, averaged=share)
+    stage = Optimization(epochs=EPOCHS, lr=1e-3, batch=4, adam=True, averaged=share)
     task = RememberedTask(BACKBONES[SMALLEST](2), branch_answer, View(name="rgb32", size=32), stage, 2)
     fit(TrainingRun(folder, 0, Hardware("cpu", "1"), progress=False), STAGE, task, GreyFrames(), GreyFrames())
     return {"left": task.weight().clone(), "seen": torch.stack(task.seen)}

@@ -1,11 +1,11 @@
-"""The dearest branch's answer as the policy's target."""
+"""The most expensive branch's answer as the policy's target."""
 
 from __future__ import annotations
 
 import torch
 
 from compiler.data.batches import ClipOutputs, OutputBatch
-from compiler.training.soft_targets import dearest_option, dense_targets
+from compiler.training.soft_targets import most_expensive_option, soft_targets
 from tests.models.small_arnet import BRANCHES, COSTS, LABELS, random_script, small_model
 
 
@@ -21,19 +21,19 @@ def outputs() -> OutputBatch:
     }
 
 
-def test_the_dearest_option() -> None:
+def test_the_most_expensive_option() -> None:
     model = small_model()
-    assert dearest_option(model, COSTS) == 0
+    assert most_expensive_option(model, COSTS) == 0
     model.teacher = BRANCHES[1]
-    assert dearest_option(model, COSTS) == 0
+    assert most_expensive_option(model, COSTS) == 0
     alike = COSTS.clone()
     alike[1] = COSTS[0]
-    assert dearest_option(model, alike) == 1  # of two as dear the teacher
+    assert most_expensive_option(model, alike) == 1  # of two that cost the same the teacher
 
 
 def test_all_of_it_is_the_branchs_answer_over_the_steps_there_are() -> None:
     given = outputs()
-    got = dense_targets(given, BRANCHES[0], share=1.0)
+    got = soft_targets(given, BRANCHES[0], share=1.0)
     for clip, steps in enumerate((8, 5, 8, 8)):
         wanted = given["branches"][BRANCHES[0]][clip, :steps].mean(0).softmax(0)
         assert torch.allclose(got[clip], wanted, atol=1e-6)
@@ -41,17 +41,17 @@ def test_all_of_it_is_the_branchs_answer_over_the_steps_there_are() -> None:
 
 def test_none_of_it_is_the_label() -> None:
     given = outputs()
-    got = dense_targets(given, BRANCHES[0], share=0.0)
+    got = soft_targets(given, BRANCHES[0], share=0.0)
     assert torch.equal(got.argmax(1), given["label"]) and torch.equal(got.max(1).values, torch.ones(4))
 
 
 def test_probabilities() -> None:
-    got = dense_targets(outputs(), BRANCHES[0], share=0.3)
+    got = soft_targets(outputs(), BRANCHES[0], share=0.3)
     assert (got >= 0).all() and torch.allclose(got.sum(1), torch.ones(4))
 
 
 def test_targets_reach_the_batches() -> None:
     given = outputs()
     assert "target" not in ClipOutputs([given])[0]
-    given["target"] = dense_targets(given, BRANCHES[0], share=1.0)
+    given["target"] = soft_targets(given, BRANCHES[0], share=1.0)
     assert torch.equal(ClipOutputs([given])[2]["target"], given["target"][2])

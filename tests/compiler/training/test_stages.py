@@ -12,9 +12,11 @@ from torch import nn
 
 from compiler.data.cache import ClipCache
 from compiler.data.clips import Clip, ClipSet
-from compiler.training.stages import Training, option_macs, train_float
+from compiler.training.option_macs import option_macs
+from compiler.training.stages import train_float
+from compiler.training.training import Training
 from models.macs import count_macs, network_macs
-from models.rollout.adaptive import POLICY
+from models.rollout.branch_model import POLICY
 from tests.compiler.small_training import small_training
 from tests.models.small_arnet import BRANCHES, small_model, small_preset
 
@@ -41,15 +43,23 @@ def prepared_training(cache: ClipCache, folder: Path) -> Training:
 
 def test_a_resumed_policy_is_priced_as_if_it_had_gone_on(cache: ClipCache, tmp_path: Path) -> None:
     first = prepared_training(cache, tmp_path)
-    train_float(first)
-    priced = first.price_file().read_text()
+    found = train_float(first)
     assert all(first.run.done(f"refit-{name}") for name in BRANCHES)
-    first.price_file().unlink()
+    assert found.scales is not None and set(found.scales) == {POLICY, *BRANCHES}
+    first.run.save("joint", first.run.state("joint"), None)  # interrupted before it was priced
     second = prepared_training(cache, tmp_path)
-    train_float(second)
-    assert second.price_file().read_text() == priced
+    assert train_float(second) == found
     states = first.model.state_dict(), second.model.state_dict()
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_what_a_stage_found_is_kept_in_its_result(cache: ClipCache, tmp_path: Path) -> None:
+    first = prepared_training(cache, tmp_path)
+    found = train_float(first)
+    before = first.run.result("joint").stat().st_mtime_ns
+    assert train_float(prepared_training(cache, tmp_path)) == found
+    assert first.run.result("joint").stat().st_mtime_ns == before
+    assert not list(tmp_path.glob("*.json"))
 
 
 def test_a_probe_leaves_the_backbone_as_it_was(cache: ClipCache, tmp_path: Path) -> None:

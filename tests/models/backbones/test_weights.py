@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.backbones.blocks import Backbone
 from models.backbones.registry import BACKBONES
 from models.backbones.weights import WeightsError, conv_bn_names, load_weights
-from models.rollout.adaptive import pixels
+from models.rollout.branch_model import pixels
 from runtimes.spec import View
 
 VIEW = View(name="rgb64", size=64)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from models.backbones.blocks import Backbone
 from models.backbones.registry import BACKBONES
-from models.layers.nested import SwitchableNorm, calibrate, estimate_norms, nest, set_width
+from models.layers.nested_layers import SwitchableNorm, set_width
+from models.layers.nesting import calibrate, estimate_norms, nest
 from models.layers.norm_statistics import match_moments, moments_before
 
 WIDTHS = (32, 8, 2)

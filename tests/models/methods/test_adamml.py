@@ -11,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from compiler.training.tasks import drop_groups
+from compiler.training.tasks.rollout import drop_groups
 from models.augmentation import Augmentation
 from models.macs import count_macs
 from models.methods import adamml
-from models.rollout.adaptive import LateFusion, Rollout, argmax_sampler, dense_sampler, gumbel_sampler
+from models.rollout.adaptive_model import AdaptiveModel
+from models.rollout.late_fusion import LateFusion
+from models.rollout.rollout import Rollout
+from models.rollout.sampling import argmax_sampler, dense_sampler, gumbel_sampler
 from runtimes import spec
 from runtimes.spec import View
 from sdk.decisions.choosers import LearnedChoice
@@ -36,24 +39,15 @@ from tests.models.small_adamml import (
 MODEL = small_model()
 DECIDE = argmax_sampler(COSTS)
 
-PUBLISHED_MACS = {"rgb": 14_135_984_128, "flow": 16_338_911_232, "audio": 381_739_008}
-PUBLISHED_POLICY_MACS = {
-    "rgb160x4": 375_446_400,
-    "rgbdiff224x4": 909_283_200,
-    "audio256": 381_739_008,
-}
+PUBLISHED = adamml.METHOD.published_macs
 
 
 def test_macs_of_a_segment_are_the_published_ones() -> None:
     """Convolutions alone: the published numbers leave out the classifier, and the policy's joint layers."""
-    model = adamml.build(adamml.of_modalities(adamml.PRESETS["paper"], MODALITIES), LABELS)
-    for name, published in PUBLISHED_MACS.items():
-        network, view = model.backbones()[name], model.view_of(name)
-        assert embedding_macs(network, view) == published
-    policy = dict(zip(model.policy_views, model.policy.view_backbones, strict=True))
-    assert set(policy) == set(PUBLISHED_POLICY_MACS)
-    for name, published in PUBLISHED_POLICY_MACS.items():
-        assert embedding_macs(policy[name], model.views[name]) == published
+    model = adamml.METHOD.build(adamml.of_modalities(adamml.PRESETS["paper"], MODALITIES), LABELS)
+    assert set(PUBLISHED) == set(model.backbones())
+    for name, network in model.backbones().items():
+        assert embedding_macs(network, model.view_of(name)) == PUBLISHED[name]
     # Its own input of the last scores apart, the LSTM's are published too.
     lstm = model.policy.get_submodule("lstm")
     layers = [lstm.get_submodule("from_input").weight, lstm.get_submodule("from_state").weight]
@@ -187,8 +181,9 @@ def test_state_and_last_scores_are_held_while_all_skip() -> None:
         group.model_copy(update={"options": (group.options[0], spec.Option(name=f"{group.name}-2", skip=2))})
         for group in model.space.groups
     ]
-    model.space = spec.ActionSpace(groups=tuple(longer))
-    model._count_options()
+    space, branches = spec.ActionSpace(groups=tuple(longer)), dict(model.branches.items())
+    parts = (model.views, model.policy_views, model.labels, model.late_fusion)
+    model = AdaptiveModel(model.policy, branches, space, *parts).eval()  # type: ignore[arg-type]
     script = random_script(model, 2, batch=16, steps=8)
     with torch.no_grad():
         rollout = model.rollout(
@@ -311,7 +306,7 @@ def test_gradients_reach_the_policy_and_the_fusion() -> None:
 def test_presets(name: str) -> None:
     preset = adamml.PRESETS[name]
     for modalities in (("rgb", "audio"), ("rgb", "audio", "flow", "rgbdiff"), ("audio",)):
-        model = adamml.build(adamml.of_modalities(preset, modalities), LABELS)
+        model = adamml.METHOD.build(adamml.of_modalities(preset, modalities), LABELS)
         assert [group.name for group in model.space.groups] == list(modalities)
         # Flow and rgbdiff are judged by the same differences; flow itself is never seen by the policy.
         seen = {model.views[view].modality for view in model.policy_views}
@@ -329,14 +324,14 @@ def test_published_usage_weights() -> None:
 @pytest.mark.parametrize("modalities", [(), ("rgb", "rgb"), ("rgb", "smell")])
 def test_modalities_that_are_none(modalities: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="each once"):
-        adamml.build(adamml.of_modalities(adamml.PRESETS["tiny"], modalities), LABELS)
+        adamml.METHOD.build(adamml.of_modalities(adamml.PRESETS["tiny"], modalities), LABELS)
 
 
 @pytest.mark.parametrize("name", ["tiny", "mobile"])
 def test_presets_train_a_few_steps(name: str) -> None:
     """On random arrays, through everything that the joint training of all parts runs."""
     torch.manual_seed(0)
-    model = adamml.build(adamml.PRESETS[name], LABELS).train()
+    model = adamml.METHOD.build(adamml.PRESETS[name], LABELS).train()
     optimizer = torch.optim.SGD(model.parameters(), 1e-3)
     before = {key: value.clone() for key, value in model.named_parameters()}
     frames = {view: random_frames(model, view, 4) for view in model.views}
@@ -363,7 +358,7 @@ def test_a_choice_of_precisions_too() -> None:
     """Each group then has its branch at every precision, and one skip."""
     networks = {name: {"fp32": branch, "int8": branch} for name, branch in MODEL.backbones().items()}
     branches = {name: of for name, of in networks.items() if name in MODEL.branches}
-    model = MODEL.at_precisions(branches).eval()
+    model = MODEL.choosing_precisions(branches).eval()
     assert [len(group.options) for group in model.space.groups] == [3, 3, 3]
     assert all(group.optional for group in model.space.groups)
     script = random_script(MODEL, 1)

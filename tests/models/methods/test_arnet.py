@@ -7,7 +7,8 @@ import torch
 
 from models.backbones.registry import BACKBONES
 from models.methods import arnet
-from models.rollout.adaptive import POLICY, argmax_sampler, gumbel_sampler
+from models.rollout.branch_model import POLICY
+from models.rollout.sampling import argmax_sampler, gumbel_sampler
 from tests.models.small_arnet import COSTS, random_script, small_model, small_preset
 
 
@@ -31,7 +32,7 @@ def test_the_paper_preset_is_the_papers() -> None:
 
 @pytest.mark.parametrize("name", ["tiny", "mobile"])
 def test_presets_build(name: str) -> None:
-    model = arnet.build(arnet.PRESETS[name], ("a", "b"))
+    model = arnet.METHOD.build(arnet.PRESETS[name], ("a", "b"))
     assert set(model.branches) == {"rgb224", "rgb168", "rgb112"}
     assert {view.size for view in model.views.values()} == {224, 168, 112, 84}
     assert model.view_of("rgb168").size == 168

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from models.backbones.registry import BACKBONES
-from models.layers.nested import WIDTHS, Switchable, nest, set_width
+from models.layers.nested_layers import WIDTHS, Switchable, set_width
+from models.layers.nesting import nest
 from models.methods import coquant
 from models.methods.coquant import Transfer, blocks, choose_teacher, keep_probability
 
@@ -54,7 +55,7 @@ def test_blocks_are_swapped_for_the_teachers(progress: float, swapped: bool) -> 
     transfer = Transfer("next", swap_blocks=True)
     targets = torch.tensor([0, 1])
     for _ in range(4):
-        coquant.loss(watched.network, watched.answer, targets, WIDTHS, transfer, progress)
+        coquant.loss(watched.network, watched.answer, targets, WIDTHS, transfer=transfer, progress=progress)
     for width, higher in ((8, 32), (4, 8), (2, 4)):
         seen = {w for widths in watched.seen[WIDTHS.index(width) :: len(WIDTHS)] for w in widths}
         assert seen <= {width, higher}
@@ -65,7 +66,12 @@ def test_blocks_are_swapped_for_the_teachers(progress: float, swapped: bool) -> 
 def test_every_width_gets_a_gradient() -> None:
     watched = Watched()
     total, logits = coquant.loss(
-        watched.network, watched.answer, torch.tensor([0, 1]), WIDTHS, Transfer(swap_blocks=False), 0.5
+        watched.network,
+        watched.answer,
+        torch.tensor([0, 1]),
+        WIDTHS,
+        transfer=Transfer(swap_blocks=False),
+        progress=0.5,
     )
     total.backward()  # type: ignore[no-untyped-call]
     assert logits.shape == (2, 3)
@@ -81,7 +87,7 @@ def test_presets_have_a_stage_for_all_widths() -> None:
     for preset in coquant.PRESETS.values():
         assert preset.recipe.multibit is not None and preset.recipe.joint is None
     small = replace(coquant.PRESETS["tiny"], size=64)
-    model = coquant.build(small, ("a", "b", "c"))
+    model = coquant.METHOD.build(small, ("a", "b", "c"))
     assert [option.name for option in model.space.options] == ["rgb64"]
     set_width(model, 8)  # nothing to switch yet
     assert model.branch_logits("rgb64", torch.zeros(1, 64, 64, 3, dtype=torch.uint8)).shape == (1, 3)

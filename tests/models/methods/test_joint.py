@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.methods import joint
-from models.methods.joint import JointPolicy
-from models.rollout.adaptive import POLICY, Rollout, argmax_sampler
+from models.policies.agreement_policy import AgreementPolicy
+from models.rollout.branch_model import POLICY
+from models.rollout.rollout import Rollout
+from models.rollout.sampling import argmax_sampler
 from runtimes.spec import Group
 from sdk.decisions.choosers import LearnedChoice
 from sdk.decisions.decision import Observation, Plan
@@ -39,7 +41,7 @@ def test_a_group_for_each_modality_with_resolutions_head_and_skips() -> None:
 @pytest.mark.parametrize("name", ["tiny", "mobile", "paper"])
 def test_of_pictures_alone_a_step_is_a_frame(name: str) -> None:
     preset = joint.of_modalities(joint.PRESETS[name], ("rgb",))
-    model = joint.build(preset, LABELS)
+    model = joint.METHOD.build(preset, LABELS)
     assert preset.segment_s == 0 and preset.rate_hz is None
     assert len(model.space.groups) == 1 and model.late_fusion is None
     assert all(view.frames == 1 and view.modality == "rgb" for view in model.views.values())
@@ -49,19 +51,19 @@ def test_of_pictures_alone_a_step_is_a_frame(name: str) -> None:
 @pytest.mark.parametrize("name", ["tiny", "mobile", "paper"])
 @pytest.mark.parametrize("modalities", [("rgb", "audio"), ("audio",), ("rgb", "rgbdiff", "audio")])
 def test_every_set_of_modalities(name: str, modalities: tuple[str, ...]) -> None:
-    model = joint.build(joint.of_modalities(joint.PRESETS[name], modalities), LABELS)
+    model = joint.METHOD.build(joint.of_modalities(joint.PRESETS[name], modalities), LABELS)
     assert {view.modality for view in model.views.values()} == set(modalities)
 
 
 @pytest.mark.parametrize("modalities", [(), ("rgb", "rgb"), ("rgb", "smell")])
 def test_modalities_that_make_no_sense(modalities: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="give some of rgb, audio, rgbdiff, each once"):
-        joint.build(joint.of_modalities(joint.PRESETS["tiny"], modalities), LABELS)
+        joint.METHOD.build(joint.of_modalities(joint.PRESETS["tiny"], modalities), LABELS)
 
 
 def test_the_policy_is_told_how_far_its_heads_agree_with_the_answer() -> None:
     """Seen by its LSTM as the inner product of class probabilities: 1 where both are sure of one class."""
-    assert isinstance(POLICY_NET, JointPolicy) and POLICY_NET.num_told == 5 + 6 + 2
+    assert isinstance(POLICY_NET, AgreementPolicy) and POLICY_NET.num_told == 5 + 6 + 2
     told = []
     handle = POLICY_NET.lstm.register_forward_pre_hook(lambda _, inputs: told.append(inputs[1]))
     features = torch.zeros(1, POLICY_NET.num_features)

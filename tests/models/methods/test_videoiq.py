@@ -9,7 +9,9 @@ import torch
 from torch.nn import functional
 
 from models.methods import videoiq
-from models.rollout.adaptive import AdaptiveModel, Rollout, argmax_sampler, gumbel_sampler
+from models.rollout.adaptive_model import AdaptiveModel
+from models.rollout.rollout import Rollout
+from models.rollout.sampling import argmax_sampler, gumbel_sampler
 
 LABELS = ("a", "b", "c")
 PRESET = replace(videoiq.PRESETS["tiny"], size=64, policy_size=32, hidden=16, policy="resnet10")
@@ -17,11 +19,10 @@ PRESET = replace(videoiq.PRESETS["tiny"], size=64, policy_size=32, hidden=16, po
 
 def mixed() -> AdaptiveModel:
     torch.manual_seed(0)
-    model = videoiq.build(PRESET, LABELS)
+    model = videoiq.METHOD.build(PRESET, LABELS)
     branch = model.backbones()["rgb64"]
-    made = model.at_precisions({"rgb64": {"fp32": branch, "int8": branch, "int4": branch}})
-    made.teacher = "rgb64-fp32"
-    return made.eval()
+    networks = {"rgb64": {"fp32": branch, "int8": branch, "int4": branch}}
+    return model.choosing_precisions(networks, teacher="rgb64-fp32").eval()
 
 
 def test_a_bit_width_or_a_skip_at_every_step() -> None:
@@ -40,11 +41,11 @@ def test_a_bit_width_or_a_skip_at_every_step() -> None:
 
 def test_the_model_before_is_as_it_was() -> None:
     torch.manual_seed(0)
-    model = videoiq.build(PRESET, LABELS)
+    model = videoiq.METHOD.build(PRESET, LABELS)
     branch = model.backbones()["rgb64"]
-    model.at_precisions({"rgb64": {"fp32": branch, "int8": branch}})
+    model.choosing_precisions({"rgb64": {"fp32": branch, "int8": branch}})
     assert list(model.branches) == ["rgb64"] and len(model.space.options) == 4
-    assert model.policy.score.out_features == 4 and len(model.skips) == 4
+    assert model.policy.score.out_features == 4 and len(model.choice.skips) == 4
 
 
 def rolled(scores: list[list[float]], sample: object = None) -> tuple[AdaptiveModel, Rollout, torch.Tensor]:

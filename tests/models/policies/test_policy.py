@@ -11,7 +11,7 @@ from models.layers.quantization import calibrate, freeze, quantise
 from models.methods import arnet
 from models.policies.conditioning import PRICE_TOP
 from models.policies.policy import Schedule
-from models.rollout.adaptive import argmax_sampler
+from models.rollout.sampling import argmax_sampler
 from tests.models.small_arnet import COSTS, names, random_script, small_model
 
 RGB64, RGB48, RGB40, HEAD, SKIP1, SKIP2, SKIP4 = range(7)
@@ -58,7 +58,7 @@ def test_prices_of_the_code_go_from_none_to_the_top() -> None:
 
 
 def test_the_schedule_goes_on(steps: int = 200) -> None:
-    model = arnet.build(arnet.PRESETS["mobile"], ("a", "b")).eval()
+    model = arnet.METHOD.build(arnet.PRESETS["mobile"], ("a", "b")).eval()
     model.policy.start_from_schedules([Schedule(0, 5)] * 5, torch.zeros(7))
     state = model.policy.initial_state(1)
     best = []

@@ -20,7 +20,8 @@ from models.backbones.registry import BACKBONES
 from models.layers.quantization import ActivationFormat, calibrate, freeze, quantise
 from models.policies.conditioning import PRICE_TOP
 from models.policies.policy import StepPolicy
-from models.rollout.adaptive import AdaptiveModel, pixels
+from models.rollout.adaptive_model import AdaptiveModel
+from models.rollout.branch_model import pixels
 from runtimes.spec import ANSWER, PRESENT, PRICE, View
 from tests.compiler.export import test_segments as segments
 from tests.compiler.export.onnx.test_exporter import (

@@ -23,7 +23,7 @@ from models.backbones.registry import BACKBONES
 from models.layers.quantization import ActivationFormat, calibrate, freeze, quantise
 from models.policies.conditioning import PRICE_TOP
 from models.policies.policy import RecurrentPolicy, State
-from models.rollout.adaptive import pixels
+from models.rollout.branch_model import pixels
 from runtimes.engines.onnx import session_options
 from runtimes.spec import View
 from tests.models.small_arnet import SMALLEST

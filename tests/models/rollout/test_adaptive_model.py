@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.policies.policy import State
-from models.rollout.adaptive import AdaptiveModel, argmax_sampler, gumbel_sampler, pixels
+from models.rollout.adaptive_model import AdaptiveModel
+from models.rollout.branch_model import pixels
+from models.rollout.sampling import argmax_sampler, gumbel_sampler
 from runtimes.spec import View
 from sdk.decisions.choosers import LearnedChoice
 from sdk.decisions.decision import Observation

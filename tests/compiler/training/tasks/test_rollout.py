@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from compiler.data.batches import ClipBatch
-from compiler.training.tasks import RolloutTask, policy_outputs, roll_out_clips
+from compiler.training.tasks.policy_distillation import policy_outputs
+from compiler.training.tasks.rollout import RolloutTask, roll_out_clips
 from models.methods import arnet
-from models.rollout.adaptive import AdaptiveModel, argmax_sampler
+from models.rollout.adaptive_model import AdaptiveModel
+from models.rollout.sampling import argmax_sampler
 from tests.models.small_arnet import BRANCHES, COSTS, SIZES, small_model, small_preset
 
 MODEL = small_model()

@@ -14,20 +14,19 @@ from torch.nn import functional
 
 from models.backbones.blocks import Backbone
 from models.backbones.registry import BACKBONES
-from models.layers.nested import (
+from models.layers.nested_freezing import freeze
+from models.layers.nested_layers import (
     WIDTHS,
     NestedConv2d,
     PositiveBatchNorm2d,
-    calibrate,
     check_widths,
-    freeze,
     lower_codes,
-    nest,
     nested_layers,
     set_width,
     stored_codes,
     whole_layers,
 )
+from models.layers.nesting import calibrate, nest
 
 NETWORKS = ("resnet10", "mobilenetv2")
 

@@ -1,0 +1,1 @@
+"""What each training stage optimizes, as Lightning modules: one file a task."""
