@@ -34,7 +34,7 @@ from runtimes.spec import CostTable
 from sdk.benchmark.graph_costs import measure_costs
 from sdk.budget.budget import Budget
 from sdk.decisions.option_costs import run_energies
-from sdk.media import Wanted, decode_steps
+from sdk.media import StreamRequirements, decode_steps
 from sdk.power import Meter, ModelledMeter, open_meter
 from sdk.recognizer import StreamRecognizer
 
@@ -94,7 +94,7 @@ def main() -> None:
 def _measure(bundle: Bundle, clip: Clip, meter: Meter) -> None:
     """Keep the costs of this device beside the bundle: the recogniser and the static front go by them."""
     manifest = bundle.manifest
-    frame = next(decode_steps(clip.path, Wanted.of(manifest.steps, manifest.views)))
+    frame = next(decode_steps(clip.path, StreamRequirements.of(manifest.steps, manifest.views)))
     with open_engine(bundle, "cpu") as engine:
         bundle.save_device_costs(measure_costs(engine, manifest, frame, meter=meter))
 

@@ -34,7 +34,7 @@ from sdk.decisions.option_costs import option_costs
 from sdk.decisions.trace import StepTrace
 from sdk.power.meter import Counter, CounterMeter
 from sdk.results import Latency, Recognition
-from sdk.streaming.energy_accounting import EnergyAccounting
+from sdk.streaming.energy_accounting import EnergyAccounting, Sensors
 
 _COUNTER = os.open("/sys/devices/system/cpu/online", os.O_RDONLY)
 _COLD = np.zeros(4_000_000, np.uint8)
@@ -127,7 +127,7 @@ class _Stream:
         self.chooser = LearnedChoice(space, option_costs(self.variant, self.table), 1.0)
         meter = None if self.way == "neither" else _counting(self._read)
         self.accounting = EnergyAccounting(
-            self.variant, self.chooser, self.table, meter=meter, clock=lambda: self.now_s
+            self.variant, self.chooser, self.table, Sensors(meter), clock=lambda: self.now_s
         )
         if self.way == "budget":
             self.accounting.budget = Budget(watts=2.0 + 0.05 * self.rate_hz)

@@ -15,7 +15,7 @@ import psutil
 
 from benchmarks.record import spread, write
 from runtimes.spec import Steps, View
-from sdk.media import Frame, Wanted, open_source, renderer
+from sdk.media import Frame, StreamRequirements, open_source, renderer
 
 ADDRESS = "test://?size=640x360&rate=25"
 STEPS = Steps(rate_hz=2, clip_steps=16, segment_s=1.28)
@@ -35,7 +35,7 @@ def main() -> None:
     steps = absent = 0
     warm = float("nan")
     began, used = time.monotonic(), time.process_time()
-    with open_source(ADDRESS, Wanted.of(STEPS, VIEWS)) as source:
+    with open_source(ADDRESS, StreamRequirements.of(STEPS, VIEWS)) as source:
         for frame in source:
             elapsed_s = time.monotonic() - began
             if elapsed_s > 60 * arguments.minutes:

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.record import shown, spread, write
 from compiler.data.synthetic.encoding import write_clip
 from runtimes.spec import Steps, View
-from sdk.media import Frame, Wanted, decode_steps, renderer
+from sdk.media import Frame, StreamRequirements, decode_steps, renderer
 
 SEGMENT_S, RATE_HZ, SOUND_RATE_HZ = 1.28, 25, 24_000
 VIEWS = (
@@ -52,7 +52,7 @@ def _segment() -> Frame:
         path = Path(folder) / "film.mp4"
         write_clip(path, frames, RATE_HZ, sound, SOUND_RATE_HZ)
         steps = Steps(rate_hz=1 / SEGMENT_S, clip_steps=2, segment_s=SEGMENT_S)
-        *_, last = decode_steps(path, Wanted.of(steps, VIEWS), 2)
+        *_, last = decode_steps(path, StreamRequirements.of(steps, VIEWS), 2)
     return last
 
 

@@ -1,4 +1,4 @@
-"""The errors of the compiler: what to mend in the data, and what in the model or its target."""
+"""The errors of the compiler: what to fix in the data, and what in the model or its target."""
 
 from __future__ import annotations
 

@@ -72,10 +72,10 @@ class Bundle:
             if file not in missing:
                 _verify(folder, file, record, location)
         if missing and not partial:
-            mend = "fetch it"
+            fix = "fetch it"
             if any(graph.bits in (4, 2) for graph in manifest.graphs):
-                mend += ", or open with partial=True (adaptive-run --partial) to do without 8-bit graphs"
-            raise BundleError(location / min(missing), "is missing", mend)
+                fix += ", or open with partial=True (adaptive-run --partial) to do without 8-bit graphs"
+            raise BundleError(location / min(missing), "is missing", fix)
         return cls(location, folder, manifest, missing)
 
     def available(self, graph: str, target: str | None = None) -> bool:
@@ -93,8 +93,8 @@ class Bundle:
     def require_target(self, target: str | None) -> None:
         """Raises: BundleError if the bundle has no graphs for ``target``; None is its own."""
         if target is not None and target not in self.manifest.targets:
-            mend = f"use one of {', '.join(self.manifest.targets)}, or compile it with --target {target}"
-            raise BundleError(self.location, f"has no graphs for target {target}", mend)
+            fix = f"use one of {', '.join(self.manifest.targets)}, or compile it with --target {target}"
+            raise BundleError(self.location, f"has no graphs for target {target}", fix)
 
     def __repr__(self) -> str:
         manifest = self.manifest

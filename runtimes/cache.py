@@ -33,8 +33,8 @@ def whole_folder(destination: Path) -> Iterator[Path]:
         destination.parent.mkdir(parents=True, exist_ok=True)
         growing = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
     except OSError as error:
-        mend = "set ADAPTIVE_VIDEO_CACHE to a folder that can be"
-        raise OutputError(destination.parent, f"cannot be written ({error.strerror})", mend) from error
+        fix = "set ADAPTIVE_VIDEO_CACHE to a folder that can be"
+        raise OutputError(destination.parent, f"cannot be written ({error.strerror})", fix) from error
     try:
         yield growing
         try:

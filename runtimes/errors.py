@@ -1,20 +1,20 @@
-"""The errors that reach a user: each names the thing, the reason and the mend."""
+"""The errors that reach a user: each names the thing, the reason and the fix."""
 
 
 class AdaptiveVideoError(Exception):
     """Base of every error this project raises for a user's mistake or a broken input.
 
-    Printed as ``thing: reason; mend``; command lines show that one line and no traceback.
+    Printed as ``thing: reason; fix``; command lines show that one line and no traceback.
     """
 
-    def __init__(self, thing: object, reason: str, mend: str) -> None:
+    def __init__(self, thing: object, reason: str, fix: str) -> None:
         self.thing = str(thing)
         self.reason = reason
-        self.mend = mend
-        super().__init__(f"{self.thing}: {reason}; {mend}")
+        self.fix = fix
+        super().__init__(f"{self.thing}: {reason}; {fix}")
 
     def __reduce__(self) -> tuple[type["AdaptiveVideoError"], tuple[str, str, str]]:
-        return (type(self), (self.thing, self.reason, self.mend))
+        return (type(self), (self.thing, self.reason, self.fix))
 
 
 class BundleError(AdaptiveVideoError):

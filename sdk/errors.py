@@ -60,9 +60,9 @@ class SourceErrorCode(StrEnum):
 class SourceError(AdaptiveVideoError):
     """A video source cannot be opened or read; ``code`` says which way. Credentials never appear in it."""
 
-    def __init__(self, thing: object, reason: str, mend: str, code: SourceErrorCode) -> None:
+    def __init__(self, thing: object, reason: str, fix: str, code: SourceErrorCode) -> None:
         self.code = code
-        super().__init__(redact(thing), redact(reason), mend)
+        super().__init__(redact(thing), redact(reason), fix)
 
     def __reduce__(self) -> tuple[type[SourceError], tuple[str, str, str, SourceErrorCode]]:  # type: ignore[override]
-        return (type(self), (self.thing, self.reason, self.mend, self.code))
+        return (type(self), (self.thing, self.reason, self.fix, self.code))

@@ -6,12 +6,10 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import av
@@ -21,23 +19,27 @@ from numpy.typing import NDArray
 from runtimes.bundle import Bundle
 from runtimes.device import device_name
 from runtimes.engines.engine import Engine, GraphDeclaration, open_engine
-from runtimes.errors import ArgumentError, BundleError
+from runtimes.errors import ArgumentError
 from sdk.budget.budget import Budget
-from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice, RandomChoice
-from sdk.decisions.option_costs import option_costs
+from sdk.decisions.choosers import FixedChoice, LearnedChoice
 from sdk.decisions.step_pipeline import Pipeline
 from sdk.errors import BusyError
 from sdk.media.frames import Frame
-from sdk.media.requirements import Wanted
+from sdk.media.requirements import StreamRequirements
+from sdk.media.sources.live import paced_frames
 from sdk.media.sources.pushed import SOUND_RATE_HZ, PushedMedia
 from sdk.media.sources.source import Source, TimedImages, open_source
 from sdk.media.steps import StepPicker, decode_steps
 from sdk.power import Meter
 from sdk.recording.decision_log import DecisionLog
-from sdk.results import ClipRecognition, Latency, Recognition
+from sdk.results import ClipRecognition, Recognition
 from sdk.streaming.background import BackgroundStream
-from sdk.streaming.energy_accounting import EnergyAccounting, Reading
+from sdk.streaming.energy_accounting import EnergyAccounting, Reading, Sensors
 from sdk.streaming.statistics import Statistics, StatisticsSnapshot
+from sdk.streaming.variant_costs import VariantCosts
+
+AnySource = str | os.PathLike[str] | int | TimedImages
+"""What ``stream`` takes, see ``sdk.media.sources.source.open_source``."""
 
 _STOP_WAIT_S = 1.0
 _LOG = logging.getLogger(__name__)
@@ -93,26 +95,25 @@ class StreamRecognizer:
         """
         self._bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle, partial)
         self._manifest = self._bundle.manifest
-        self._wanted = Wanted.of(self._manifest.steps, self._manifest.views)
+        self._requirements = StreamRequirements.of(self._manifest.steps, self._manifest.views)
         self._bundle.require_target(target)
         self._target = target
         self.variant = self._bundle.variant(variant, target)
-        if fixed is not None and random_seed is not None:
-            raise ArgumentError("fixed and random_seed", "exclude each other", "give one of them")
         if top < 1:
             raise ArgumentError(f"top {top}", "is not a number of labels", "use 1 or more")
         self._engine = open_engine(
             self._bundle, device, target=target, allow_fallback=allow_fallback, threads=threads
         )
-        self._cost_table = self._bundle.costs(device_name(), self._engine.provider)
-        self._chooser = self._make_chooser(price, fixed, every, random_seed)
+        table = self._bundle.costs(device_name(), self._engine.provider)
+        self._costs = VariantCosts(self._bundle, self.variant, table)
+        self._chooser = self._costs.chooser(price, fixed, every, random_seed)
         self._standing = self._plan = self._chooser.standing_plan
         absent = self._bundle.absent(target)
         self._pipeline = Pipeline(self._manifest, self.variant, self._engine, self._chooser, top, absent)
         self._clock = clock
-        self._accounting = self._make_accounting(
-            meter=meter, thermometer=thermometer, battery=battery, clock=clock, log=log
-        )
+        with self._costs.complete():
+            sensors = Sensors(meter, thermometer, battery)
+            self._accounting = EnergyAccounting(self.variant, self._chooser, table, sensors, clock, log)
         self.budget = budget
         _LOG.info("opened %r on %s", self._bundle, self._engine.provider)
         self._in_use = threading.Lock()
@@ -157,7 +158,7 @@ class StreamRecognizer:
             raise ArgumentError("price", "a fixed or random choice has none", "leave it out")
         if self.budget is not None:
             raise ArgumentError("price", "the budget sets it", "take the budget away first (None)")
-        self._standing = replace(self._standing, price=self._checked_price(price))
+        self._standing = replace(self._standing, price=self._costs.checked_price(price))
 
     @property
     def budget(self) -> Budget | None:
@@ -195,9 +196,7 @@ class StreamRecognizer:
             self._pipeline.open(branch)
         self._chooser.switch(option)
 
-    def stream(
-        self, source: str | os.PathLike[str] | int | TimedImages, **source_options: Any
-    ) -> Generator[Recognition, None, None]:
+    def stream(self, source: AnySource, **source_options: Any) -> Generator[Recognition, None, None]:
         """Recognise ``source`` from its beginning: one result per step, each as soon as it is there.
 
         Closing the generator closes the source. ``source`` and its options are those of
@@ -210,7 +209,7 @@ class StreamRecognizer:
                 yield recognition
 
     def stream_with_frames(
-        self, source: str | os.PathLike[str] | int | TimedImages, **source_options: Any
+        self, source: AnySource, **source_options: Any
     ) -> Generator[tuple[Frame, Recognition], None, None]:
         """As ``stream``, with the frame that each result is about: to draw on it, or to keep it."""
         with self._exclusively(), self._opened(source, source_options) as opened:
@@ -224,11 +223,11 @@ class StreamRecognizer:
         """
         with self._exclusively():
             self._begin()
-            frames = decode_steps(path, self._wanted)
+            frames = decode_steps(path, self._requirements)
             if self._at_own_pace:
-                frames = _paced(frames)
+                frames = paced_frames(frames)
             recognitions = tuple(self._advance(frame) for frame in frames)
-        return _clip(path, recognitions)
+        return ClipRecognition.of(path, recognitions)
 
     def step(
         self,
@@ -256,7 +255,7 @@ class StreamRecognizer:
         """
         with self._exclusively():
             if self._pushed is None:
-                self._pushed = PushedMedia(self._wanted.sound_rate_hz, sound_rate_hz)
+                self._pushed = PushedMedia(self._requirements.sound_rate_hz, sound_rate_hz)
             picked = None
             for event in self._pushed.events(frame, time_s):
                 picked = self._picker.take(event)
@@ -264,7 +263,7 @@ class StreamRecognizer:
 
     def start(
         self,
-        source: str | os.PathLike[str] | int | TimedImages,
+        source: AnySource,
         on_result: Callable[[Recognition], None],
         on_error: Callable[[Exception], None],
         on_end: Callable[[], None] | None = None,
@@ -353,13 +352,11 @@ class StreamRecognizer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _begin(self) -> None:
-        self._picker = StepPicker(self._wanted)
+        self._picker = StepPicker(self._requirements)
         self._pushed = None
         self._statistics = Statistics()
         self._accounting.begin_stream()
@@ -371,49 +368,6 @@ class StreamRecognizer:
         """Whether a file is taken as a camera's pictures would be: power is energy over time."""
         return self.budget is not None and self._clock is time.monotonic
 
-    def _make_chooser(
-        self, price: float | None, fixed: str | None, every: int, random_seed: int | None
-    ) -> Chooser:
-        if price is not None and (fixed is not None or random_seed is not None or not self.variant.policy):
-            raise ArgumentError("price", "a fixed or random choice has none", "leave it out")
-        if fixed is not None or self.variant.policy is None:
-            return FixedChoice(self.variant, fixed, every)
-        if random_seed is not None:
-            return RandomChoice(self.variant.action_space, random_seed)
-        if every != 1:
-            raise ArgumentError(f"every {every}", "is for a fixed option", "give fixed too, or leave it out")
-        chosen = self._checked_price(self.variant.price if price is None else price)
-        return LearnedChoice(self.variant.action_space, self._costs(), chosen)
-
-    def _checked_price(self, price: float) -> float:
-        if not isinstance(price, int | float) or not 0 <= price < float("inf"):
-            raise ArgumentError(f"price {price}", "is not a price", "use 0 or more")
-        if price and self._cost_table is None:
-            reason = "has no cost table, so no price can be put on its options"
-            raise BundleError(self._bundle.location, reason, "run adaptive-bench on it, or use price 0")
-        return price
-
-    def _costs(self) -> NDArray[np.float64]:
-        table = self._cost_table
-        if table is None:  # then the price is 0, and no cost counts
-            return np.zeros(len(self.variant.action_space.options))
-        with self._whole_table():
-            return option_costs(self.variant, table)
-
-    def _make_accounting(self, **parts: Any) -> EnergyAccounting:
-        with self._whole_table():
-            return EnergyAccounting(self.variant, self._chooser, self._cost_table, **parts)
-
-    @contextmanager
-    def _whole_table(self) -> Iterator[None]:
-        """Raises: BundleError if the cost table turns out to lack something."""
-        try:
-            yield
-        except KeyError as error:
-            device = self._cost_table.device if self._cost_table else "no device"
-            reason = f"the cost table of {device} lacks {error}"
-            raise BundleError(self._bundle.location, reason, "run adaptive-bench on it") from None
-
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
         if not self._in_use.acquire(blocking=False):
@@ -424,12 +378,10 @@ class StreamRecognizer:
             self._in_use.release()
 
     @contextmanager
-    def _opened(
-        self, source: str | os.PathLike[str] | int | TimedImages, options: dict[str, Any]
-    ) -> Iterator[Source]:
+    def _opened(self, source: AnySource, options: dict[str, Any]) -> Iterator[Source]:
         self._begin()
         options.setdefault("own_pace", self._at_own_pace)
-        with open_source(source, self._wanted, **options) as opened:
+        with open_source(source, self._requirements, **options) as opened:
             self._source = opened
             yield opened
 
@@ -442,39 +394,5 @@ class StreamRecognizer:
         return recognition
 
 
-def _paced(frames: Iterator[Frame]) -> Iterator[Frame]:
-    """The frames of a file, each when its time has come."""
-    began_s: float | None = None
-    for frame in frames:
-        began_s = time.monotonic() - frame.time_s if began_s is None else began_s
-        time.sleep(max(0.0, began_s + frame.time_s - time.monotonic()))
-        yield frame
-
-
 def _busy() -> BusyError:
     return BusyError("recognizer", "a stream is still running", "close it, or call stop, first")
-
-
-def _clip(path: str | os.PathLike[str], recognitions: tuple[Recognition, ...]) -> ClipRecognition:
-    last = recognitions[-1]
-    spent = {
-        field.name: sum(getattr(entry.latency_ms, field.name) for entry in recognitions)
-        for field in fields(Latency)
-    }
-    return ClipRecognition(
-        path=os.fspath(path),
-        label=last.label,
-        score=last.score,
-        top=last.top,
-        steps=len(recognitions),
-        choices=dict(Counter(entry.choice for entry in recognitions).most_common()),
-        latency_ms=Latency(**spent),
-        recognitions=recognitions,
-        energy_mj=_sum(recognitions),
-    )
-
-
-def _sum(recognitions: tuple[Recognition, ...]) -> float | None:
-    """The energy (mJ) of some steps; None if that of any is not known."""
-    known = [entry.energy_mj for entry in recognitions if entry.energy_mj is not None]
-    return sum(known) if len(known) == len(recognitions) else None

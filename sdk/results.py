@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 HELD = "held"
@@ -109,6 +111,29 @@ class ClipRecognition:
     latency_ms: Latency
     recognitions: tuple[Recognition, ...]
     energy_mj: float | None = None
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str], recognitions: tuple[Recognition, ...]) -> ClipRecognition:
+        """What the ``recognitions`` of a clip's steps, one or more, come to."""
+        last = recognitions[-1]
+        latencies = [entry.latency_ms for entry in recognitions]
+        known = [entry.energy_mj for entry in recognitions if entry.energy_mj is not None]
+        return cls(
+            path=os.fspath(path),
+            label=last.label,
+            score=last.score,
+            top=last.top,
+            steps=len(recognitions),
+            choices=dict(Counter(entry.choice for entry in recognitions).most_common()),
+            latency_ms=Latency(
+                **{
+                    stage.name: sum(getattr(spent, stage.name) for spent in latencies)
+                    for stage in fields(Latency)
+                }
+            ),
+            recognitions=recognitions,
+            energy_mj=sum(known) if len(known) == len(recognitions) else None,
+        )
 
     def __repr__(self) -> str:
         choices = ", ".join(f"{choice} {count}" for choice, count in self.choices.items())

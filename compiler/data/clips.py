@@ -106,7 +106,7 @@ def require_usable(clips: ClipSet, labels: Collection[str]) -> None:
         raise DataError(
             clips.root,
             f"{len(clips.rejected)} of {total} clips cannot be used: {_named(clips.rejected)}",
-            "mend or remove them; up to a tenth is left out without complaint",
+            "fix or remove them; up to a tenth is left out without complaint",
         )
     if len(labels) < 2:
         raise DataError(clips.root, f"has the one class {', '.join(labels)}", "give clips of two or more")

@@ -30,8 +30,8 @@ def published(folder: Path, marker: str) -> Iterator[Path]:
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         if error.errno in (ENOSPC, EDQUOT):
-            mend = "free some space, or choose a folder on another disk"
-            raise DataError(folder.parent, "the disk is full", mend) from error
+            fix = "free some space, or choose a folder on another disk"
+            raise DataError(folder.parent, "the disk is full", fix) from error
         raise DataError(folder.parent, f"cannot be written: {error}", "choose another folder") from error
 
 

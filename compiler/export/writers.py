@@ -31,8 +31,8 @@ def write_graphs(
         try:
             written: Written = writer.write_graphs(networks, target, folder, stores)
         except NotImplementedError as error:
-            mend = "compile for another target, or write the operator's counterpart in compiler/export"
-            raise CompileError(f"target {target.name}", f"cannot take a network ({error})", mend) from error
+            fix = "compile for another target, or write the operator's counterpart in compiler/export"
+            raise CompileError(f"target {target.name}", f"cannot take a network ({error})", fix) from error
     return written
 
 
@@ -55,5 +55,5 @@ def require_runtime(target: Target) -> None:
     try:
         import_module(package)
     except ImportError as error:
-        mend = f"pip install 'adaptive-video[compile,{target.runtime}]'"
-        raise CompileError(f"target {target.name}", f"needs {package} ({error})", mend) from error
+        fix = f"pip install 'adaptive-video[compile,{target.runtime}]'"
+        raise CompileError(f"target {target.name}", f"needs {package} ({error})", fix) from error

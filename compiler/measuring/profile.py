@@ -27,7 +27,7 @@ from runtimes.spec import CostTable, Variant
 from sdk.benchmark.graph_costs import measure_costs
 from sdk.decisions.choosers import LearnedChoice
 from sdk.decisions.option_costs import most_expensive_choice, option_costs
-from sdk.media import Wanted, decode_steps
+from sdk.media import StreamRequirements, decode_steps
 from sdk.power import Meter
 from sdk.recognizer import StreamRecognizer
 
@@ -110,7 +110,7 @@ def measure(
 ) -> CostTable:
     """The cost table of this device, views rendered from a real clip's frame."""
     manifest = bundle.manifest
-    frames = decode_steps(cache.clips[clips[0]].path, Wanted.of(manifest.steps, manifest.views))
+    frames = decode_steps(cache.clips[clips[0]].path, StreamRequirements.of(manifest.steps, manifest.views))
     return measure_costs(engine, manifest, next(frames), meter=meter)
 
 

@@ -116,8 +116,8 @@ class ExecutorchEngine(OpenedGraphs["ExecutorchRunner"]):
             if not self._library.native._is_available(backend):
                 raise self._lacking(f"graph {graph.name}", backend)
         if self._device == "cpu" and VULKAN in backends:
-            mend = "open it with device gpu or auto, or another target of the bundle"
-            raise EngineError(f"graph {graph.name}", f"is compiled for {VULKAN}, no CPU runs it", mend)
+            fix = "open it with device gpu or auto, or another target of the bundle"
+            raise EngineError(f"graph {graph.name}", f"is compiled for {VULKAN}, no CPU runs it", fix)
         if self._device == "gpu" and VULKAN not in backends and not self._allow_fallback:
             raise EngineError(f"graph {graph.name}", f"is not compiled for {VULKAN}", self._gpu_mend())
 
@@ -127,9 +127,9 @@ class ExecutorchEngine(OpenedGraphs["ExecutorchRunner"]):
     def _lacking(self, thing: str, backend: str) -> EngineError:
         """Nothing else can run what is compiled for a backend, whatever fallback is allowed."""
         others = ", ".join(name for name in self._bundle.manifest.targets if name != self._target)
-        mend = f"open another target of the bundle ({others})" if others else "compile for another target"
+        fix = f"open another target of the bundle ({others})" if others else "compile for another target"
         reason = f"needs {backend}, which this build of executorch has not"
-        return EngineError(thing, reason, f"{mend}, or install a build of executorch that has it")
+        return EngineError(thing, reason, f"{fix}, or install a build of executorch that has it")
 
     def _backends(self, graph: Graph) -> dict[str, int]:
         """How many delegates a graph has, by backend."""
@@ -241,8 +241,8 @@ def _library() -> _Library:
             kernels = Path(str(native.__file__)).parents[2] / "lib" / "libexecutorch_kernels_quantized.so"
             ctypes.CDLL(str(kernels))
         except (ImportError, OSError) as error:
-            mend = "pip install 'adaptive-video[executorch]'"
-            raise EngineError("executorch", f"does not import: {one_line(error)}", mend) from error
+            fix = "pip install 'adaptive-video[executorch]'"
+            raise EngineError("executorch", f"does not import: {one_line(error)}", fix) from error
     return _Library(torch, native)
 
 
@@ -292,8 +292,8 @@ class _Pool:
         """Raises: EngineError if methods are loaded that use another number of threads."""
         if self.in_use() not in (None, threads):
             reason = f"are not to be had: the process already runs ExecuTorch on {self._threads}"
-            mend = "close the other engine first, or open this one with as many threads"
-            raise EngineError(f"threads {threads}", reason, mend)
+            fix = "close the other engine first, or open this one with as many threads"
+            raise EngineError(f"threads {threads}", reason, fix)
 
     @contextmanager
     def sized(self, library: _Library, threads: int) -> Iterator[weakref.WeakSet[ExecutorchRunner]]:

@@ -90,13 +90,13 @@ class LitertEngine(OpenedGraphs["LitertRunner"]):
                 return sessions.CompiledSession(path, self._threads_of(graph), gpu=True)
             except Exception as error:  # the runtime's own say no more than where in its source they arose
                 cause, reason = error, "does not run on a GPU here"
-                mend = "check the GPU's driver, or allow the fallback to the CPU"
+                fix = "check the GPU's driver, or allow the fallback to the CPU"
         else:
             # It takes them without a word and computes something else: logits off by more than their size.
             reason = f"is {graph.precision}, and LiteRT's GPU gets integers wrong"
-            mend = "take a variant in fp32 or fp16, or allow the fallback to the CPU"
+            fix = "take a variant in fp32 or fp16, or allow the fallback to the CPU"
         if not self._allow_fallback:
-            raise EngineError(f"graph {graph.name}", reason, mend) from cause
+            raise EngineError(f"graph {graph.name}", reason, fix) from cause
         return None
 
     def _cpu_session(self, graph: Graph, path: Path) -> Session:
@@ -143,8 +143,8 @@ class LitertRunner(OpenedGraph):
                 given = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
                 outputs = self._session.run(given)
             except Exception as error:  # the runtime's own errors share no narrower base
-                mend = "open the engine again, on the cpu if it was not"
-                raise EngineError(f"graph {self._graph.name}", one_line(error), mend) from error
+                fix = "open the engine again, on the cpu if it was not"
+                raise EngineError(f"graph {self._graph.name}", one_line(error), fix) from error
             self._runs += 1
         return outputs
 
@@ -159,8 +159,8 @@ class LitertRunner(OpenedGraph):
         """The runtime itself takes arrays of any shape, and computes on what it finds in memory."""
         wanted, thing = self._graph.inputs, f"graph {self._graph.name}"
         if inputs.keys() != wanted.keys():
-            mend = f"give {', '.join(wanted)}"
-            raise EngineError(thing, f"was given the inputs {', '.join(inputs) or 'none'}", mend)
+            fix = f"give {', '.join(wanted)}"
+            raise EngineError(thing, f"was given the inputs {', '.join(inputs) or 'none'}", fix)
         for name, array in inputs.items():
             if not _fits(array, wanted[name]):
                 shape = "x".join("?" if size is None else str(size) for size in wanted[name].shape)

@@ -55,8 +55,8 @@ class OnnxEngine(OpenedGraphs["OnnxRunner"]):
         if self._wanted in ort.get_available_providers():
             return self._wanted
         if not self._allow_fallback:
-            mend = "install onnxruntime-gpu (for Jetson: NVIDIA's build of it), or allow the fallback"
-            raise EngineError("onnxruntime", f"has no {self._wanted} here", mend)
+            fix = "install onnxruntime-gpu (for Jetson: NVIDIA's build of it), or allow the fallback"
+            raise EngineError("onnxruntime", f"has no {self._wanted} here", fix)
         return CPU
 
     def _open(self, graph: Graph) -> OnnxRunner:
@@ -65,8 +65,8 @@ class OnnxEngine(OpenedGraphs["OnnxRunner"]):
         declaration = replace(declaration, nodes=nodes, fallback=self._wanted not in nodes)
         if declaration.fallback:
             if not self._allow_fallback:
-                mend = "check the accelerator's driver and libraries, or allow the fallback"
-                raise EngineError(f"graph {graph.name}", f"does not run on {self._wanted}", mend)
+                fix = "check the accelerator's driver and libraries, or allow the fallback"
+                raise EngineError(f"graph {graph.name}", f"does not run on {self._wanted}", fix)
             self.provider = declaration.provider
         return OnnxRunner(graph, declaration, session)
 
@@ -133,8 +133,8 @@ class OnnxRunner(OpenedGraph):
         try:
             values = session.run(self._outputs, inputs)
         except Exception as error:  # the runtime's own errors share no narrower base
-            mend = "give the inputs that the manifest declares"
-            raise EngineError(f"graph {self._graph.name}", one_line(error), mend) from error
+            fix = "give the inputs that the manifest declares"
+            raise EngineError(f"graph {self._graph.name}", one_line(error), fix) from error
         self._runs += 1
         return dict(zip(self._outputs, values, strict=True))
 
@@ -152,8 +152,8 @@ def _wanted(device: str) -> str:
         available = ort.get_available_providers()
         return next(name for name in (TENSORRT, CUDA, CPU) if name in available)
     if device not in _PROVIDERS:
-        mend = f"use one of {', '.join(_PROVIDERS)}, or open the graphs of another target"
-        raise EngineError(f"device {device}", "is none of ONNX Runtime's", mend)
+        fix = f"use one of {', '.join(_PROVIDERS)}, or open the graphs of another target"
+        raise EngineError(f"device {device}", "is none of ONNX Runtime's", fix)
     return _PROVIDERS[device]
 
 
@@ -178,8 +178,8 @@ def _create(
     try:
         return ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # the runtime's own errors share no narrower base
-        mend = "compile again for this machine's runtime, or upgrade onnxruntime"
-        raise EngineError(f"graph {graph.name}", one_line(error), mend) from error
+        fix = "compile again for this machine's runtime, or upgrade onnxruntime"
+        raise EngineError(f"graph {graph.name}", one_line(error), fix) from error
 
 
 def _nodes_by_provider(session: ort.InferenceSession) -> dict[str, int]:

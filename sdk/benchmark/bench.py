@@ -23,7 +23,7 @@ from sdk.benchmark.switching import SwitchCost, measure_switching
 from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice
 from sdk.decisions.option_costs import most_expensive_choice, option_costs
 from sdk.decisions.step_pipeline import Pipeline
-from sdk.media.requirements import Wanted
+from sdk.media.requirements import StreamRequirements
 from sdk.media.steps import decode_steps
 from sdk.power import Meter
 from sdk.power.dynamic import dynamic_energy
@@ -138,7 +138,7 @@ def bench(
     with open_engine(bundle, device, target=target, allow_fallback=allow_fallback, threads=threads) as engine:
         pipeline = Pipeline(manifest, chosen, engine, _free(chosen), top=1)
         opened = time.perf_counter()
-        frame = next(decode_steps(source, Wanted.of(manifest.steps, manifest.views)))
+        frame = next(decode_steps(source, StreamRequirements.of(manifest.steps, manifest.views)))
         pipeline.advance(frame)
         answered = time.perf_counter()
         costs = measure_costs(engine, manifest, frame, runs, meter, target)
@@ -190,7 +190,7 @@ class _Pair:
         self, engine: Engine, manifest: Manifest, variant: Variant, costs: CostTable, source: str
     ) -> None:
         self._variant, self._source = variant, source
-        self._wanted = Wanted.of(manifest.steps, manifest.views)
+        self._requirements = StreamRequirements.of(manifest.steps, manifest.views)
         prices = option_costs(variant, costs)
         self._dense = most_expensive_choice(variant, prices)
         self._chooser: Chooser = FixedChoice(variant)
@@ -205,7 +205,7 @@ class _Pair:
         """Take each frame through both, in turns which goes first: load on the machine hits both."""
         statistics = Statistics(), Statistics()
         totals: tuple[list[float], list[float]] = ([], [])
-        for number, frame in enumerate(decode_steps(self._source, self._wanted)):
+        for number, frame in enumerate(decode_steps(self._source, self._requirements)):
             for which in (0, 1) if number % 2 else (1, 0):
                 recognition = self._pipelines[which].advance(frame)
                 statistics[which].record_result(recognition)
@@ -228,7 +228,7 @@ class _Pair:
         """The whole source once, adaptive unless ``which`` is 1."""
         pipeline = self._pipelines[which]
         pipeline.reset()
-        return map(pipeline.advance, decode_steps(self._source, self._wanted))
+        return map(pipeline.advance, decode_steps(self._source, self._requirements))
 
     def _energies(self, meter: Meter | None) -> tuple[float | None, ...]:
         """What the whole source takes (mJ), adaptive and dense."""

@@ -19,7 +19,7 @@ from sdk.benchmark.graph_costs import graph_calls, timed_in_turns
 from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice
 from sdk.decisions.option_costs import option_costs
 from sdk.decisions.step_pipeline import Pipeline
-from sdk.media.requirements import Wanted
+from sdk.media.requirements import StreamRequirements
 from sdk.media.steps import decode_steps
 from sdk.results import Recognition
 
@@ -126,7 +126,9 @@ def _streamed(opened: Sequence[_Opened], source: str) -> list[list[Recognition]]
     manifest = opened[0].bundle.manifest
     pipelines = [one.pipeline() for one in opened]
     steps: list[list[Recognition]] = [[] for _ in opened]
-    for number, frame in enumerate(decode_steps(source, Wanted.of(manifest.steps, manifest.views))):
+    for number, frame in enumerate(
+        decode_steps(source, StreamRequirements.of(manifest.steps, manifest.views))
+    ):
         for turn in range(len(opened)):
             which = (number + turn) % len(opened)
             steps[which].append(pipelines[which].advance(frame))

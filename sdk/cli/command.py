@@ -45,8 +45,8 @@ def run_command(function: Callable[..., Any]) -> NoReturn:
     except OSError as error:
         if error.errno is None:
             raise
-        mend = "free some space" if error.errno in (ENOSPC, EDQUOT) else "check the path and its permissions"
-        status = fail(f"{error.filename or 'a file'}: {error.strerror}; {mend}")
+        fix = "free some space" if error.errno in (ENOSPC, EDQUOT) else "check the path and its permissions"
+        status = fail(f"{error.filename or 'a file'}: {error.strerror}; {fix}")
     except Exception as error:
         # Usage errors come from click or from typer's own copy of it, by version; both have this method.
         if not hasattr(error, "format_message"):

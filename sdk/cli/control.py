@@ -42,8 +42,8 @@ class ControlFile:
     def _miss(self, error: OSError | UnicodeDecodeError) -> None:
         if not self._missed:
             reason = (error.strerror or str(error)) if isinstance(error, OSError) else "is not text"
-            mend = "the budget stays as it was until 5W, 3W,20ms or off is written there"
-            print(f"{self._path}: cannot be read ({reason}); {mend}", file=sys.stderr)
+            fix = "the budget stays as it was until 5W, 3W,20ms or off is written there"
+            print(f"{self._path}: cannot be read ({reason}); {fix}", file=sys.stderr)
         self._missed = True
 
     def _apply(self, text: str) -> None:

@@ -144,8 +144,8 @@ def _budget(*parts: str | None) -> Budget | None:
         if values[name] is None:
             option = {"watts": "--power-budget", "latency_ms": "--latency-budget"}
             option |= {"thermal_c": "--thermal-budget", "battery_hours": "--battery-budget"}
-            mend = "give 5W, 20ms, 70C and 3h each to its own option"
-            raise ArgumentError(f"{option[name]} {text}", "is of another kind", mend)
+            fix = "give 5W, 20ms, 70C and 3h each to its own option"
+            raise ArgumentError(f"{option[name]} {text}", "is of another kind", fix)
     return Budget(**values)
 
 

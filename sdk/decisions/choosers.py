@@ -135,14 +135,14 @@ class FixedChoice:
         for name in names:
             if name not in self._branches:
                 reason = f"is not a branch of variant {self._variant.name}"
-                mend = f"use one of {', '.join(self._branches)}"
+                fix = f"use one of {', '.join(self._branches)}"
                 if len(self._variant.action_space.groups) > 1:
-                    mend = f"{mend}, or several joined by +"
-                raise OptionError(f"option {name}", reason, mend)
+                    fix = f"{fix}, or several joined by +"
+                raise OptionError(f"option {name}", reason, fix)
             graph = self._branches[name].graph
             if graph in self._absent:
-                mend = "fetch the bundle's missing files, or fix another option"
-                raise OptionError(f"option {name}", f"its graph {graph} is not there", mend)
+                fix = "fetch the bundle's missing files, or fix another option"
+                raise OptionError(f"option {name}", f"its graph {graph} is not there", fix)
         of_groups = [
             [entry for entry in group.options if entry.name in names and not entry.skip]
             for group in self._variant.action_space.groups

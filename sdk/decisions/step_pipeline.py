@@ -159,8 +159,8 @@ class Pipeline:
                 absence = self._modalities.absence(group, self._absent_views)
                 if not group.optional and absence.permanent:
                     reason = f"the source has none ({absence.reason})"
-                    mend = "give a source that has it, or a bundle trained to do without it"
-                    raise ModalityError(f"modality {group.name}", reason, mend)
+                    fix = "give a source that has it, or a bundle trained to do without it"
+                    raise ModalityError(f"modality {group.name}", reason, fix)
 
     def _observe(self, plan: Plan, step: StepRun) -> Observation:
         """What a step is decided in view of; runs the policy, if the chooser wants it."""

@@ -11,7 +11,7 @@ from sdk.errors import ViewError
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class StreamRequirements:
     """``rate_hz`` steps per second of source time, each with the ``segment_s`` seconds that end at it.
 
     The first is due ``segment_s`` after the first picture, so that its segment is whole.

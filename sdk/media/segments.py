@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sdk.media.absence import SOUND_ENDED, SOUND_NOT_BEGUN, Absence
 from sdk.media.clock import EARLY_S
 from sdk.media.frames import NoSound, Picture, Sound, SoundChunk
-from sdk.media.requirements import Wanted
+from sdk.media.requirements import StreamRequirements
 
 _MOST_PICTURES = 512
 _MOST_SPARE = 64
@@ -33,13 +33,13 @@ class PictureMemory:
     A stretch may end before its first due time, anywhere: until then the others are kept too, the last 64.
     """
 
-    def __init__(self, wanted: Wanted) -> None:
-        self._wanted = wanted
+    def __init__(self, requirements: StreamRequirements) -> None:
+        self._requirements = requirements
         self._pictures: deque[Picture] = deque(maxlen=_MOST_PICTURES)
         self._spare: deque[Picture] = deque(maxlen=_MOST_SPARE)
         self._before_last_s = -math.inf
-        shares = {n / frames for frames in wanted.frames for n in range(1, frames)}
-        self._offsets_s = sorted(share * wanted.segment_s for share in shares)
+        shares = {n / frames for frames in requirements.frames for n in range(1, frames)}
+        self._offsets_s = sorted(share * requirements.segment_s for share in shares)
 
     def clear(self) -> None:
         """Forget all."""
@@ -59,7 +59,7 @@ class PictureMemory:
                 self._spare.clear()
             self._before_last_s = last_s
         self._pictures.append(picture)
-        while self._pictures[0].time_s < picture.time_s - self._wanted.segment_s - EARLY_S:
+        while self._pictures[0].time_s < picture.time_s - self._requirements.segment_s - EARLY_S:
             self._pictures.popleft()
 
     def before(self, time_s: float, *, off_grid: bool = False) -> tuple[Picture, ...]:
@@ -67,16 +67,16 @@ class PictureMemory:
 
         ``off_grid``: the stretch ended at ``time_s``, before its first due time.
         """
-        first_s = time_s - self._wanted.segment_s - EARLY_S
+        first_s = time_s - self._requirements.segment_s - EARLY_S
         kept = [*self._pictures, *self._spare] if off_grid else self._pictures
         within = (picture for picture in kept if first_s <= picture.time_s < time_s)
         return tuple(sorted(within, key=lambda picture: picture.time_s))
 
     def _is_needed(self, before_s: float, after_s: float, first_due_s: float) -> bool:
         """Whether a place of a step to come lies where the picture between these two may be chosen."""
-        if self._wanted.consecutive or before_s == -math.inf:
+        if self._requirements.consecutive or before_s == -math.inf:
             return True
-        rate_hz = self._wanted.rate_hz
+        rate_hz = self._requirements.rate_hz
         for offset_s in self._offsets_s:
             low = (before_s - _MARGIN_S + offset_s - first_due_s) * rate_hz
             high = (after_s + _MARGIN_S + offset_s - first_due_s) * rate_hz
@@ -91,8 +91,8 @@ def evenly_spaced(times: NDArray[np.float64], frames: int, segment_s: float) -> 
     ``times``: seconds, ascending. A place is the latest picture at or before ``segment_s / frames`` times
     a whole number before the end; where there is none, the earliest picture.
     """
-    wanted = times[-1] - segment_s / frames * np.arange(frames - 1, -1, -1) + EARLY_S
-    return [max(0, int(after) - 1) for after in np.searchsorted(times, wanted, side="right")]
+    due = times[-1] - segment_s / frames * np.arange(frames - 1, -1, -1) + EARLY_S
+    return [max(0, int(after) - 1) for after in np.searchsorted(times, due, side="right")]
 
 
 class SoundMemory:

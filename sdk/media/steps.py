@@ -9,7 +9,7 @@ from itertools import islice
 from sdk.errors import SourceError
 from sdk.media.clock import StepClock, Tick
 from sdk.media.frames import Event, Frame, Picture, upright_rotation
-from sdk.media.requirements import Wanted
+from sdk.media.requirements import StreamRequirements
 from sdk.media.segments import PictureMemory, SoundMemory
 from sdk.media.sources.addresses import parse_address
 from sdk.media.sources.decoder import Decoder, DecoderOptions
@@ -24,15 +24,17 @@ class StepPicker:
     source, are forgotten: a stretch that one of them ends before its first step has none.
     """
 
-    def __init__(self, wanted: Wanted | float, gap_s: float = 2.0) -> None:
-        self._wanted = wanted if isinstance(wanted, Wanted) else Wanted(wanted)
-        self._clock = StepClock(self._wanted.rate_hz, gap_s, self._wanted.segment_s)
+    def __init__(self, requirements: StreamRequirements | float, gap_s: float = 2.0) -> None:
+        self._requirements = (
+            requirements if isinstance(requirements, StreamRequirements) else StreamRequirements(requirements)
+        )
+        self._clock = StepClock(self._requirements.rate_hz, gap_s, self._requirements.segment_s)
         self._index = 0
         self._decode_ms = 0.0
-        several = self._wanted.frames or self._wanted.consecutive
-        self._pictures = PictureMemory(self._wanted) if several else None
-        rate_hz = self._wanted.sound_rate_hz
-        self._sound = SoundMemory(rate_hz, self._wanted.segment_s) if rate_hz is not None else None
+        several = self._requirements.frames or self._requirements.consecutive
+        self._pictures = PictureMemory(self._requirements) if several else None
+        rate_hz = self._requirements.sound_rate_hz
+        self._sound = SoundMemory(rate_hz, self._requirements.segment_s) if rate_hz is not None else None
         self._stretches = 0
         self._unanswered: tuple[Picture, int] | None = None
 
@@ -118,7 +120,7 @@ class StepPicker:
             arrived_s=picture.arrived_s,
             index=index,
             restarted=restarted,
-            segment_s=self._wanted.segment_s,
+            segment_s=self._requirements.segment_s,
             earlier=earlier,
             sound=None if self._sound is None else self._sound.segment(picture.time_s),
             source_time_s=picture.time_s if picture.source_time_s is None else picture.source_time_s,
@@ -127,7 +129,7 @@ class StepPicker:
 
 def decode_steps(
     path: str | os.PathLike[str],
-    wanted: Wanted | float,
+    requirements: StreamRequirements | float,
     limit: int | None = None,
     *,
     threads: int = 1,
@@ -135,18 +137,18 @@ def decode_steps(
 ) -> Iterator[Frame]:
     """The first ``limit`` steps (None: all) of a video file, decoded in the caller's thread.
 
-    ``wanted``: what each step is to bring, or only how many there are per second. The frames are those
+    ``requirements``: what each step is to bring, or only how many there are per second. The frames are those
     that ``open_source`` gives for the same. ``on_corrupt`` is called for every damaged packet that was
     skipped.
 
     Raises: SourceError.
     """
-    picker = StepPicker(wanted)
-    options = DecoderOptions(threads=threads, sound_rate_hz=sound_rate_hz(wanted))
+    picker = StepPicker(requirements)
+    options = DecoderOptions(threads=threads, sound_rate_hz=sound_rate_hz(requirements))
     with Decoder(parse_address(path), options, on_corrupt) as decoder:
         yield from islice(picker.frames(StreamTime().events(decoder, lambda: decoder.start_s)), limit)
 
 
-def sound_rate_hz(wanted: Wanted | float) -> int | None:
+def sound_rate_hz(requirements: StreamRequirements | float) -> int | None:
     """Samples per second of the sound to decode, None for none."""
-    return wanted.sound_rate_hz if isinstance(wanted, Wanted) else None
+    return requirements.sound_rate_hz if isinstance(requirements, StreamRequirements) else None

@@ -29,7 +29,7 @@ _OTHERWISE = "give ModelledMeter (--meter modelled:IDLE_W,BUSY_W), or a meter of
 
 @dataclass(frozen=True)
 class MeterInfo:
-    """One meter that may be there: what it reads, or why it cannot be read (and then how to mend that)."""
+    """One meter that may be there: what it reads, or why it cannot be read (and then how to fix that)."""
 
     name: str
     kind: Kind
@@ -63,7 +63,7 @@ def _opened(name: str, open_meter: Open, root: Path) -> Meter:
 
 
 def _problem(error: MeterError) -> str:
-    return error.reason if error.mend == _OTHERWISE else f"{error.reason}; {error.mend}"
+    return error.reason if error.fix == _OTHERWISE else f"{error.reason}; {error.fix}"
 
 
 def open_meter(text: str) -> Meter:
@@ -77,8 +77,8 @@ def open_meter(text: str) -> Meter:
         idle, _, busy = text.removeprefix("modelled:").partition(",")
         return ModelledMeter(float(idle), float(busy) if "," in text else None)
     except ValueError:
-        mend = "give powers in W, 0 or more: modelled:2,5, or modelled:2 to go by the cost table's mJ"
-        raise MeterError(f"meter {text}", "is not modelled:IDLE_W[,BUSY_W]", mend) from None
+        fix = "give powers in W, 0 or more: modelled:2,5, or modelled:2 to go by the cost table's mJ"
+        raise MeterError(f"meter {text}", "is not modelled:IDLE_W[,BUSY_W]", fix) from None
 
 
 def find_meter(name: str = "auto", root: Path = Path("/")) -> Meter:
@@ -91,8 +91,8 @@ def find_meter(name: str = "auto", root: Path = Path("/")) -> Meter:
     """
     names = [known for known, _, _ in _KNOWN]
     if name != "auto" and name not in names:
-        mend = f"use auto, one of {', '.join(names)}, or a model: modelled:IDLE_W[,BUSY_W]"
-        raise MeterError(f"meter {name}", "is unknown", mend)
+        fix = f"use auto, one of {', '.join(names)}, or a model: modelled:IDLE_W[,BUSY_W]"
+        raise MeterError(f"meter {name}", "is unknown", fix)
     problems = []
     for known, _, open_meter in _KNOWN:
         if name not in ("auto", known):

@@ -67,6 +67,6 @@ def _run_j(meter: Meter, call: Callable[[], object], span_s: float, idle_w: floa
 def _read(meter: Meter) -> float:
     joules = meter.read()
     if joules is None:
-        mend = "give another: adaptive-inspect --power lists them"
-        raise MeterError(f"meter {meter.source}", f"does not know ({meter.error})", mend)
+        fix = "give another: adaptive-inspect --power lists them"
+        raise MeterError(f"meter {meter.source}", f"does not know ({meter.error})", fix)
     return joules

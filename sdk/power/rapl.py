@@ -31,8 +31,8 @@ def rapl_meter(root: Path = Path("/")) -> CounterMeter | None:
     try:
         return CounterMeter("package", source, [_counter(folder) for folder in folders], PERIOD_S)
     except PermissionError as error:
-        mend = "run as root, or make energy_uj readable (chmod a+r, until the next start)"
-        raise MeterError(error.filename, "may be read by root alone", mend) from None
+        fix = "run as root, or make energy_uj readable (chmod a+r, until the next start)"
+        raise MeterError(error.filename, "may be read by root alone", fix) from None
 
 
 def _name(zone: Path) -> str:

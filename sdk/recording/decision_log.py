@@ -129,8 +129,8 @@ class DecisionLog:
         try:
             self._file = self._path.open("w", buffering=1, encoding="utf-8")
         except OSError as error:
-            mend = "name a file in a folder that exists and can be written to"
-            raise OutputError(self._path, f"cannot be written ({error.strerror})", mend) from None
+            fix = "name a file in a folder that exists and can be written to"
+            raise OutputError(self._path, f"cannot be written ({error.strerror})", fix) from None
         self._write(self._about)
         return self
 

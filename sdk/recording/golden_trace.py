@@ -25,7 +25,7 @@ from sdk.decisions.fusion import Fusion, StepFusion
 from sdk.decisions.option_costs import option_costs
 from sdk.decisions.step_pipeline import Pipeline
 from sdk.errors import RecordingError
-from sdk.media.requirements import Wanted
+from sdk.media.requirements import StreamRequirements
 from sdk.media.steps import decode_steps
 from sdk.results import Recognition
 
@@ -59,14 +59,14 @@ def trace_engine(
     """
     manifest, chosen = bundle.manifest, bundle.variant(variant, target)
     if chosen.policy is None or not manifest.cost_tables:
-        mend = "use one with a policy and a cost table"
-        raise RecordingError(f"variant {chosen.name}", "has no decisions to trace", mend)
+        fix = "use one with a policy and a cost table"
+        raise RecordingError(f"variant {chosen.name}", "has no decisions to trace", fix)
     costs = option_costs(chosen, manifest.cost_tables[0])
     chooser = LearnedChoice(chosen.action_space, costs, chosen.price)
     listening = _ListeningEngine(engine)
     pipeline = Pipeline(manifest, chosen, listening, chooser, top=len(manifest.labels))
     steps = []
-    for frame in decode_steps(source, Wanted.of(manifest.steps, manifest.views)):
+    for frame in decode_steps(source, StreamRequirements.of(manifest.steps, manifest.views)):
         listening.heard.clear()
         recognition = pipeline.advance(frame)
         steps.append(_step(pipeline, recognition, manifest, chosen, listening.heard))

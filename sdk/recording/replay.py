@@ -197,8 +197,8 @@ def _parsed(path: Path, number: int, text: str) -> Mapping[str, Any]:
         line = json.loads(text)
     except ValueError:
         reason = "is cut off" if not text.endswith("\n") else "is not JSON"
-        mend = "the stream was interrupted: delete that line" if reason == "is cut off" else "log it again"
-        raise RecordingError(f"{path}, line {number}", reason, mend) from None
+        fix = "the stream was interrupted: delete that line" if reason == "is cut off" else "log it again"
+        raise RecordingError(f"{path}, line {number}", reason, fix) from None
     if not isinstance(line, dict):
         raise RecordingError(f"{path}, line {number}", "is not a JSON object", "log the stream again")
     return line

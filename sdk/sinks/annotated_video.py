@@ -40,8 +40,8 @@ class AnnotatedVideo:
             Path(self._path).touch()
             self._container = av.open(self._path, "w")
         except (OSError, ValueError) as error:
-            mend = "name a file like out.mp4 in a folder that exists"
-            raise OutputError(self._path, f"cannot be written ({error})", mend) from error
+            fix = "name a file like out.mp4 in a folder that exists"
+            raise OutputError(self._path, f"cannot be written ({error})", fix) from error
         return self
 
     def __exit__(

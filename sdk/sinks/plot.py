@@ -43,19 +43,19 @@ class PowerPlot:
         try:
             from matplotlib.figure import Figure
         except ImportError:
-            mend = "pip install 'adaptive-video[plot]'"
-            raise MissingPackageError("plot", "matplotlib is not installed", mend) from None
+            fix = "pip install 'adaptive-video[plot]'"
+            raise MissingPackageError("plot", "matplotlib is not installed", fix) from None
         self._figure = Figure(figsize=(10, 7), layout="constrained")
         suffixes = self._figure.canvas.get_supported_filetypes()
         try:
             self._path.touch()  # better to know before the stream starts
         except OSError as error:
-            mend = "name a file like power.png in a folder that exists"
-            raise OutputError(self._path, f"cannot be written ({error.strerror})", mend) from None
+            fix = "name a file like power.png in a folder that exists"
+            raise OutputError(self._path, f"cannot be written ({error.strerror})", fix) from None
         if self._path.suffix.removeprefix(".") not in suffixes:
             self._path.unlink()
-            mend = f"use one of {', '.join(sorted(suffixes))}"
-            raise OutputError(self._path, "is of no kind that can be drawn", mend)
+            fix = f"use one of {', '.join(sorted(suffixes))}"
+            raise OutputError(self._path, "is of no kind that can be drawn", fix)
         return self
 
     def __exit__(

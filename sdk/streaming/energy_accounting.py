@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runtimes.device import device_name
@@ -29,6 +29,18 @@ _SENSED_S = 1.0
 """How often temperature and battery are read."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sensors:
+    """What an app gives to measure by: a meter, and functions for degrees Celsius and for joules left."""
+
+    meter: Meter | None = None
+    thermometer: Reading | None = None
+    battery: Reading | None = None
+
+
+_NO_SENSORS = Sensors()
+
+
 class EnergyAccounting:
     """Meters each step of one stream, and keeps to a budget if there is one.
 
@@ -40,16 +52,13 @@ class EnergyAccounting:
         variant: Variant,
         chooser: Chooser,
         table: CostTable | None,
-        *,
-        meter: Meter | None = None,
-        thermometer: Reading | None = None,
-        battery: Reading | None = None,
+        sensors: Sensors = _NO_SENSORS,
         clock: Clock = time.monotonic,
         log: DecisionLog | None = None,
     ) -> None:
         """Raises: KeyError if the cost table lacks a graph or view that the variant has."""
-        self._window = EnergyWindow(meter) if meter is not None else None
-        self._thermometer, self._battery = thermometer, battery
+        self._window = EnergyWindow(sensors.meter) if sensors.meter is not None else None
+        self._thermometer, self._battery = sensors.thermometer, sensors.battery
         self._clock, self._log, self._kind = clock, log, chooser.kind
         self._readings, self._sensed_s = Readings(), -math.inf
         self._energies = None if table is None else run_energies(variant, table)
@@ -90,10 +99,10 @@ class EnergyAccounting:
 
     def _no_controller(self, budget: Budget) -> BudgetError:
         if self._kind != LEARNED:
-            reason, mend = f"the choice is {self._kind} here", "leave fixed and random_seed out"
+            reason, fix = f"the choice is {self._kind} here", "leave fixed and random_seed out"
         else:
-            reason, mend = "the bundle has no cost table", "measure one with adaptive-bench"
-        return BudgetError(f"budget {budget}", reason, mend)
+            reason, fix = "the bundle has no cost table", "measure one with adaptive-bench"
+        return BudgetError(f"budget {budget}", reason, fix)
 
     @property
     def learned_mj(self) -> dict[str, float]:
@@ -163,19 +172,19 @@ class EnergyAccounting:
         """What a budget limits must be measured: by what the app gave, or by what this machine has."""
         power = budget.watts is not None or budget.battery_hours is not None or budget.thermal_c is not None
         if power and self._window is None:
-            mend = "give meter=find_meter(), an app's own, or ModelledMeter (adaptive-run: --meter)"
-            raise BudgetError(f"budget {budget}", "needs a meter, and none was given", mend)
+            fix = "give meter=find_meter(), an app's own, or ModelledMeter (adaptive-run: --meter)"
+            raise BudgetError(f"budget {budget}", "needs a meter, and none was given", fix)
         if budget.thermal_c is not None and self._thermometer is None:
             sensor = find_thermometer()
             if sensor is None:
-                mend = "give thermometer=, a function that returns degrees Celsius"
-                raise BudgetError(f"budget {budget}", "this machine shows no temperature", mend)
+                fix = "give thermometer=, a function that returns degrees Celsius"
+                raise BudgetError(f"budget {budget}", "this machine shows no temperature", fix)
             self._thermometer = sensor.read
         if budget.battery_hours is not None and self._battery is None:
             sensor = find_battery()
             if sensor is None:
-                mend = "give battery=, a function that returns the joules left"
-                raise BudgetError(f"budget {budget}", "this machine shows no battery", mend)
+                fix = "give battery=, a function that returns the joules left"
+                raise BudgetError(f"budget {budget}", "this machine shows no battery", fix)
             self._battery = sensor.read
 
 

@@ -40,8 +40,8 @@ def cache(*muted: float) -> Any:
 
 
 def test_clips_that_all_lack_it_are_refused() -> None:
-    mend = "not one of the clips has it; leave audio out of --modalities"
-    with pytest.raises(DataError, match=f"modality audio: {mend}"):
+    fix = "not one of the clips has it; leave audio out of --modalities"
+    with pytest.raises(DataError, match=f"modality audio: {fix}"):
         note_absent(cache(1, 1, 1), Notes())
 
 

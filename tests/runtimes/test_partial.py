@@ -35,8 +35,8 @@ def test_whole_bundle(stored_bundle: Bundle) -> None:
 
 
 def test_missing_low_plane_is_an_error_that_tells_both_ways_out(partial: Path) -> None:
-    mend = r"net\.low: is missing; fetch it, or open with partial=True .* without 8-bit graphs"
-    with pytest.raises(BundleError, match=mend):
+    fix = r"net\.low: is missing; fetch it, or open with partial=True .* without 8-bit graphs"
+    with pytest.raises(BundleError, match=fix):
         Bundle.open(partial)
 
 

@@ -17,7 +17,7 @@ from sdk.errors import SourceError, SourceErrorCode, redact
     ],
 )
 def test_credentials_never_show(address: str) -> None:
-    error = SourceError(address, f"{address} refused", "mend it", SourceErrorCode.AUTH_FAILED)
+    error = SourceError(address, f"{address} refused", "fix it", SourceErrorCode.AUTH_FAILED)
     for text in (str(error), repr(error), error.thing, error.reason, redact(address)):
         assert "hunt" not in text
         assert "camera" in text

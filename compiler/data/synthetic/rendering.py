@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from compiler.data.clips import Clip, Rejected
 from runtimes.spec import Steps, View
 from sdk.errors import SourceError
-from sdk.media.requirements import Wanted
+from sdk.media.requirements import StreamRequirements
 from sdk.media.steps import decode_steps
 from sdk.media.views.renderers import renderer
 
@@ -60,7 +60,7 @@ def render_clip(clip: Clip, views: Sequence[View], steps: Steps) -> Rendered:
     absent: list[list[int]] = [[] for _ in views]
     times: list[float] = []
     was_cut = False
-    for frame in decode_steps(clip.path, Wanted.of(steps, views), steps.clip_steps + 1):
+    for frame in decode_steps(clip.path, StreamRequirements.of(steps, views), steps.clip_steps + 1):
         if was_cut := len(times) == steps.clip_steps:
             break
         for number, made in enumerate(renderers):

@@ -140,7 +140,7 @@ def save_program(methods: Mapping[str, Method], path: Path, backend: Backend) ->
     if backend == "xnnpack" and any(method.precision == "fp16" for method in methods.values()):
         raise ValueError("fp16 is for vulkan; on xnnpack export fp32 or int8")
     with warnings.catch_warnings():
-        # Of torch, for what the package calls: nothing that anyone here could mend.
+        # Of torch, for what the package calls: nothing that anyone here could fix.
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         edge = to_edge_transform_and_lower(

@@ -150,5 +150,5 @@ def _fields(text: str, allowed: dict[str, str]) -> dict[str, str]:
     return fields
 
 
-def _malformed(thing: str, reason: str, mend: str) -> SourceError:
-    return SourceError(thing, reason, mend, SourceErrorCode.BAD_ADDRESS)
+def _malformed(thing: str, reason: str, fix: str) -> SourceError:
+    return SourceError(thing, reason, fix, SourceErrorCode.BAD_ADDRESS)

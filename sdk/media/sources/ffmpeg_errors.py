@@ -49,9 +49,9 @@ _LOCAL: tuple[_Row, ...] = (
 def source_error(error: av.error.FFmpegError, address: Address) -> SourceError:
     """The SourceError that says what ``error`` means for ``address``."""
     rows = _ANYWHERE if address.kind is Kind.NETWORK else _ANYWHERE + _LOCAL
-    for types, code, mend in rows:
+    for types, code, fix in rows:
         if isinstance(error, types):
-            return SourceError(address, _reason(error), mend, code)
+            return SourceError(address, _reason(error), fix, code)
     if address.kind is Kind.NETWORK:
         return SourceError(
             address, _reason(error), "check the address and the network", SourceErrorCode.CONNECTION_FAILED

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from sdk.errors import SourceError, SourceErrorCode
-from sdk.media.frames import Event, Picture
+from sdk.media.frames import Event, Frame, Picture
 from sdk.media.sources.addresses import Address, Kind
 from sdk.media.sources.decoder import Decoder, DecoderOptions
 
@@ -55,6 +55,15 @@ def paced(events: Iterator[Event], stop: threading.Event) -> Iterator[Event]:
         if stop.wait(max(0.0, start + event.time_s - time.monotonic())):
             return
         yield replace(event, arrived_s=time.monotonic())
+
+
+def paced_frames(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """The frames of a file, each when its time has come."""
+    began_s: float | None = None
+    for frame in frames:
+        began_s = time.monotonic() - frame.time_s if began_s is None else began_s
+        time.sleep(max(0.0, began_s + frame.time_s - time.monotonic()))
+        yield frame
 
 
 class LiveStream:
@@ -123,7 +132,7 @@ class LiveStream:
         if not retries:
             return error
         reason = f"{error.reason} ({retries + 1} attempts)"
-        return SourceError(self._address, reason, error.mend, error.code)
+        return SourceError(self._address, reason, error.fix, error.code)
 
     def _lost(self, loss: SourceError) -> SourceError:
         return SourceError(

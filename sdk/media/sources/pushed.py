@@ -95,5 +95,5 @@ def _video_frame(image: Pushed, index: int) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
 
 
-def _bad_frame(index: int, reason: str, mend: str) -> SourceError:
-    return SourceError(f"frame {index}", reason, mend, SourceErrorCode.BAD_FRAME)
+def _bad_frame(index: int, reason: str, fix: str) -> SourceError:
+    return SourceError(f"frame {index}", reason, fix, SourceErrorCode.BAD_FRAME)

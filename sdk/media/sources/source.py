@@ -12,7 +12,7 @@ from typing import Self
 
 from sdk.errors import SourceError, SourceErrorCode
 from sdk.media.frames import Event, Frame
-from sdk.media.requirements import Wanted
+from sdk.media.requirements import StreamRequirements
 from sdk.media.sources.addresses import KNOWN_SCHEMES, Address, Kind, parse_address
 from sdk.media.sources.decoder import Decoder, DecoderOptions
 from sdk.media.sources.frame_queue import Drop, FrameQueue
@@ -188,7 +188,7 @@ class DecodedSource(Source):
 
 def open_source(
     source: str | os.PathLike[str] | int | TimedImages,
-    wanted: Wanted | None = None,
+    requirements: StreamRequirements | None = None,
     *,
     rate_hz: float | None = None,
     gap_s: float = 2.0,
@@ -201,7 +201,8 @@ def open_source(
     sound_rate_hz: int = SOUND_RATE_HZ,
     own_pace: bool = False,
 ) -> Source:
-    """Open a source of steps: what is ``wanted``, or just ``rate_hz`` pictures per second of its own time.
+    """Open a source of steps: by ``requirements``, or just ``rate_hz`` pictures per second of its own
+    time.
 
     ``source`` is one of
 
@@ -216,12 +217,12 @@ def open_source(
       them may be sound, each before the pictures of its time: mono float32 (n,) in [-1, 1] of
       ``sound_rate_hz``, with the time of its first sample.
 
-    If sound is wanted, a picture waits for the sound of its time: in a file as far as the container has it
-    within two seconds of video, live for 0.3 s at most. Where there is none, ``Frame.sound`` says why. Of
-    several audio tracks the one that FFmpeg takes for the best is heard, as the mean of its channels.
+    If sound is required, a picture waits for the sound of its time: in a file as far as the container
+    has it within two seconds of video, live for 0.3 s at most. Where there is none, ``Frame.sound`` says
+    why. Of several audio tracks the one that FFmpeg takes for the best is heard, as the mean of its channels.
 
-    If segments are wanted, the first frame comes when a whole one has passed; of a source that ends before
-    that, its last picture is the only frame.
+    If segments are required, the first frame comes when a whole one has passed; of a source that ends
+    before that, its last picture is the only frame.
 
     Files and iterables lose nothing. Live sources keep the newest ``queue_size`` frames and skip those
     older than ``max_staleness_s`` when there is a newer one; every drop is counted by cause. A gap of more
@@ -234,16 +235,16 @@ def open_source(
     ``Frame.source_time_s``. Nothing is opened before the source is entered or iterated.
 
     Raises: SourceError for an unknown scheme, a malformed address, or a missing file; ValueError for a
-    rate that is not positive, for both or neither of ``wanted`` and ``rate_hz``, or a queue without room.
-    Whatever else goes wrong is raised as SourceError while iterating.
+    rate that is not positive, for both or neither of ``requirements`` and ``rate_hz``, or a queue without
+    room. Whatever else goes wrong is raised as SourceError while iterating.
     """
-    if wanted is None:
+    if requirements is None:
         if rate_hz is None:
-            raise ValueError("open_source: give wanted or rate_hz")
-        wanted = Wanted(rate_hz)
+            raise ValueError("open_source: give requirements or rate_hz")
+        requirements = StreamRequirements(rate_hz)
     elif rate_hz is not None:
-        raise ValueError("open_source: wanted has a rate_hz of its own")
-    picker = StepPicker(wanted, gap_s)
+        raise ValueError("open_source: requirements has a rate_hz of its own")
+    picker = StepPicker(requirements, gap_s)
     if isinstance(source, int) and not isinstance(source, bool):
         source = f"camera:{source}"
     if not isinstance(source, str | os.PathLike | Iterable):
@@ -252,12 +253,12 @@ def open_source(
             repr(source), reason, f"give {KNOWN_SCHEMES}, or frames", SourceErrorCode.BAD_ADDRESS
         )
     if not isinstance(source, str | os.PathLike):
-        return PushedSource(source, picker, PushedMedia(wanted.sound_rate_hz, sound_rate_hz))
+        return PushedSource(source, picker, PushedMedia(requirements.sound_rate_hz, sound_rate_hz))
     return DecodedSource(
         parse_address(source),
         picker,
         FrameQueue(queue_size, max_staleness_s),
-        DecoderOptions(threads, open_timeout_s, read_timeout_s, wanted.sound_rate_hz),
+        DecoderOptions(threads, open_timeout_s, read_timeout_s, requirements.sound_rate_hz),
         reconnect or Reconnect(),
         own_pace,
     )

@@ -15,7 +15,7 @@ from compiler.data.synthetic.rendering import render_clip
 from compiler.errors import DataError
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import Steps, View
-from sdk.media import ViewRenderer, Wanted, open_source, renderer
+from sdk.media import StreamRequirements, ViewRenderer, open_source, renderer
 from tests.compiler.data.clip_files import write_data_set
 from tests.sdk.media.sounding import noise, write_film
 from tests.sdk.media.videos import write_video
@@ -187,7 +187,7 @@ def test_every_modality_is_what_streaming_renders(tmp_path: Path) -> None:
                 write_film(path, 2, pieces, flashes=range(number, 50, 3), codec="aac")
     clips = find_clips(tmp_path / "set")
     cache = build(clips, tmp_path, views=MODALITIES, segment_s=SEGMENT_S)
-    wanted = Wanted.of(Steps(rate_hz=4.0, clip_steps=12, segment_s=SEGMENT_S), MODALITIES)
+    wanted = StreamRequirements.of(Steps(rate_hz=4.0, clip_steps=12, segment_s=SEGMENT_S), MODALITIES)
     assert (cache.segment_s, cache.views) == (SEGMENT_S, MODALITIES)
     for number, clip in enumerate(cache.clips):
         with open_source(clip.path, wanted) as source:
@@ -214,7 +214,7 @@ def test_a_clip_shorter_than_a_segment_has_one_step(tmp_path: Path) -> None:
     views = [MODALITIES[1], MODALITIES[4]]
     steps = Steps(rate_hz=4.0, clip_steps=12, segment_s=SEGMENT_S)
     rendered = render_clip(Clip(path, "heard", "one", "train"), views, steps)
-    with open_source(path, Wanted.of(steps, views)) as source:
+    with open_source(path, StreamRequirements.of(steps, views)) as source:
         (frame,) = source
     assert rendered.times == (frame.time_s,) == (0.36,)
     assert rendered.absent == ((), ())

@@ -12,7 +12,7 @@ import pytest
 
 from runtimes.spec import View
 from sdk.errors import SourceError
-from sdk.media import ViewRenderer, Wanted, decode_steps, open_source
+from sdk.media import StreamRequirements, ViewRenderer, decode_steps, open_source
 from tests.sdk.media.sounding import noise, write_film
 from tests.sdk.media.videos import write_video
 
@@ -61,17 +61,17 @@ def test_damaged_sound_ends_no_stream(tmp_path: Path, container: str, codec: str
     film = tmp_path / f"whole.{container}"
     write_film(film, 2, [(0, noise(2, rate_hz))], codec=codec, sound_rate=rate_hz)
     whole = film.read_bytes()
-    wanted = Wanted(8, 0.5, sound_rate_hz=24_000)
+    wanted = StreamRequirements(8, 0.5, sound_rate_hz=24_000)
     damaged = tmp_path / f"damaged.{container}"
     for seed in range(12):
         content = bytearray(whole)
         damage(content, random.Random(seed))
         damaged.write_bytes(content)
-        with_sound, without = (_ending(damaged, what) for what in (wanted, Wanted(8, 0.5)))
+        with_sound, without = (_ending(damaged, what) for what in (wanted, StreamRequirements(8, 0.5)))
         assert with_sound == without, seed
 
 
-def _ending(path: Path, wanted: Wanted) -> tuple[list[float], str]:
+def _ending(path: Path, wanted: StreamRequirements) -> tuple[list[float], str]:
     """Times of the steps, and the error that came after them."""
     times: list[float] = []
     began = time.monotonic()

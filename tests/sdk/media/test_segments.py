@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import Steps, View
-from sdk.media import Frame, Picture, Wanted, decode_steps, open_source
+from sdk.media import Frame, Picture, StreamRequirements, decode_steps, open_source
 from sdk.media.absence import SOUND_ENDED, SOUND_IS_LATE, SOUND_NOT_BEGUN, Absence
 from sdk.media.frames import NoSound, SoundChunk
 from sdk.media.segments import SoundMemory, evenly_spaced
@@ -27,27 +28,30 @@ MOTION = View(name="motion", size=16, modality="rgbdiff", frames=4, stack=2)
 def test_what_views_want() -> None:
     steps = Steps(rate_hz=2, clip_steps=4, segment_s=1.28)
     single = View(name="single", size=16)
-    assert Wanted.of(Steps(rate_hz=2, clip_steps=4), [single]) == Wanted(2)
-    assert Wanted.of(steps, [single, RGB]) == Wanted(2, 1.28, frames=(8,))
-    assert Wanted.of(steps, [RGB, MOTION, AUDIO]) == Wanted(2, 1.28, (4, 8), True, 24000)
+    assert StreamRequirements.of(Steps(rate_hz=2, clip_steps=4), [single]) == StreamRequirements(2)
+    assert StreamRequirements.of(steps, [single, RGB]) == StreamRequirements(2, 1.28, frames=(8,))
+    needed = StreamRequirements.of(steps, [RGB, MOTION, AUDIO])
+    assert needed == StreamRequirements(2, 1.28, (4, 8), True, 24000)
     for view in (RGB, AUDIO, MOTION):
         with pytest.raises(AdaptiveVideoError, match=f"view {view.name}: needs a segment"):
-            Wanted.of(Steps(rate_hz=2, clip_steps=4), [view])
+            StreamRequirements.of(Steps(rate_hz=2, clip_steps=4), [view])
     with pytest.raises(AdaptiveVideoError, match="more windows than"):
-        Wanted.of(Steps(rate_hz=2, clip_steps=4, segment_s=0.002), [AUDIO])
+        StreamRequirements.of(Steps(rate_hz=2, clip_steps=4, segment_s=0.002), [AUDIO])
     other = AUDIO.model_copy(update={"name": "other", "sample_rate": 16000})
     with pytest.raises(AdaptiveVideoError, match="different rates"):
-        Wanted.of(steps, [AUDIO, other])
+        StreamRequirements.of(steps, [AUDIO, other])
     for wrong in ({"segment_s": -1.0}, {"frames": (2,)}, {"segment_s": float("nan")}):
         with pytest.raises(ValueError, match="segment_s"):
-            Wanted(2, **wrong)  # type: ignore[arg-type]
+            StreamRequirements(2, **wrong)  # type: ignore[arg-type]
 
 
 def pictures(times: list[float]) -> list[Picture]:
     return [Picture(None, time_s) for time_s in times]  # type: ignore[arg-type]
 
 
-def segments(wanted: Wanted, times: list[float], monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
+def segments(
+    wanted: StreamRequirements, times: list[float], monkeypatch: pytest.MonkeyPatch
+) -> list[list[float]]:
     monkeypatch.setattr("sdk.media.steps.upright_rotation", lambda _: 0)
     frames = StepPicker(wanted).frames(iter(pictures(times)))
     return [[*(picture.time_s for picture in frame.earlier), frame.time_s] for frame in frames]
@@ -71,8 +75,9 @@ def test_the_pictures_kept_are_those_that_choosing_among_all_would_choose(
     has_a_segment = times[-1] >= segment_s
     assume(has_a_segment or len(times) <= 64)
     with pytest.MonkeyPatch.context() as patch:
-        few = segments(Wanted(step_rate, segment_s, tuple(counts)), times, patch)
-        every = segments(Wanted(step_rate, segment_s, tuple(counts), consecutive=True), times, patch)
+        needed = StreamRequirements(step_rate, segment_s, tuple(counts))
+        few = segments(needed, times, patch)
+        every = segments(replace(needed, consecutive=True), times, patch)
     for kept, all_of_them in zip(few, every, strict=True):
         for count in counts:
             chosen, right = (
@@ -96,11 +101,11 @@ def test_even_spacing_ends_at_the_step_and_repeats_the_earliest() -> None:
 
 def test_pictures_of_a_film(tmp_path: Path) -> None:
     path = write_film(tmp_path / "a.mkv", 4)
-    frames = list(decode_steps(path, Wanted(1, 1.0, (2,), consecutive=True)))
+    frames = list(decode_steps(path, StreamRequirements(1, 1.0, (2,), consecutive=True)))
     assert [frame.time_s for frame in frames] == [1, 2, 3]
     assert [len(frame.earlier) for frame in frames] == [25, 25, 25]
     assert [p.time_s for p in frames[1].earlier] == pytest.approx([1 + k / 25 for k in range(25)])
-    few = list(decode_steps(path, Wanted(1, 1.0, (2,))))
+    few = list(decode_steps(path, StreamRequirements(1, 1.0, (2,))))
     assert max(len(frame.earlier) for frame in few) <= 6
     assert {frame.segment_s for frame in few} == {1.0}
 
@@ -108,7 +113,7 @@ def test_pictures_of_a_film(tmp_path: Path) -> None:
 def picked(times: list[float], monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[float], bool]]:
     """The times of each segment's pictures at ten steps a second, and whether the step is marked."""
     monkeypatch.setattr("sdk.media.steps.upright_rotation", lambda _: 0)
-    frames = StepPicker(Wanted(10, 0.2, (2,), consecutive=True)).frames(iter(pictures(times)))
+    frames = StepPicker(StreamRequirements(10, 0.2, (2,), consecutive=True)).frames(iter(pictures(times)))
     return [([*(p.time_s for p in frame.earlier), frame.time_s], frame.restarted) for frame in frames]
 
 
@@ -130,7 +135,7 @@ def test_a_stretch_too_short_for_a_step(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_restart_begins_a_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sdk.media.steps.upright_rotation", lambda _: 0)
-    picker = StepPicker(Wanted(10, 0.2, (2,), consecutive=True))
+    picker = StepPicker(StreamRequirements(10, 0.2, (2,), consecutive=True))
     assert not list(map(picker.take, pictures([0.0, 0.1])))[-1]
     picker.restart()
     assert picker.finish() is None
@@ -154,7 +159,7 @@ def test_a_restart_begins_a_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_all_ways_agree_on_the_steps(tmp_path: Path, pictures_of_film: int, expected: list[float]) -> None:
     path = write_film(tmp_path / "a.mkv", pictures_of_film / 25)
-    wanted = Wanted(2, 1.0, (4,))
+    wanted = StreamRequirements(2, 1.0, (4,))
     pushed = [(gradient(20, 20), k / 25) for k in range(pictures_of_film)]
     decoded = list(decode_steps(path, wanted))
     assert [frame.time_s for frame in decoded] == expected

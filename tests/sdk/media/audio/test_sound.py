@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from sdk.errors import SourceError, SourceErrorCode
-from sdk.media import Frame, Reconnect, Wanted, decode_steps, open_source
+from sdk.media import Frame, Reconnect, StreamRequirements, decode_steps, open_source
 from sdk.media.absence import SOUND_ENDED, SOUND_IS_LATE
 from sdk.media.audio.lookahead import LookAhead
 from sdk.media.audio.microphone import Microphone
@@ -27,8 +27,8 @@ from tests.sdk.media.videos import gradient, write_video
 SEGMENT_S = 0.64
 
 
-def wanted(rate_hz: float = 25.0, segment_s: float = SEGMENT_S) -> Wanted:
-    return Wanted(rate_hz, segment_s, sound_rate_hz=RATE_HZ)
+def wanted(rate_hz: float = 25.0, segment_s: float = SEGMENT_S) -> StreamRequirements:
+    return StreamRequirements(rate_hz, segment_s, sound_rate_hz=RATE_HZ)
 
 
 def heard(frame: Frame) -> tuple[bool, float]:
@@ -331,7 +331,7 @@ def test_a_fault_comes_after_the_pictures_that_waited(
 
     def failing(self: Decoder, *streams: object) -> Iterator[object]:
         yield from itertools.islice(packets(self, *streams), packets_read)  # type: ignore[arg-type]
-        raise SourceError(path, "lost", "mend it", SourceErrorCode.LOST)
+        raise SourceError(path, "lost", "fix it", SourceErrorCode.LOST)
 
     monkeypatch.setattr(Decoder, "_packets", failing)
     with pytest.raises(SourceError, match="lost"):
@@ -368,7 +368,7 @@ def test_a_microphone_that_is_not_there_is_told() -> None:
 
 
 def test_hard_videos_with_sound_wanted(real_data) -> None:  # type: ignore[no-untyped-def]
-    needs = Wanted(2.0, 1.28, frames=(8,), consecutive=True, sound_rate_hz=RATE_HZ)
+    needs = StreamRequirements(2.0, 1.28, frames=(8,), consecutive=True, sound_rate_hz=RATE_HZ)
     for path in sorted(real_data("hard_videos").iterdir()):
         began = time.monotonic()
         try:
@@ -380,7 +380,7 @@ def test_hard_videos_with_sound_wanted(real_data) -> None:  # type: ignore[no-un
 
 
 def test_memory_stays_flat() -> None:
-    needs = Wanted(25.0, 1.28, frames=(8,), consecutive=True, sound_rate_hz=RATE_HZ)
+    needs = StreamRequirements(25.0, 1.28, frames=(8,), consecutive=True, sound_rate_hz=RATE_HZ)
     process = psutil.Process()
     with open_source("test://?size=160x120&rate=25&live=0", needs) as source:
         frames = iter(source)
