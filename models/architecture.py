@@ -8,7 +8,7 @@ from typing import Protocol
 
 from models.backbones.blocks import Backbone
 from models.backbones.registry import BACKBONES
-from models.policies.policy import StepPolicy
+from models.policies.policy import RecurrentPolicy, StepPolicy
 from models.rollout.adaptive_model import AdaptiveModel
 from models.rollout.branch_model import BranchModel
 from models.rollout.late_fusion import LateFusion
@@ -42,6 +42,16 @@ class PolicySpec:
 
     networks: tuple[NetworkSpec, ...]
     make: MakePolicy
+
+
+def recurrent_policy(network: NetworkSpec, hidden: int) -> PolicySpec:
+    """An LSTM of ``hidden`` units over one backbone, with a class head on its features."""
+
+    def make(backbones: Sequence[Backbone], *, options: int, classes: int) -> StepPolicy:
+        (backbone,) = backbones
+        return RecurrentPolicy(backbone, hidden, options, classes)
+
+    return PolicySpec((network,), make)
 
 
 @dataclass(frozen=True)

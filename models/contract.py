@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from models.architecture import Architecture
 from models.recipe import Recipe
@@ -26,7 +26,7 @@ class Preset(Protocol):
         ...
 
 
-P = TypeVar("P", bound=Any)
+P = TypeVar("P", bound=Preset)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ class Method(Generic[P]):
 
 def prepared(preset: P, *, pretrained: bool, flip: bool | None = None) -> P:
     """A preset for weights to start from or none, with clips mirrored or not (None: as it says)."""
-    recipe: Recipe = preset.recipe if pretrained else preset.recipe.from_scratch()
+    recipe = preset.recipe if pretrained else preset.recipe.from_scratch()
     if flip is not None:
         recipe = replace(recipe, flip=flip)
-    return replace(preset, recipe=recipe)
+    changed: P = replace(cast(Any, preset), recipe=recipe)
+    return changed

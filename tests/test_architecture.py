@@ -82,6 +82,14 @@ def test_methods_are_imported_by_the_registry_and_each_other_alone() -> None:
     assert {path for path in importers if not path.startswith("models/methods/")} == set()
 
 
+@pytest.mark.parametrize("path", sources("compiler", "models"), ids=named)
+def test_nothing_is_probed_for_attributes(path: Path) -> None:
+    """What a method has is declared; only exporters look at what foreign packages made."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    probes = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id in {"getattr", "hasattr"}]
+    assert not probes or named(path).startswith("compiler/export/")
+
+
 def room(module: str) -> str:
     """The package of a module below its floor, or the module itself on the ground of the floor."""
     parts = module.split(".")

@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 from compiler.bundle_plan import PRECISIONS, StoredCodes
 from compiler.data.batches import DrawnFrames, DrawnViews
 from compiler.errors import CompileError
-from compiler.training.branches import first_layers
 from compiler.training.run import fit
 from compiler.training.tasks.frames import FrameTask, branch_answer, stepwise
 from compiler.training.tasks.policy_distillation import PolicyDistillTask, policy_outputs
@@ -143,7 +142,7 @@ def multibit_network(
         view,
         settings,
         len(model.labels),
-        frozen=first_layers(network, settings.frozen_layers),
+        frozen=network.first_layers(settings.frozen_layers),
         augmentation=training.plan.augmentation,
     )
     val = training.frames(view.name, 4, training.cache.split("val"), train=False)

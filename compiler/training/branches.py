@@ -27,13 +27,6 @@ def branch_states(model: BranchModel) -> States:
     return copy.deepcopy({name: branch.state_dict() for name, branch in model.branches.items()})
 
 
-def first_layers(backbone: nn.Module, count: int) -> list[nn.Module]:
-    """The first ``count`` layers of a backbone: MobileNetV2's blocks, or a ResNet's stem and stages."""
-    features = getattr(backbone, "features", None)
-    layers = list(features) if isinstance(features, nn.Sequential) else list(backbone.children())
-    return layers[:count]
-
-
 def train_backbones(training: Training, stage: TrainBackbones) -> None:
     """Each branch alone on its view, and the policy's backbones likewise, with its own head if it has one."""
     for name in training.model.backbones():
@@ -76,8 +69,8 @@ def finetune_branches(training: Training, stage: FinetuneBranches, costs: Tensor
     model = training.adaptive
     training.announce("branch fine-tune")
     task = _branches_task(training, stage, costs, decided=True)
-    for branch in model.branches.values():
-        for layer in first_layers(branch, stage.optimization.frozen_layers):
+    for name in model.branches:
+        for layer in model.backbones()[name].first_layers(stage.optimization.frozen_layers):
             layer.requires_grad_(False)
     train_clips = training.clip_steps(training.clips(stage.clips), train=True)
     val_clips = training.clip_steps(training.cache.split("val"), train=False)
@@ -97,7 +90,7 @@ def _train_alone(
         view,
         optimization,
         len(model.labels),
-        frozen=first_layers(model.backbones()[name], optimization.frozen_layers),
+        frozen=model.backbones()[name].first_layers(optimization.frozen_layers),
         augmentation=training.plan.augmentation,
     )
     if optimization.probe_decay and not training.run.done(stage_name):

@@ -29,6 +29,10 @@ class Backbone(nn.Module, ABC):
     def remove_classifier(self) -> None:
         """Drop the parameters behind ``classify``, for a network that only embeds."""
 
+    def first_layers(self, count: int) -> list[nn.Module]:
+        """The first ``count`` layers, as a stage of training freezes them: stem, then stages or blocks."""
+        return list(self.children())[:count]
+
     def forward(self, x: Tensor) -> Tensor:
         """Class logits (N, C) of images (N * frames, C, H, W)."""
         return self.classify(self.embed(x))

@@ -75,6 +75,10 @@ class MobileNetV2(Backbone):
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.num_features, num_classes))
         self.temporal_pools = temporal_pools(frames, len(_POOLED_AFTER))
 
+    def first_layers(self, count: int) -> list[nn.Module]:
+        """The first ``count`` of its features: the stem and the blocks."""
+        return list(self.features)[:count]
+
     def embed(self, x: Tensor) -> Tensor:
         """Pooled features (N, 1280) of images (N * frames, C, H, W)."""
         for i, layer in enumerate(self.features):

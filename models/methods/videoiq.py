@@ -20,12 +20,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.architecture import Architecture, NetworkSpec, PolicySpec
+from models.architecture import Architecture, NetworkSpec, recurrent_policy
 from models.augmentation import Augmentation
 from models.contract import Method, StepTiming
 from models.layers.nested_layers import FOUR_BITS, WIDTHS, Rule
 from models.losses import cost_loss
-from models.methods.arnet import make_policy
 from models.methods.coquant import Transfer, widths_stage
 from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Optimization, Recipe
 from models.rollout.rollout import Rollout
@@ -135,7 +134,7 @@ def architecture(preset: Preset) -> Architecture:
         space=ActionSpace(groups=(Group(name="precision", options=tuple(options)),)),
         views=views,
         branches={view: NetworkSpec(preset.backbone, views[view])},
-        policy=PolicySpec((NetworkSpec(preset.policy, cheap),), partial(make_policy, hidden=preset.hidden)),
+        policy=recurrent_policy(NetworkSpec(preset.policy, cheap), preset.hidden),
     )
 
 

@@ -17,7 +17,7 @@ LOSS = partial(arnet.loss, preset=small_preset())
 RGB64, HEAD = 0, 3
 
 
-def lessons(
+def samples(
     sureness: dict[str, float], noise: float = 0.3, clips: int = 60, steps: int = 8
 ) -> list[OutputBatch]:
     """Every branch says the label, the surer the higher its logit, with noise of its own at every step."""
@@ -39,7 +39,7 @@ def lessons(
 
 def test_from_the_best_answer_to_the_cheapest() -> None:
     model = small_model()
-    found = best_schedules(model, lessons({"rgb64": 4.0, "rgb48": 2.0, "rgb40": 1.0}), COSTS, LOSS)
+    found = best_schedules(model, samples({"rgb64": 4.0, "rgb48": 2.0, "rgb40": 1.0}), COSTS, LOSS)
     assert len(found) == len(model.policy.price_code.prices)
     assert found[0].first == RGB64
     spent = [float(COSTS[one.first]) / (1 + model.space.options[one.second].skip) for one in found]
@@ -47,19 +47,19 @@ def test_from_the_best_answer_to_the_cheapest() -> None:
 
 
 def test_at_no_price_the_surest_on_every_step() -> None:
-    found = best_schedules(small_model(), lessons(dict.fromkeys(BRANCHES, 2.0), noise=4.0), COSTS, LOSS)
+    found = best_schedules(small_model(), samples(dict.fromkeys(BRANCHES, 2.0), noise=4.0), COSTS, LOSS)
     assert found[0].first == found[0].second, "noise that is averaged over more steps is less"
 
 
 @pytest.mark.parametrize("best", BRANCHES)
 def test_the_branch_that_answers_best(best: str) -> None:
     sureness = dict.fromkeys(BRANCHES, 0.5) | {best: 3.0}
-    found = best_schedules(small_model(), lessons(sureness), COSTS, LOSS)
+    found = best_schedules(small_model(), samples(sureness), COSTS, LOSS)
     assert found[0].first == BRANCHES.index(best)
 
 
 def test_where_nobody_knows_anything_nothing_is_spent_on_it() -> None:
-    (nothing,) = lessons(dict.fromkeys(BRANCHES, 0.0))
+    (nothing,) = samples(dict.fromkeys(BRANCHES, 0.0))
     nothing["branches"] = {name: torch.zeros_like(out) for name, out in nothing["branches"].items()}
     found = best_schedules(small_model(), [nothing], COSTS, LOSS)
     assert {one.first for one in found[1:]} == {HEAD}

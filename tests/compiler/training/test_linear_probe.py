@@ -13,12 +13,12 @@ from tests.models.small_arnet import BRANCHES, LABELS, random_pixels, small_mode
 
 def test_classifiers_give_the_class_logits() -> None:
     model = small_model()
-    pupil = BackboneClassifier(model.policy.backbone, model.policy.classify)
-    for network in (pupil, *model.branches.values()):
+    classifier = BackboneClassifier(model.policy.backbone, model.policy.classify)
+    for network in (classifier, *model.branches.values()):
         layer = classifier_of(network)
         assert layer.out_features == len(LABELS)
         assert any(layer is module for module in network.modules())
-    assert classifier_of(pupil) is model.policy.classify
+    assert classifier_of(classifier) is model.policy.classify
 
 
 def test_separable_features_are_separated() -> None:

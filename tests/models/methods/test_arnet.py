@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from models.backbones.registry import BACKBONES
+from models.macs import network_macs
 from models.methods import arnet
 from models.rollout.branch_model import POLICY
 from models.rollout.sampling import argmax_sampler, gumbel_sampler
@@ -28,6 +29,16 @@ def test_the_paper_preset_is_the_papers() -> None:
     assert preset.branches == {224: "resnet50", 168: "resnet34", 112: "resnet18"}
     assert (preset.policy, preset.policy_size, preset.hidden, preset.steps) == ("mobilenetv2", 84, 512, 16)
     assert (preset.accuracy_weight, preset.efficiency_weight, preset.uniform_weight) == (0.95, 0.05, 3.0)
+
+
+def test_networks_cost_what_is_published() -> None:
+    architecture = arnet.architecture(arnet.PRESETS["paper"])
+    assert architecture.policy is not None
+    networks = {**architecture.branches, POLICY: architecture.policy.networks[0]}
+    assert set(networks) == set(arnet.METHOD.published_macs)
+    for name, published in arnet.METHOD.published_macs.items():
+        network = networks[name]
+        assert network_macs(network.build(200), [network.view]) == pytest.approx(published, rel=0.01)
 
 
 @pytest.mark.parametrize("name", ["tiny", "mobile"])
