@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from compiler.data.clips import find_clips
+from compiler.data.probes import require_modalities
 from compiler.export.writers import require_runtime
 from compiler.pipeline import build_model, compile_bundle, follow_data
 from compiler.request import (
@@ -33,6 +36,9 @@ from runtimes.bundle import check_destination
 from runtimes.errors import ArgumentError
 from sdk.cli.command import Version, run_command
 
+STAGES = 6
+"""Of a compile: data, training, split, verification, profile and packing."""
+
 
 class StageConsole:
     """Prints stages, notes and progress bars on the terminal."""
@@ -40,11 +46,14 @@ class StageConsole:
     def __init__(self) -> None:
         self._console = Console(highlight=False)
         self._count = 0
+        self._began_s = time.monotonic()
 
     def stage(self, name: str) -> None:
-        """A numbered headline."""
+        """A headline with its number, and the time since the start."""
         self._count += 1
-        self._console.print(f"[bold]\\[{self._count}] {name}[/bold]")
+        spent_s = int(time.monotonic() - self._began_s)
+        since = f"  ({spent_s // 60}:{spent_s % 60:02d})" if self._count > 1 else ""
+        self._console.print(f"[bold]\\[{self._count}/{STAGES}] {name}[/bold]{since}")
 
     def note(self, text: str) -> None:
         """An indented line."""
@@ -125,6 +134,10 @@ def compile_model(
             help="Measure energy here: auto, a meter of adaptive-inspect --power, or modelled:IDLE_W,BUSY_W."
         ),
     ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of every stage; default: the preset's.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Clips to a batch, in every stage; default: the preset's.")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Continue an interrupted stage from its last epoch.")] = False,
     dry_run: Annotated[
         bool, typer.Option(help="Check everything, say what would be done, and stop.")
@@ -144,14 +157,21 @@ def compile_model(
     ] = False,
     version: Version = False,
 ) -> int:
-    """Train an adaptive model, quantise it, split it, prove it, measure it, and pack a bundle."""
+    """Train an adaptive model, quantize it, split it, verify it, measure it, and pack a bundle."""
     request = Request(
         ModelRequest(model, preset, init, _names(modalities)),
         find_targets(target),
         out or Path(f"{model}-{preset}-{target.replace(',', '+')}.bundle"),
         DataRequest(data, rate_hz, flip),
         PrecisionRequest(_names(precisions), keep_all_precisions, modelled_costs),
-        TrainingRequest(seed, runs, resume, Hardware(accelerator, devices, num_nodes, strategy, precision)),
+        TrainingRequest(
+            seed,
+            epochs,
+            batch_size,
+            runs,
+            resume,
+            Hardware(accelerator, devices, num_nodes, strategy, precision),
+        ),
         MeasuringRequest(costs, meter),
     )
     check_model(request.model)
@@ -164,7 +184,15 @@ def compile_model(
     console = StageConsole()
     if dry_run:
         return _describe(request, console)
-    bundle = compile_bundle(request, console)
+    try:
+        bundle = compile_bundle(request, console)
+    except KeyboardInterrupt:
+        print(
+            "interrupted: no bundle was written; finished stages are kept in the folder of training results "
+            "above. The same command goes on after them, and with --resume from the last epoch of the next.",
+            file=sys.stderr,
+        )
+        raise
     console.note(f"wrote {bundle.location} ({_megabytes(bundle.folder):.1f} MB); see report.html in it")
     return 0
 
@@ -186,8 +214,10 @@ def _describe(request: Request, console: StageConsole) -> int:
         labels = clips.labels
         console.note(
             f"data: {len(clips.clips)} clips of {len(clips.labels)} classes in {request.data.folder}"
+            + (f"; {clips.test_clips} test clips are left alone" if clips.test_clips else "")
         )
         request = follow_data(request, clips, console)
+        require_modalities(clips, request.model.chosen_modalities)
     init = request.model.init
     if init is not None and not init.is_file():
         raise ArgumentError(init, "no such file", "check the path given to --init")

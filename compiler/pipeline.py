@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import sys
 from dataclasses import asdict, replace
 from typing import Any
@@ -80,7 +81,19 @@ def build_model(request: Request, labels: tuple[str, ...], console: Console) -> 
     preset = wanted.declared_preset
     if wanted.modalities is not None and method.modalities is not None:
         preset = method.modalities.restrict(preset, wanted.modalities)
-    preset = prepared(preset, pretrained=wanted.init is not None, flip=request.data.flip)
+    if wanted.init is None and preset.recipe.expects_weights:
+        console.note(
+            f"warning: preset {wanted.preset} is made for pretrained weights, and no --init gives any: from "
+            "random weights it needs far more clips"
+        )
+    how = request.training
+    preset = prepared(
+        preset,
+        pretrained=wanted.init is not None,
+        flip=request.data.flip,
+        epochs=how.epochs,
+        batch=how.batch,
+    )
     model = method.build(preset, labels)
     if wanted.init is not None:
         load_initial_weights(model, wanted.init, console)
@@ -94,6 +107,7 @@ def _training(
     root = how.runs or cache_folder("runs")
     folder = root / f"{wanted.name}-{wanted.preset}-{_run_key(request, preset, cache)}"
     console.note(f"training results: {folder}")
+    console.note(f"to watch: tensorboard --logdir {shlex.quote(str(folder / 'tensorboard'))}")
     run = TrainingRun(folder, how.seed, how.hardware, how.resume, sys.stdout.isatty())
     return Training(model, wanted.method.plan(preset), cache, run, console.note, wanted.name)
 

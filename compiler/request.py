@@ -79,9 +79,14 @@ class PrecisionRequest:
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """How training runs: ``runs`` is where results are kept, ``resume`` continues an interrupted stage."""
+    """How training runs: ``runs`` is where results are kept, ``resume`` continues an interrupted stage.
+
+    ``epochs``, ``batch``: of every stage, in place of the preset's own.
+    """
 
     seed: int = 0
+    epochs: int | None = None
+    batch: int | None = None
     runs: Path | None = None
     resume: bool = False
     hardware: Hardware = field(default_factory=Hardware)

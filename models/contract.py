@@ -91,10 +91,17 @@ class Method(Generic[P]):
         return self.plan(preset).find(TrainPolicy) is not None
 
 
-def prepared(preset: P, *, pretrained: bool, flip: bool | None = None) -> P:
-    """A preset for weights to start from or none, with clips mirrored or not (None: as it says)."""
+def prepared(
+    preset: P,
+    *,
+    pretrained: bool,
+    flip: bool | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+) -> P:
+    """A preset for weights to start from or none; what else is given takes the place of its own."""
     recipe = preset.recipe if pretrained else preset.recipe.from_scratch()
     if flip is not None:
         recipe = replace(recipe, flip=flip)
-    changed: P = replace(cast(Any, preset), recipe=recipe)
+    changed: P = replace(cast(Any, preset), recipe=recipe.scaled(epochs, batch))
     return changed

@@ -43,6 +43,12 @@ class Optimization:
     policy_lr_factor: float = 1.0
     temperature_decay: float = 0.045
 
+    def scaled(self, epochs: int | None, batch: int | None) -> Optimization:
+        """The same with so many epochs, if it has any, and clips to a batch; None: as it is."""
+        if not self.epochs:
+            return self
+        return replace(self, epochs=epochs or self.epochs, batch=batch or self.batch)
+
     def from_scratch(self) -> Optimization:
         """The same with nothing frozen or probed."""
         return replace(self, frozen_layers=0, frozen_norms=False, probe_decay=0.0)
@@ -86,6 +92,25 @@ class Recipe:
     calibrated: bool = False
     warmup: Optimization | None = None
     dropped_modalities: float = 0.0
+
+    def scaled(self, epochs: int | None, batch: int | None) -> Recipe:
+        """The same with so many epochs, and clips to a batch, in every stage that has any; None: as it is."""
+        return replace(
+            self,
+            branches=self.branches.scaled(epochs, batch),
+            multibit=self.multibit and self.multibit.scaled(epochs, batch),
+            joint=self.joint and self.joint.scaled(epochs, batch),
+            refit=self.refit and self.refit.scaled(epochs, batch),
+            finetune=self.finetune and self.finetune.scaled(epochs, batch),
+            qat=self.qat and self.qat.scaled(epochs, batch),
+            scratch=self.scratch and self.scratch.scaled(epochs, batch),
+            warmup=self.warmup and self.warmup.scaled(epochs, batch),
+        )
+
+    @property
+    def expects_weights(self) -> bool:
+        """Whether it is made for pretrained weights: some stage probes or freezes them."""
+        return self.from_scratch() != self
 
     def from_scratch(self) -> Recipe:
         """The same without what only makes sense for pretrained weights: nothing is frozen or probed."""

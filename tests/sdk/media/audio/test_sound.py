@@ -376,7 +376,7 @@ def test_hard_videos_with_sound_wanted(real_data) -> None:  # type: ignore[no-un
                 assert all(frame.sound is not None for frame in source), path.name
         except SourceError as error:
             assert path.name in str(error)
-        assert time.monotonic() - began < 5, path.name
+        assert time.monotonic() - began < 20, path.name
 
 
 def test_memory_stays_flat() -> None:
