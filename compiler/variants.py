@@ -100,7 +100,7 @@ def train_mixed(
     measured = measure_candidates(training, candidates, table)
     kept, lines = (measured, []) if precisions.keep_all else drop_worse(measured)
     if isinstance(training.model, AdaptiveModel):
-        tried = _Tried(candidates, kept, measured, lines)
+        tried = _TrialResult(candidates, kept, measured, lines)
         return _with_policy(training, target, precisions, tried, context)
     measured = validate(training, measured, candidates)
     ranked = sorted(kept, key=lambda one: (-one.accuracy, one.ms))
@@ -109,7 +109,7 @@ def train_mixed(
     return TrainedVariants(plan, None, tuple(measured), tuple(lines))
 
 
-class _Tried(NamedTuple):
+class _TrialResult(NamedTuple):
     """All candidates, what of them is kept, how all measured, and a line for each that was dropped."""
 
     candidates: Candidates
@@ -119,7 +119,7 @@ class _Tried(NamedTuple):
 
 
 def _with_policy(
-    training: Training, target: Target, precisions: PrecisionSet, tried: _Tried, context: StageContext
+    training: Training, target: Target, precisions: PrecisionSet, tried: _TrialResult, context: StageContext
 ) -> TrainedVariants:
     """The policy over what is kept; then, if the method declares it, all branches anew on all clips."""
     plan, candidates, names = training.plan, tried.candidates, [one.name for one in tried.kept]
