@@ -36,7 +36,12 @@ class BudgetError(AdaptiveVideoError):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a stream may spend; what is None is not limited, and one part at least is given.
+    """What limits a stream; what is None is not limited, and one part at least is given. ::
+
+        recognizer.budget = Budget(watts=5)                       # while a stream runs, too
+        recognizer.budget = Budget.parse("3W,50ms")               # as adaptive-run --control takes it
+        recognizer.budget = Budget(thermal_c=70, battery_hours=8)
+        recognizer.budget = None
 
     ``watts``: the average power of the whole device, as its meter sees it, over any 30 s. ``latency_ms``:
     what 95 % of the steps take, from taking up a frame to its result. ``thermal_c``: the temperature that the

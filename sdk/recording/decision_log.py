@@ -33,7 +33,11 @@ FORMAT = 4
 
 
 class DecisionLog:
-    """Writes JSON lines to a file, each at once: an interrupted stream's log is whole up to its last step.
+    """Writes JSON lines to a file, each at once: an interrupted stream's log is whole up to its last step. ::
+
+        with DecisionLog("decisions.jsonl") as log, StreamRecognizer("demo.bundle", log=log) as recognizer:
+            list(recognizer.stream("clip.mp4"))
+        differing = [step for step in replay("decisions.jsonl") if not step.same]
 
     A context manager; once entered, give it to one recognizer.
     """

@@ -20,7 +20,10 @@ _PASSING = (SourceErrorCode.CONNECTION_FAILED, SourceErrorCode.TIMEOUT, SourceEr
 
 @dataclass(frozen=True, slots=True)
 class Reconnect:
-    """How often and how soon a network stream that is lost, or does not open, is opened again.
+    """How often and how soon a network stream that is lost, or does not open, is opened again. ::
+
+        recognizer.stream("rtsp://camera/1", reconnect=Reconnect(limit=100, longest_s=60))   # for months
+        recognizer.stream("rtsp://camera/1", reconnect=Reconnect(limit=0))                   # never
 
     ``limit``: attempts in a row without a frame before it counts as lost for good; 0: never try.
     ``first_limit``: how often the first opening is tried again, where its failure may pass. The wait
