@@ -2,7 +2,7 @@
 
 The code at b bits is the 8-bit code without its low bits, so 4 and 2 bits are read off the high plane
 alone. A device computes with int8 whatever the width: at 8 bits with the code ``q`` itself, below with
-``2 q + 1``, which is odd and so the centre of the codes that ``q`` stands for (4 bits: -15..15, 2 bits:
+``2 q + 1``, which is odd and so the center of the codes that ``q`` stands for (4 bits: -15..15, 2 bits:
 -3..3); the scales in each graph take up the factor.
 
 In a plane, the first half of a tensor's codes lie in the upper and the second half in the lower 4 bits of

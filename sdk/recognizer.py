@@ -1,4 +1,4 @@
-"""The recogniser an app holds: give it a bundle and a source, and take recognitions as they come."""
+"""The recognizer an app holds: give it a bundle and a source, and take recognitions as they come."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ class StreamRecognizer:
     ) -> None:
         """Open the bundle, and the graphs that may be chosen.
 
-        variant: one of the manifest's, e.g. ``int8``. price: the score that the dearest option must earn more
-        than one that costs nothing; by default the variant's. fixed: run this option at each
+        variant: one of the manifest's, e.g. ``int8``. price: the score that the most expensive option must
+        earn more than one that costs nothing; by default the variant's. fixed: run this option at each
         ``every``-th step and no other (a variant without a policy starts with its first). random_seed:
         choose at random. top: how many labels each result lists. threads: of a branch. target: run the
         graphs of this one of the bundle's targets, in its runtime; by default of the bundle's own. partial:
@@ -143,7 +143,8 @@ class StreamRecognizer:
 
     @property
     def price(self) -> float:
-        """The score that the dearest option must earn more than a free one; may be set while a stream runs.
+        """The score that the most expensive option must earn more than a zero-cost one; may be set at any
+        time.
 
         Under a budget it is the budget's, and moves by itself.
 
@@ -165,7 +166,7 @@ class StreamRecognizer:
         """What the stream may spend; None: whatever the price leads to. It may be set while a stream runs.
 
         It holds from the next step on: the price follows what the meter says, and where even the cheapest
-        options are too dear, steps are withheld (``budget_met`` is then False). Files are streamed at their
+        options cost too much, steps are throttled (``budget_met`` is then False). Files are streamed at their
         own pace under a budget, as power is energy over time.
 
         Raises: BudgetError on setting if nothing here can choose by it, or measure what it limits.
@@ -197,7 +198,7 @@ class StreamRecognizer:
         self._chooser.switch(option)
 
     def stream(self, source: AnySource, **source_options: Any) -> Generator[Recognition, None, None]:
-        """Recognise ``source`` from its beginning: one result per step, each as soon as it is there.
+        """Recognize ``source`` from its beginning: one result per step, each as soon as it is there.
 
         Closing the generator closes the source. ``source`` and its options are those of
         ``sdk.media.sources.source.open_source``.
@@ -217,7 +218,7 @@ class StreamRecognizer:
                 yield frame, self._advance(frame, opened.dropped_since_last)
 
     def recognize(self, path: str | os.PathLike[str]) -> ClipRecognition:
-        """Recognise one clip, a video file, from its first step to its last.
+        """Recognize one clip, a video file, from its first step to its last.
 
         Raises: SourceError, EngineError; AdaptiveVideoError if another stream is still running.
         """
@@ -269,7 +270,7 @@ class StreamRecognizer:
         on_end: Callable[[], None] | None = None,
         **source_options: Any,
     ) -> None:
-        """Recognise ``source`` in a thread of its own, until it ends or ``stop`` is called.
+        """Recognize ``source`` in a thread of its own, until it ends or ``stop`` is called.
 
         ``on_error`` takes what the source or ``on_result`` raises: a source's error ends the stream, a
         callback's does not. ``on_end`` comes last, however the stream ended.

@@ -31,7 +31,7 @@ _ERRORS_ONLY = 3
 class OnnxEngine(OpenedGraphs["OnnxRunner"]):
     """Opens a bundle's graphs with ONNX Runtime.
 
-    Policies run on one thread: they are too small to share out. On the CPU, fp32 graphs are optimised once
+    Policies run on one thread: they are too small to share out. On the CPU, fp32 graphs are optimized once
     and then mapped from the user's cache, which opens faster and shares their weights between processes.
     """
 

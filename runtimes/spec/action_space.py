@@ -36,7 +36,7 @@ class Option(Spec):
 class Group(Spec):
     """Options of which exactly one is chosen at a step.
 
-    ``optional``: the model has learnt to do without what the group's views are made of.
+    ``optional``: the model has learned to do without what the group's views are made of.
     """
 
     name: Name

@@ -17,7 +17,7 @@ _CHANNELS = {"rgb": 3, "rgbdiff": 3, "flow": 2, "audio": 1}
 class View(Spec):
     """One rendition of the stream at a step, as uint8 of ``shape``.
 
-    * ``rgb``: upright pictures, their short side resized to ``size`` by swscale, the centre cropped to
+    * ``rgb``: upright pictures, their short side resized to ``size`` by swscale, the center cropped to
       ``size`` x ``size``; ``frames`` of them, evenly spaced over the step's segment, the last one the step's.
     * ``rgbdiff``: at each of ``frames`` pictures the ``stack`` differences of consecutive pictures that end
       there, ``(later - earlier + 255) / 2``, their channels side by side.

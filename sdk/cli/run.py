@@ -1,4 +1,4 @@
-"""``adaptive-run``: recognise a file, camera or stream, and show what is chosen and what it costs."""
+"""``adaptive-run``: recognize a file, camera or stream, and show what is chosen and what it costs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def run(
     save_video: Annotated[Path | None, typer.Option(help="Write the annotated steps to this mp4.")] = None,
     version: Version = False,
 ) -> int:
-    """Recognise SOURCE with BUNDLE, running at each step only what is worth its cost."""
+    """Recognize SOURCE with BUNDLE, running at each step only what is worth its cost."""
     if replay_log is not None:
         return _replay(replay_log)
     if bundle is None or source is None:

@@ -1,4 +1,4 @@
-"""The bounded queue between the decoding thread and the recogniser, and its counted drops."""
+"""The bounded queue between the decoding thread and the recognizer, and its counted drops."""
 
 from __future__ import annotations
 
