@@ -92,6 +92,19 @@ def test_a_transport_stream_begins_at_zero(tmp_path: Path, start_s: float) -> No
     assert streamed == [frame.time_s for frame in frames]
 
 
+def test_sound_stays_with_its_pictures_where_streams_are_joined(tmp_path: Path) -> None:
+    """A click 0.2 s before a flash, in each of three parts."""
+    part = write_film(tmp_path / "a.ts", 2, [(0, clicks(2, 1.0))], codec="aac", flashes=[30])
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(part.read_bytes() * 3)
+    distances_s = []
+    for frame in decode_steps(joined, wanted()):
+        if frame.image.to_ndarray(format="gray").mean() > 150 and frame.sound is not None:
+            samples = frame.sound.samples
+            distances_s.append((samples.size - int(np.abs(samples).argmax())) / RATE_HZ)
+    assert distances_s == pytest.approx([0.2] * 3, abs=0.03)
+
+
 def test_two_transport_streams_joined(tmp_path: Path) -> None:
     part = write_film(tmp_path / "a.ts", 2, [(0, clicks(2, 0.5))], codec="aac")
     joined = tmp_path / "joined.ts"
