@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from runtimes.errors import AdaptiveVideoError
+from runtimes.errors import AdaptiveVideoError, ArgumentError
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*@")
 _SECRET_FIELDS = re.compile(
@@ -37,6 +37,10 @@ class BusyError(AdaptiveVideoError):
 
 class RecordingError(AdaptiveVideoError):
     """A decision log or a golden trace cannot be read or made, or is damaged."""
+
+
+class SourceOptionError(ArgumentError, ValueError):
+    """An option of a source has a value that it cannot have."""
 
 
 class SourceErrorCode(StrEnum):
