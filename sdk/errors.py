@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from numbers import Integral
 
-from runtimes.errors import AdaptiveVideoError
+from runtimes.errors import AdaptiveVideoError, ArgumentError
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*@")
 _SECRET_FIELDS = re.compile(
@@ -17,6 +18,12 @@ def redact(text: object) -> str:
     """``text`` with the user, the password and secret query fields of every URL in it replaced by ``***``."""
     hidden = _CREDENTIALS.sub("***@", str(text))
     return _SECRET_FIELDS.sub(r"\1=***", hidden)
+
+
+def require_whole(name: str, value: object, least: int, of: str) -> None:
+    """Raises: ArgumentError if ``value`` is not a whole number, of ``of``, of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ArgumentError(f"{name} {value!r}", f"is not a number of {of}", f"use {least} or more")
 
 
 class OptionError(AdaptiveVideoError):
@@ -37,6 +44,10 @@ class BusyError(AdaptiveVideoError):
 
 class RecordingError(AdaptiveVideoError):
     """A decision log or a golden trace cannot be read or made, or is damaged."""
+
+
+class SourceOptionError(ArgumentError, ValueError):
+    """An option of a source has a value that it cannot have."""
 
 
 class SourceErrorCode(StrEnum):

@@ -23,7 +23,7 @@ from runtimes.errors import ArgumentError
 from sdk.budget.budget import Budget
 from sdk.decisions.choosers import FixedChoice, LearnedChoice
 from sdk.decisions.step_pipeline import Pipeline
-from sdk.errors import BusyError
+from sdk.errors import BusyError, require_whole
 from sdk.media.frames import Frame
 from sdk.media.requirements import StreamRequirements
 from sdk.media.sources.live import paced_frames
@@ -99,8 +99,7 @@ class StreamRecognizer:
         self._bundle.require_target(target)
         self._target = target
         self.variant = self._bundle.variant(variant, target)
-        if top < 1:
-            raise ArgumentError(f"top {top}", "is not a number of labels", "use 1 or more")
+        require_whole("top", top, 1, "labels")
         self._engine = open_engine(
             self._bundle, device, target=target, allow_fallback=allow_fallback, threads=threads
         )
@@ -247,10 +246,9 @@ class StreamRecognizer:
                 if result is not None:
                     show(result.label)
 
-        Where steps have segments,
-        the first result comes when a whole one has passed. Sound is given likewise, before the frames of its
-        time: mono float32 (n,) in [-1, 1] at ``sound_rate_hz``, which stays the same until ``reset`` begins
-        anew.
+        Where steps have segments, the first result comes when a whole one has passed. Sound is given
+        likewise, before the frames of its time: mono float32 (n,) in [-1, 1] at ``sound_rate_hz``, which
+        stays the same until ``reset`` begins anew.
 
         Raises: SourceError if it is neither; EngineError; AdaptiveVideoError if a stream is running.
         """

@@ -8,12 +8,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.errors import ArgumentError
 from runtimes.spec import ActionSpace, Group, Option, Variant
 from sdk.decisions.choice import decide, held_steps
 from sdk.decisions.decision import Context, Decision, Plan
 from sdk.decisions.option_costs import OptionCosts
-from sdk.errors import OptionError
+from sdk.errors import OptionError, require_whole
 
 Floats = NDArray[np.floating]
 
@@ -103,8 +102,7 @@ class FixedChoice:
 
         Raises: AdaptiveVideoError as ``switch``, and for ``every`` < 1.
         """
-        if every < 1:
-            raise ArgumentError(f"every {every}", "is not a number of steps", "use 1 or more")
+        require_whole("every", every, 1, "steps")
         self._variant = variant
         self._branches = {entry.name: entry for entry in variant.action_space.options if not entry.skip}
         self._every = every
@@ -199,6 +197,7 @@ class RandomChoice:
     runs_policy = True
 
     def __init__(self, space: ActionSpace, seed: int) -> None:
+        require_whole("random_seed", seed, 0, "a random generator")
         self._space = space
         self._seed = seed
         self.options = space.options

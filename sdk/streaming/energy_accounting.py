@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from runtimes.device import device_name
+from runtimes.errors import ArgumentError
 from runtimes.spec import CostTable, Variant
 from sdk.budget.budget import Budget, BudgetError
 from sdk.budget.controller import BudgetController, BudgetState
@@ -37,6 +38,11 @@ class Sensors:
     thermometer: Reading | None = None
     battery: Reading | None = None
 
+    def __post_init__(self) -> None:
+        """Raises: ArgumentError if ``meter`` is not one."""
+        if self.meter is not None and not isinstance(self.meter, Meter):
+            raise ArgumentError(f"meter {self.meter!r}", "is not a Meter", "use sdk.power.open_meter")
+
 
 _NO_SENSORS = Sensors()
 
@@ -56,7 +62,9 @@ class EnergyAccounting:
         clock: Clock = time.monotonic,
         log: DecisionLog | None = None,
     ) -> None:
-        """Raises: KeyError if the cost table lacks a graph or view that the variant has."""
+        """Raises: KeyError if the cost table lacks a graph or view that the variant has; ArgumentError."""
+        if log is not None and not isinstance(log, DecisionLog):
+            raise ArgumentError(f"log {log!r}", "is not a DecisionLog", "use DecisionLog(path, {})")
         self._window = EnergyWindow(sensors.meter) if sensors.meter is not None else None
         self._thermometer, self._battery = sensors.thermometer, sensors.battery
         self._clock, self._log, self._kind = clock, log, chooser.kind

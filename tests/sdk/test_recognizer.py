@@ -420,30 +420,3 @@ def test_python_adds_little_to_a_step(bundle: Bundle) -> None:
         results = list(recognizer.stream(film([BRIGHT] * 300)))
     # Far above what it takes (0.06 ms), so that only a real mistake fails on a busy machine.
     assert np.median([result.latency_ms.post for result in results]) < 0.5
-
-
-@pytest.mark.parametrize(
-    ("source", "words"),
-    [
-        (None, "None: is NoneType, not a source; give a path"),
-        (["a", "b"], "frame 0: is str; give"),
-        ([], "the iterable: gave no frame"),
-        (True, "True: is bool, not a source"),
-        (3.5, "3.5: is float, not a source"),
-        (77, "camera:77: there is no device /dev/video77"),
-        ([(flat(BRIGHT), None)], "frame 0: its time is None"),
-    ],
-)
-def test_what_is_not_a_source_is_one_clear_error(bundle: Bundle, source: object, words: str) -> None:
-    with StreamRecognizer(bundle, "cpu") as recognizer, pytest.raises(SourceError) as caught:
-        list(recognizer.stream(source))  # type: ignore[arg-type]
-    assert str(caught.value).startswith(words)
-
-
-def test_arguments_of_another_type_are_one_clear_error(bundle: Bundle) -> None:
-    with pytest.raises(BundleError, match="None: is NoneType, not a path"):
-        StreamRecognizer(None)  # type: ignore[arg-type]
-    with pytest.raises(EngineError, match="threads 'x': is not a number of threads"):
-        StreamRecognizer(bundle, "cpu", threads="x")  # type: ignore[arg-type]
-    with StreamRecognizer(bundle, "cpu") as recognizer, pytest.raises(SourceError, match="its time is None"):
-        recognizer.step(flat(BRIGHT), None)  # type: ignore[arg-type]

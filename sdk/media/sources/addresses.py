@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -16,6 +16,7 @@ KNOWN_SCHEMES = (
 )
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]+):")
+_BEFORE_HOST = re.compile(r"(?s)(?<=://).*@")
 # Not fflags=nobuffer: it throws away what was read while probing, up to the next key frame.
 _RTSP_OPTIONS = {
     "rtsp_transport": "tcp",
@@ -42,7 +43,7 @@ class Address:
     """A source as FFmpeg opens it. ``live``: frames come at their own pace; None: known once it is open.
 
     ``sound_graph``: of a test pattern, the filter graph that makes its sound. ``microphone``: the ALSA
-    device that is heard beside a camera.
+    device that is heard beside a camera. ``given``: the address as the user wrote it, for messages.
     """
 
     kind: Kind
@@ -52,9 +53,10 @@ class Address:
     live: bool | None = False
     sound_graph: str | None = None
     microphone: str | None = None
+    given: str = ""
 
     def __str__(self) -> str:
-        return redact(self.url.removeprefix("file:"))
+        return redact(self.given or self.url)
 
     @property
     def url_with_sound(self) -> str:
@@ -65,35 +67,65 @@ class Address:
 def parse_address(source: str | os.PathLike[str]) -> Address:
     """The address that ``source`` names.
 
-    Raises: SourceError for an unknown scheme, a missing file or a malformed camera or test address.
+    Raises: SourceError for what is not a path or address, an unknown scheme, a missing file or a malformed
+    address.
     """
-    text = os.fspath(source)
+    if not isinstance(source, str | os.PathLike):
+        raise not_a_source(source)
+    text = os.fsdecode(source)
+    try:
+        return replace(_parsed(text, is_path=not isinstance(source, str)), given=text)
+    except ValueError:  # of urlsplit, for a host or port; its words may have part of a password in them
+        fix = "check it, and write / ? # @ in a password as %2F %3F %23 %40"
+        raise _malformed(_BEFORE_HOST.sub("***@", text), "is not a valid address", fix) from None
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        reason = (error.strerror or type(error).__name__).lower()
+        denied = isinstance(error, PermissionError)
+        code = SourceErrorCode.PERMISSION_DENIED if denied else SourceErrorCode.NOT_FOUND
+        raise SourceError(text, reason, "check the path", code) from None
+
+
+def not_a_source(source: object) -> SourceError:
+    """That ``source`` is of a type that names none."""
+    reason = f"is {type(source).__name__}, not a source"
+    return SourceError(repr(source), reason, f"give {KNOWN_SCHEMES}, or frames", SourceErrorCode.BAD_ADDRESS)
+
+
+def _parsed(text: str, *, is_path: bool) -> Address:
     scheme = _SCHEME.match(text)
-    if not isinstance(source, str) or scheme is None:
-        return _file(Path(text))
+    if is_path or scheme is None:
+        return _file(Path(text), text)
     name = scheme[1].lower()
     if name == "file":
-        return _file(Path(unquote(urlsplit(text).path)))
+        return _file(Path(unquote(urlsplit(text).path)), text)
     if name == "rtsp" or name == "rtsps":
-        return Address(Kind.NETWORK, text, options=dict(_RTSP_OPTIONS), live=True)
+        return _network(Address(Kind.NETWORK, text, options=dict(_RTSP_OPTIONS), live=True))
     if name == "http" or name == "https":
-        return Address(Kind.NETWORK, text, live=None)
+        return _network(Address(Kind.NETWORK, text, live=None))
     if name == "camera" or name == "v4l2":
         return _camera(text)
     if name == "test":
         return _test_pattern(text)
     if Path(text).exists():
-        return _file(Path(text))
+        return _file(Path(text), text)
     raise SourceError(
         text, f"unknown scheme {name}:", f"give {KNOWN_SCHEMES}", SourceErrorCode.UNKNOWN_SCHEME
     )
 
 
-def _file(path: Path) -> Address:
+def _network(address: Address) -> Address:
+    """``address``, if it has a host. Raises: SourceError; ValueError if its port is not one."""
+    parts = urlsplit(address.url)
+    if not parts.hostname or parts.port == 0:
+        raise _malformed(address.url, "has no host to connect to", "give it, as in rtsp://192.168.1.20/live")
+    return address
+
+
+def _file(path: Path, given: str) -> Address:
     if path.is_dir():
-        raise SourceError(path, "is a folder", "give one video file", SourceErrorCode.NOT_A_VIDEO)
+        raise SourceError(given or path, "is a folder", "give one video file", SourceErrorCode.NOT_A_VIDEO)
     if not path.exists():
-        raise SourceError(path, "no such file", "check the path", SourceErrorCode.NOT_FOUND)
+        raise SourceError(given, "no such file", "check the path", SourceErrorCode.NOT_FOUND)
     # The protocol is named, or FFmpeg would read a file called "a:b.mp4" as a URL.
     return Address(Kind.FILE, f"file:{path}")
 

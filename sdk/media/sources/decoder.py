@@ -51,7 +51,7 @@ class Decoder:
     Damaged packets are skipped; ``on_corrupt`` is called for each of video.
 
     Raises: SourceError on entering (cannot be opened, no video stream, codec unsupported) and on iterating
-    (connection lost, not one picture could be decoded, or a live stream's last 600 packets were damaged).
+    (connection lost, not one picture came, or a live stream's last 600 packets were damaged).
     """
 
     def __init__(self, address: Address, options: DecoderOptions, on_corrupt: Callable[[], None]) -> None:
@@ -73,6 +73,7 @@ class Decoder:
         self._period_s = 1 / float(self._stream.average_rate or _ASSUMED_RATE_HZ)
         self._opened_s = time.monotonic()
         self._last_time_s: float | None = None
+        self._has_times = False
         self._bad_packets = 0
         self._untimed: list[Picture] = []
         return self
@@ -110,8 +111,9 @@ class Decoder:
         else:
             for packet in self._packets(self._stream):
                 yield from self._decode(packet)
+        yield from self._untimed_before(None)
         if self._last_time_s is None:
-            raise self._undecodable("not one frame of it")
+            raise self._without_pictures()
 
     def _open_sound(self, container: InputContainer) -> SoundTrack | NoSound | None:
         rate_hz = self._options.sound_rate_hz
@@ -198,20 +200,18 @@ class Decoder:
                 self._untimed.append(picture)
                 continue
             yield from self._untimed_before(image.time)
-            yield replace(picture, time_s=self._time_s(image))
-        if not packet.size:
-            yield from self._untimed_before(None)
+            yield replace(picture, time_s=self._time_s(image.time, picture.arrived_s))
 
     def _untimed_before(self, time_s: float | None) -> Iterator[Picture]:
-        """The first pictures, which had no time, a period apart: up to ``time_s``, or from 0 if that is None.
+        """The first pictures, which had no time: a network stream's first packets may lack it.
 
-        A network stream's first packets may lack it.
+        They come a period apart, up to ``time_s``; if that is None too, as a stream's without any times.
         """
         waiting, self._untimed = self._untimed, []
-        first_s = 0.0 if time_s is None else time_s - len(waiting) * self._period_s
         for place, picture in enumerate(waiting):
-            self._last_time_s = first_s + place * self._period_s
-            yield replace(picture, time_s=self._last_time_s)
+            before_s = (len(waiting) - place) * self._period_s
+            known_s = None if time_s is None else time_s - before_s
+            yield replace(picture, time_s=self._time_s(known_s, picture.arrived_s))
 
     def _skip(self, error: av.error.FFmpegError) -> None:
         """Count a damaged packet. A file is read to its end; a live stream would go on for ever."""
@@ -223,16 +223,26 @@ class Decoder:
         if self.live and self._bad_packets == _BAD_PACKETS_IN_A_ROW:
             raise self._undecodable(f"none of {_BAD_PACKETS_IN_A_ROW} packets in a row")
 
-    def _time_s(self, image: av.VideoFrame) -> float:
-        """Its pts in seconds; without one: a live source's arrival, else one period after the last."""
-        time_s = image.time
-        if time_s is None:
-            if self.live:
-                time_s = time.monotonic() - self._opened_s
-            else:
-                time_s = 0.0 if self._last_time_s is None else self._last_time_s + self._period_s
+    def _time_s(self, time_s: float | None, arrived_s: float) -> float:
+        """``time_s``; if it is None, a period after the last picture's.
+
+        Of a live stream without any times, when the picture came: its rate is not known.
+        """
+        if time_s is not None:
+            self._has_times = True
+        elif self.live and not self._has_times:
+            time_s = arrived_s - self._opened_s
+        else:
+            time_s = 0.0 if self._last_time_s is None else self._last_time_s + self._period_s
         self._last_time_s = time_s
         return time_s
+
+    def _without_pictures(self) -> SourceError:
+        """That not one picture came: of a device that is starting, or a damaged file."""
+        if self.live and self._address.kind in (Kind.NETWORK, Kind.CAMERA):
+            reason, fix = "ended before its first picture", "check that the device sends, and what it sends"
+            return SourceError(self._address, reason, fix, SourceErrorCode.LOST)
+        return self._undecodable("not one frame of it")
 
     def _undecodable(self, what: str) -> SourceError:
         return SourceError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import av
 
 from sdk.errors import SourceError, SourceErrorCode
@@ -44,21 +46,41 @@ _LOCAL: tuple[_Row, ...] = (
         "check the address, e.g. test://?size=320x240&rate=30&pattern=testsrc2",
     ),
 )
+_NETWORK: tuple[_Row, ...] = (
+    (
+        (av.error.HTTPBadRequestError, av.error.ProtocolNotFoundError, av.error.ArgumentError),
+        SourceErrorCode.BAD_ADDRESS,
+        "check the address",
+    ),
+)
+_CAMERA: tuple[_Row, ...] = (
+    (
+        av.error.ArgumentError,
+        SourceErrorCode.BAD_ADDRESS,
+        "give a size and rate that the camera has, as v4l2-ctl --list-formats-ext lists",
+    ),
+)
+_BY_KIND = {Kind.NETWORK: _ANYWHERE + _NETWORK, Kind.CAMERA: _ANYWHERE + _CAMERA + _LOCAL}
+_OTHERWISE = {
+    Kind.NETWORK: (SourceErrorCode.CONNECTION_FAILED, "check the address and the network"),
+    Kind.CAMERA: (
+        SourceErrorCode.CONNECTION_FAILED,
+        "check that the camera is plugged in and that no other program uses it",
+    ),
+}
 
 
 def source_error(error: av.error.FFmpegError, address: Address) -> SourceError:
     """The SourceError that says what ``error`` means for ``address``."""
-    rows = _ANYWHERE if address.kind is Kind.NETWORK else _ANYWHERE + _LOCAL
+    if error.errno == errno.ENOTTY:  # what a file or another device answers to a camera's questions
+        return SourceError(address, "is not a camera", "give one of /dev/video*", SourceErrorCode.NOT_A_VIDEO)
+    rows = _BY_KIND.get(address.kind, _ANYWHERE + _LOCAL)
     for types, code, fix in rows:
         if isinstance(error, types):
             return SourceError(address, _reason(error), fix, code)
-    if address.kind is Kind.NETWORK:
-        return SourceError(
-            address, _reason(error), "check the address and the network", SourceErrorCode.CONNECTION_FAILED
-        )
-    return SourceError(
-        address, _reason(error), "convert it anew, e.g. to H.264 in mp4", SourceErrorCode.CORRUPT
-    )
+    corrupt = SourceErrorCode.CORRUPT, "convert it anew, e.g. to H.264 in mp4"
+    code, fix = _OTHERWISE.get(address.kind, corrupt)
+    return SourceError(address, _reason(error), fix, code)
 
 
 def _reason(error: av.error.FFmpegError) -> str:

@@ -94,6 +94,7 @@ class LiveStream:
         self._on_corrupt = on_corrupt
         self._on_reconnect = on_reconnect
         self.live = address.live is not False
+        self.start_s: float | None = None
 
     def __iter__(self) -> Iterator[Event]:
         failures = 0
@@ -115,11 +116,11 @@ class LiveStream:
             except SourceError as error:
                 if not self.live or error.code in _PERMANENT:
                     raise
-                if not seen_any and (
-                    error.code not in _PASSING or failures == self._reconnect.first_attempts
-                ):
-                    raise self._unopened(first_error or error, failures) from None
+                if not seen_any and error.code not in _PASSING:
+                    raise
                 first_error = first_error or error
+                if not seen_any and failures == self._reconnect.first_attempts:
+                    raise self._unopened(first_error, failures) from None
                 loss = error
             if failures == self._reconnect.limit:
                 raise self._lost(loss) from None
@@ -128,7 +129,7 @@ class LiveStream:
 
     def _connection(self) -> Iterator[Event]:
         with Decoder(self._address, self._options, self._on_corrupt) as decoder:
-            self.live = decoder.live
+            self.live, self.start_s = decoder.live, decoder.start_s
             yield from decoder
 
     def _unopened(self, error: SourceError, retries: int) -> SourceError:

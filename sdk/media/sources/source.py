@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import takewhile
+from numbers import Integral, Real
 from types import TracebackType
 from typing import Self
 
-from sdk.errors import SourceError, SourceErrorCode
+from sdk.errors import SourceOptionError
 from sdk.media.frames import Event, Frame
 from sdk.media.requirements import StreamRequirements
-from sdk.media.sources.addresses import KNOWN_SCHEMES, Address, Kind, parse_address
+from sdk.media.sources.addresses import Address, Kind, not_a_source, parse_address
 from sdk.media.sources.decoder import Decoder, DecoderOptions
 from sdk.media.sources.frame_queue import Drop, FrameQueue
 from sdk.media.sources.live import LiveStream, Reconnect, paced, reconnects
@@ -169,7 +171,7 @@ class DecodedSource(Source):
             on_corrupt=self._count_corrupt,
             on_reconnect=self._restart,
         )
-        self._pass_on(self._time.events(stream), stream)
+        self._pass_on(self._time.events(stream, lambda: stream.start_s), stream)
 
     def _pass_on(self, events: Iterator[Event], of: Decoder | LiveStream) -> None:
         """Queue the steps among ``events``, until they end or the source is closed."""
@@ -208,8 +210,7 @@ def open_source(
 
     * a path or ``file://`` address of anything FFmpeg reads;
     * ``camera:0``, or its number alone, or ``v4l2:///dev/video0?size=1280x720&rate=30``;
-    ``camera:0+mic:default`` hears an ALSA
-      device too;
+      ``camera:0+mic:default`` hears an ALSA device too;
     * ``rtsp://`` or ``http(s)://``; an http stream without a stated duration is live;
     * ``test://?size=320x240&rate=30&duration=5&pattern=testsrc2``: endless without ``duration``, in real
       time unless ``live=0``, with a tone and a beep each second unless ``sound=0``;
@@ -234,9 +235,10 @@ def open_source(
     Times are stream time (``sdk.media.stream_time``), and the app's own for an iterable; the source's pts is
     ``Frame.source_time_s``. Nothing is opened before the source is entered or iterated.
 
-    Raises: SourceError for an unknown scheme, a malformed address, or a missing file; ValueError for a
-    rate that is not positive, for both or neither of ``requirements`` and ``rate_hz``, or a queue without
-    room. Whatever else goes wrong is raised as SourceError while iterating.
+    Raises: SourceError for an unknown scheme, a malformed address, or a missing file; SourceOptionError for
+    an option that is not a number or out of its range; ValueError for a rate that is not positive, or for
+    both or neither of ``requirements`` and ``rate_hz``.
+    Whatever else goes wrong is raised as SourceError while iterating.
     """
     if requirements is None:
         if rate_hz is None:
@@ -244,16 +246,22 @@ def open_source(
         requirements = StreamRequirements(rate_hz)
     elif rate_hz is not None:
         raise ValueError("open_source: requirements has a rate_hz of its own")
+    _require("queue_size", queue_size, 1, whole=True)
+    _require("threads", threads, 0, whole=True)
+    for name, seconds in (("gap_s", gap_s), ("max_staleness_s", max_staleness_s)):
+        _require(name, seconds, 0.0)
+    for name, seconds in (("open_timeout_s", open_timeout_s), ("read_timeout_s", read_timeout_s)):
+        _require(name, seconds, 1e-3)
+    if reconnect is not None and not isinstance(reconnect, Reconnect):
+        raise SourceOptionError(f"reconnect {reconnect!r}", "is not a Reconnect", "use Reconnect(limit=3)")
     picker = StepPicker(requirements, gap_s)
-    if isinstance(source, int) and not isinstance(source, bool):
-        source = f"camera:{source}"
+    pushed = PushedMedia(requirements.sound_rate_hz, sound_rate_hz)
+    if isinstance(source, Integral) and not isinstance(source, bool):
+        source = f"camera:{int(source)}"
     if not isinstance(source, str | os.PathLike | Iterable):
-        reason = f"is {type(source).__name__}, not a source"
-        raise SourceError(
-            repr(source), reason, f"give {KNOWN_SCHEMES}, or frames", SourceErrorCode.BAD_ADDRESS
-        )
+        raise not_a_source(source)
     if not isinstance(source, str | os.PathLike):
-        return PushedSource(source, picker, PushedMedia(requirements.sound_rate_hz, sound_rate_hz))
+        return PushedSource(source, picker, pushed)
     return DecodedSource(
         parse_address(source),
         picker,
@@ -262,3 +270,13 @@ def open_source(
         reconnect or Reconnect(),
         own_pace,
     )
+
+
+def _require(name: str, value: object, least: float, *, whole: bool = False) -> None:
+    """Raises: SourceOptionError if ``value`` is not a number of at least ``least``."""
+    kind = Integral if whole else Real
+    if isinstance(value, bool) or not isinstance(value, kind) or math.isnan(value) or value < least:
+        name_of_kind = "whole number" if whole else "number"
+        raise SourceOptionError(
+            f"{name} {value!r}", f"is not a {name_of_kind} of at least {least:g}", f"use {least:g} or more"
+        )

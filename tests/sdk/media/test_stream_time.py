@@ -68,8 +68,9 @@ def test_sound_changes_no_picture(events: list[tuple[bool, float]]) -> None:
 
 
 def transport_stream(path: Path, start_s: float, seconds: float = 1.0) -> Path:
-    """A film in MPEG-TS whose clock starts at ``start_s``."""
-    plain = write_film(path.with_suffix(".mkv"), seconds, [(0, clicks(seconds, 0.5))])
+    """A film in MPEG-TS whose clock starts at ``start_s``: a click at 1.0 s, a flash at 1.2 s."""
+    sound = [(0.0, clicks(seconds, 1.0))]
+    plain = write_film(path.with_suffix(".mkv"), seconds, sound, codec="aac", flashes=[30])
     with av.open(str(plain)) as source, av.open(str(path), "w", options={"muxdelay": "0"}) as target:
         streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
         for packet in source.demux():
@@ -90,6 +91,37 @@ def test_a_transport_stream_begins_at_zero(tmp_path: Path, start_s: float) -> No
         assert frames[0].source_time_s == pytest.approx(start_s, abs=2.0)
     streamed = [frame.time_s for frame in open_source(path, rate_hz=25)]
     assert streamed == [frame.time_s for frame in frames]
+
+
+def from_clicks_to_flashes_s(path: Path) -> list[float]:
+    """How long before each flash its click is heard."""
+    distances_s = []
+    for frame in decode_steps(path, wanted()):
+        if frame.image.to_ndarray(format="gray").mean() > 150 and frame.sound is not None:
+            samples = frame.sound.samples
+            distances_s.append((samples.size - int(np.abs(samples).argmax())) / RATE_HZ)
+    return distances_s
+
+
+@pytest.mark.parametrize("start_s", [0.0, 10.0, 95442.2])
+def test_a_clock_that_starts_late_or_wraps_moves_sound_and_pictures_alike(
+    tmp_path: Path, start_s: float
+) -> None:
+    """The 33-bit clock wraps at 95443.7 s: within the last one."""
+    path = transport_stream(tmp_path / "a.ts", start_s, seconds=2.0)
+    frames = list(decode_steps(path, 25.0))
+    assert frames[0].time_s == pytest.approx(0.0, abs=0.1) and len(frames) == 50
+    assert [frame.restarted for frame in frames].count(True) == 0
+    steps = [after.time_s - before.time_s for before, after in pairwise(frames)]
+    assert steps == pytest.approx([0.04] * 49, abs=1e-3)
+    assert from_clicks_to_flashes_s(path) == pytest.approx([0.2], abs=0.03)
+
+
+def test_sound_stays_with_its_pictures_where_streams_are_joined(tmp_path: Path) -> None:
+    part = write_film(tmp_path / "a.ts", 2, [(0, clicks(2, 1.0))], codec="aac", flashes=[30])
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(part.read_bytes() * 3)
+    assert from_clicks_to_flashes_s(joined) == pytest.approx([0.2] * 3, abs=0.03)
 
 
 def test_two_transport_streams_joined(tmp_path: Path) -> None:

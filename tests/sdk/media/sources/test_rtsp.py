@@ -64,13 +64,40 @@ def test_a_camera_that_goes_silent_is_connected_again(clip: Clip) -> None:
 
 @pytest.mark.parametrize(
     ("refused", "code"),
-    [("404 Not Found", SourceErrorCode.NOT_FOUND), ("401 Unauthorized", SourceErrorCode.AUTH_FAILED)],
+    [
+        ("404 Not Found", SourceErrorCode.NOT_FOUND),
+        ("401 Unauthorized", SourceErrorCode.AUTH_FAILED),
+        ("400 Bad Request", SourceErrorCode.BAD_ADDRESS),
+    ],
 )
 def test_what_is_refused_is_not_tried_again(clip: Clip, refused: str, code: SourceErrorCode) -> None:
     sessions = [Session(0, refused=refused), Session(10)]
     with serving_rtsp(clip, sessions) as address, pytest.raises(SourceError) as caught:
         list(open_source(address, rate_hz=8, reconnect=SOON))
     assert caught.value.code is code and "attempts" not in caught.value.reason
+
+
+def test_a_first_opening_that_fails_in_passing_is_tried_again(clip: Clip) -> None:
+    """A camera that is starting: busy, then without a picture, then there."""
+    soon = Reconnect(limit=2, first_s=0.02, longest_s=0.05)
+    sessions = [Session(0, refused="503 Service Unavailable"), Session(0), Session(20)]
+    with serving_rtsp(clip, sessions) as address, pytest.raises(SourceError) as caught:
+        frames = []
+        for frame in open_source(address, rate_hz=1000, reconnect=soon, queue_size=99, max_staleness_s=99):
+            frames.append(frame)
+    assert len(frames) == 20 and not frames[0].restarted
+    assert caught.value.code is SourceErrorCode.LOST
+
+
+def test_a_refusal_after_a_passing_failure_is_what_is_reported(clip: Clip) -> None:
+    sessions = [
+        Session(0, refused="503 Service Unavailable"),
+        Session(0, refused="404 Not Found"),
+        Session(10),
+    ]
+    with serving_rtsp(clip, sessions) as address, pytest.raises(SourceError) as caught:
+        list(open_source(address, rate_hz=8, reconnect=Reconnect(first_s=0.02)))
+    assert caught.value.code is SourceErrorCode.NOT_FOUND
 
 
 def test_a_first_opening_that_fails_is_tried_again() -> None:
