@@ -6,12 +6,13 @@ import os
 import sys
 from importlib.util import find_spec
 
-_NEEDED = ("torch", "lightning", "torchmetrics", "brevitas", "onnx", "onnxoptimizer", "onnxscript")
+_TRAINING = ("torch", "lightning", "tensorboard", "torchmetrics", "brevitas")
+_PACKING = ("onnx", "onnxoptimizer", "onnxscript", "matplotlib")
 
 
 def main() -> None:
     """Entry point."""
-    missing = [package for package in _NEEDED if find_spec(package) is None]
+    missing = [package for package in (*_TRAINING, *_PACKING) if find_spec(package) is None]
     if missing:
         fix = "pip install 'adaptive-video[compile]'"
         print(f"error: adaptive-compile: needs {', '.join(missing)}; {fix}", file=sys.stderr)
