@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from runtimes.cache import cache_folder, whole_folder
 from runtimes.errors import BundleError
+from runtimes.notebook import html_table
 from runtimes.spec import SCHEMA_VERSION, CostTable, FileRecord, Manifest, Variant
 
 MANIFEST = "manifest.json"
@@ -104,6 +105,20 @@ class Bundle:
         return (
             f"<Bundle {str(self.location)!r}: {manifest.model} ({manifest.preset}) for {targets}, "
             f"{len(manifest.labels)} labels, variants {variants}{lacking}>"
+        )
+
+    def _repr_html_(self) -> str:
+        manifest = self.manifest
+        return html_table(
+            {
+                "bundle": self.location,
+                "model": f"{manifest.model} ({manifest.preset})",
+                "targets": ", ".join(manifest.targets),
+                "labels": ", ".join(manifest.labels),
+                "variants": ", ".join(variant.name for variant in manifest.variants),
+                "steps": f"{manifest.steps.rate_hz:g} a second",
+                "not there yet": ", ".join(sorted(self.missing)) or None,
+            }
         )
 
     def require(self, graph: str, target: str | None = None) -> None:

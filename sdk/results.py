@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from runtimes.notebook import html_table
+
 HELD = "held"
 """The choice of a step that an earlier skip holds."""
 THROTTLED = "throttled"
@@ -89,9 +91,27 @@ class Recognition:
             f"{self.choice}, {self.latency_ms.total:.1f} ms>"
         )
 
+    def _repr_html_(self) -> str:
+        known = self.energy_mj is not None
+        energy = f"{self.energy_mj:.1f} mJ ({self.energy_source})" if known else None
+        return html_table(
+            {
+                "step": f"{self.step} at {self.time_s:.2f} s",
+                "best": _best(self.top),
+                "choice": self.choice,
+                "latency": f"{self.latency_ms.total:.1f} ms",
+                "energy": energy,
+                "power": None if self.power_w is None else f"{self.power_w:.2f} W",
+            }
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
         return asdict(self)
+
+
+def _best(top: tuple[tuple[str, float], ...]) -> str:
+    return ", ".join(f"{label} {score:.2f}" for label, score in top)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -140,6 +160,17 @@ class ClipRecognition:
         return (
             f"<ClipRecognition {self.path!r}: {self.label!r} {self.score:.2f}, "
             f"{self.steps} steps ({choices}), {self.latency_ms.total:.1f} ms>"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table(
+            {
+                "clip": self.path,
+                "best": _best(self.top),
+                "steps": self.steps,
+                "choices": ", ".join(f"{choice} {count}" for choice, count in self.choices.items()),
+                "latency": f"{self.latency_ms.total:.1f} ms",
+            }
         )
 
     def to_json(self) -> dict[str, Any]:
