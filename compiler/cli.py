@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 import warnings
@@ -29,10 +30,12 @@ from compiler.request import (
     check_model,
     check_precisions,
 )
+from compiler.stage_times import StageTimes
 from compiler.targets import TARGETS, find_targets
 from compiler.training.run import Hardware
 from models.methods.registry import METHODS
 from runtimes.bundle import check_destination
+from runtimes.cache import cache_folder
 from runtimes.errors import ArgumentError
 from sdk.cli.command import Version, run_command
 
@@ -43,17 +46,32 @@ STAGES = 6
 class StageConsole:
     """Prints stages, notes and progress bars on the terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, times: StageTimes | None = None) -> None:
+        """``times``: what the stages took the last time."""
         self._console = Console(highlight=False)
         self._count = 0
-        self._began_s = time.monotonic()
+        self._times = times
+        self._began_s = self._stage_began_s = time.monotonic()
+        self._stage: str | None = None
 
     def stage(self, name: str) -> None:
-        """A headline with its number, and the time since the start."""
+        """A headline with its number, the time since the start, and the time left if that can be known."""
+        self.finish()
         self._count += 1
-        spent_s = int(time.monotonic() - self._began_s)
-        since = f"  ({spent_s // 60}:{spent_s % 60:02d})" if self._count > 1 else ""
+        self._stage, self._stage_began_s = name, time.monotonic()
+        said = [_minutes(time.monotonic() - self._began_s)] if self._count > 1 else []
+        left_s = None if self._times is None else self._times.left_s(name)
+        if left_s is not None:
+            said.append(f"about {_minutes(left_s)} left, by the last compile of this kind")
+        since = f"  ({'; '.join(said)})" if said else ""
         self._console.print(f"[bold]\\[{self._count}/{STAGES}] {name}[/bold]{since}")
+
+    def finish(self) -> None:
+        """The stage in progress is done; what it took is kept."""
+        if self._stage is not None and self._times is not None:
+            self._times.record(self._stage, time.monotonic() - self._stage_began_s)
+            self._times.save()
+        self._stage = None
 
     def note(self, text: str) -> None:
         """An indented line."""
@@ -71,6 +89,19 @@ class StageConsole:
         with Progress(*columns, console=self._console, transient=True) as bars:
             bar = bars.add_task(name, total=None)
             yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _stage_times(request: Request) -> StageTimes:
+    """Those of compiles of the same model, preset, targets, data and epochs."""
+    model, how = request.model, request.training
+    targets = [target.name for target in request.targets]
+    facts = [model.name, model.preset, *targets, request.data.folder, how.epochs, how.batch]
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
+    return StageTimes(cache_folder("stage-times") / f"{key}.json")
 
 
 def _print_targets(wanted: bool) -> None:
@@ -122,8 +153,8 @@ def compile_model(
     keep_all_precisions: Annotated[
         bool, typer.Option(help="Also those that cost no less than a more accurate one.")
     ] = False,
-    modelled_costs: Annotated[
-        bool, typer.Option(help="Train the policy on modelled BitOps instead of measured ms.")
+    modeled_costs: Annotated[
+        bool, typer.Option(help="Train the policy on modeled BitOps instead of measured ms.")
     ] = False,
     costs: Annotated[
         Path | None, typer.Option(help="The device's own cost table, as adaptive-bench wrote it.")
@@ -131,7 +162,7 @@ def compile_model(
     meter: Annotated[
         str | None,
         typer.Option(
-            help="Measure energy here: auto, a meter of adaptive-inspect --power, or modelled:IDLE_W,BUSY_W."
+            help="Measure energy here: auto, a meter of adaptive-inspect --power, or modeled:IDLE_W,BUSY_W."
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of every stage; default: the preset's.")] = None,
@@ -163,7 +194,7 @@ def compile_model(
         find_targets(target),
         out or Path(f"{model}-{preset}-{target.replace(',', '+')}.bundle"),
         DataRequest(data, rate_hz, flip),
-        PrecisionRequest(_names(precisions), keep_all_precisions, modelled_costs),
+        PrecisionRequest(_names(precisions), keep_all_precisions, modeled_costs),
         TrainingRequest(
             seed,
             epochs,
@@ -181,9 +212,9 @@ def compile_model(
     for wanted in request.targets:
         require_runtime(wanted)
     request.training.hardware.check()
-    console = StageConsole()
     if dry_run:
-        return _describe(request, console)
+        return _describe(request, StageConsole())
+    console = StageConsole(_stage_times(request))
     try:
         bundle = compile_bundle(request, console)
     except KeyboardInterrupt:
@@ -193,6 +224,7 @@ def compile_model(
             file=sys.stderr,
         )
         raise
+    console.finish()
     console.note(f"wrote {bundle.location} ({_megabytes(bundle.folder):.1f} MB); see report.html in it")
     return 0
 
