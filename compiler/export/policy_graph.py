@@ -23,7 +23,9 @@ class PolicyGraph(nn.Module):
         state = policy.initial_state(1)._make(inputs[views + len(conditions) :])
         features = policy.embed(*inputs[:views])
         joined = policy.join(features, conditions.get(PRESENT))
-        output = policy.advance(joined, policy.tell(conditions[PRICE], conditions.get(ANSWER)), state)
+        output = policy.advance(
+            joined, policy.encode_conditions(conditions[PRICE], conditions.get(ANSWER)), state
+        )
         return (output.scores, *policy.head_logits(features), *output.state)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import singledispatch
 from itertools import groupby
 from pathlib import Path
+
+from torch import nn
 
 from compiler.bundle_plan import PRECISIONS, Network
 from compiler.export.executorch.exporter import Backend, Method, branch_method, policy_method, save_program
 from compiler.export.export_result import Written, graph_of, integer_gate
-from compiler.export.policies import policy_of
+from compiler.export.policies import policy_views
 from compiler.targets import Target
 from models.backbones.blocks import Backbone
 from models.policies.policy import StepPolicy
@@ -65,10 +68,20 @@ def _method_name(network: Network) -> str:
 def _method(network: Network, backend: Backend) -> Method:
     # XNNPACK computes floats in single precision whatever a variant calls them.
     half_as_single = backend == "xnnpack" and network.precision == "fp16"
-    precision = "fp32" if half_as_single else network.precision
-    if isinstance(network.module, StepPolicy):
-        inputs = policy_of(network).inputs
-        views = {inputs[view.name]: view for view in network.views}
-        return policy_method(network.module, views, list(network.heads.values()), precision)  # type: ignore[arg-type]
-    assert isinstance(network.module, Backbone)
-    return branch_method(network.module, network.views, precision)  # type: ignore[arg-type]
+    return export_module(network.module, network, "fp32" if half_as_single else network.precision)
+
+
+@singledispatch
+def export_module(module: nn.Module, network: Network, precision: str) -> Method:
+    """The method of a network's ``module``, by its type. Raises: NotImplementedError for an unknown one."""
+    raise NotImplementedError(f"{network.graph}: no ExecuTorch exporter for {type(module).__name__}")
+
+
+@export_module.register
+def _(module: StepPolicy, network: Network, precision: str) -> Method:
+    return policy_method(module, policy_views(network), list(network.heads.values()), precision)  # type: ignore[arg-type]
+
+
+@export_module.register
+def _(module: Backbone, network: Network, precision: str) -> Method:
+    return branch_method(module, network.views, precision)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import singledispatch
 from pathlib import Path
 
 from torch import nn
@@ -10,7 +11,7 @@ from torch import nn
 from compiler.bundle_plan import Network
 from compiler.export.export_result import Written, graph_of, integer_gate
 from compiler.export.litert.exporter import WIDENED, export_branch, export_policy, float_layers
-from compiler.export.policies import policy_of
+from compiler.export.policies import policy_views
 from compiler.export.tensors import input_tensors, output_tensors
 from compiler.gate import Gate
 from compiler.targets import Target
@@ -30,7 +31,7 @@ def write_graphs(
 
 def _write(network: Network, target: Target, folder: Path) -> tuple[Graph, Gate | None]:
     path = folder / f"{network.graph}.tflite"
-    path.write_bytes(_export(network))
+    path.write_bytes(export_module(network.module, network))
     inputs, outputs = input_tensors(network), output_tensors(network)
     graph = graph_of(network, target, file=path.name, inputs=inputs, outputs=outputs)
     if network.precision.startswith("fp"):
@@ -40,11 +41,18 @@ def _write(network: Network, target: Target, folder: Path) -> tuple[Graph, Gate 
     return graph, integer_gate(network, layers - floating, floating)
 
 
-def _export(network: Network) -> bytes:
-    if isinstance(network.module, StepPolicy):
-        inputs = policy_of(network).inputs
-        views = {inputs[view.name]: view for view in network.views}
-        heads = list(network.heads.values())
-        return export_policy(network.module, network.graph, views, heads, network.precision)
-    assert isinstance(network.module, Backbone)
-    return export_branch(network.module, network.graph, network.views, network.precision)
+@singledispatch
+def export_module(module: nn.Module, network: Network) -> bytes:
+    """The LiteRT graph of a ``module``, by its type. Raises: NotImplementedError for one unknown."""
+    raise NotImplementedError(f"{network.graph}: no LiteRT exporter for {type(module).__name__}")
+
+
+@export_module.register
+def _(module: StepPolicy, network: Network) -> bytes:
+    heads = list(network.heads.values())
+    return export_policy(module, network.graph, policy_views(network), heads, network.precision)
+
+
+@export_module.register
+def _(module: Backbone, network: Network) -> bytes:
+    return export_branch(module, network.graph, network.views, network.precision)

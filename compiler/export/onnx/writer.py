@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import singledispatch
 from pathlib import Path
 
 import onnx
+from torch import nn
 
 from compiler.bundle_plan import Network
 from compiler.export.export_result import Written, graph_of
 from compiler.export.onnx.exporter import export_branch, export_policy, save
 from compiler.export.onnx.stored import save_stored
-from compiler.export.policies import policy_of
+from compiler.export.policies import policy_views
 from compiler.targets import Target
 from models.backbones.blocks import Backbone
+from models.layers.quantization import ActivationFormat
 from models.policies.policy import StepPolicy
 from runtimes.spec import Graph, Store, Tensor
 
@@ -29,7 +32,8 @@ def write_graphs(
 
 
 def _write(network: Network, target: Target, folder: Path, stores: Mapping[str, Store]) -> Graph:
-    exported = _export(network, target)
+    activations = None if network.precision == "fp32" else target.activations
+    exported = export_module(network.module, network, activations)
     path = folder / f"{network.graph}.onnx"
     if network.store is None:
         files = save(exported, path)
@@ -47,15 +51,24 @@ def _write(network: Network, target: Target, folder: Path, stores: Mapping[str, 
     )
 
 
-def _export(network: Network, target: Target) -> onnx.ModelProto:
-    activations = None if network.precision == "fp32" else target.activations
-    if isinstance(network.module, StepPolicy):
-        inputs = policy_of(network).inputs
-        views = {inputs[view.name]: view for view in network.views}
-        heads = list(network.heads.values())
-        return export_policy(network.module, network.graph, views, heads, activations)
-    assert isinstance(network.module, Backbone)
-    return export_branch(network.module, network.graph, network.views, activations)
+@singledispatch
+def export_module(
+    module: nn.Module, network: Network, activations: ActivationFormat | None
+) -> onnx.ModelProto:
+    """The ONNX graph of a ``module``, by its type. Raises: NotImplementedError for one unknown."""
+    raise NotImplementedError(f"{network.graph}: no ONNX exporter for {type(module).__name__}")
+
+
+@export_module.register
+def _(module: StepPolicy, network: Network, activations: ActivationFormat | None) -> onnx.ModelProto:
+    return export_policy(
+        module, network.graph, policy_views(network), list(network.heads.values()), activations
+    )
+
+
+@export_module.register
+def _(module: Backbone, network: Network, activations: ActivationFormat | None) -> onnx.ModelProto:
+    return export_branch(module, network.graph, network.views, activations)
 
 
 _DTYPES = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float32"}
