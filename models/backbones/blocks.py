@@ -1,10 +1,41 @@
-"""What backbones share: their interface, and the pieces that the quantiser replaces one by one."""
+"""What backbones share: their interface, and the pieces that the quantizer replaces one by one."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
+
+BranchState = tuple[Tensor, ...]
+"""What a branch carries from the step where it last ran to the next, (N, ...) each; none if it is static."""
+
+
+class Gates(Protocol):
+    """Decides which segments of a branch run, while it runs.
+
+    A policy that decided before answers from what it decided; a rule or a small head decides by ``score``.
+    """
+
+    def at(self, segment: int, score: Tensor | None) -> Tensor:
+        """(N,): 1 where a segment runs, 0 where it does not; soft in training.
+
+        ``score`` (N,): what the segment's own head makes of its input; None if it has none.
+        """
+        ...
+
+
+class BranchOutput(NamedTuple):
+    """What one call of a branch gives.
+
+    ``logits`` (N, C): of the last exit that was reached. ``exits`` (N, C) each: of those before the end, for
+    losses. ``state``: to carry to its next run. ``ran`` (N, segments): how far each segment ran.
+    """
+
+    logits: Tensor
+    exits: tuple[Tensor, ...] = ()
+    state: BranchState = ()
+    ran: Tensor | None = None
 
 
 class Backbone(nn.Module, ABC):
@@ -36,6 +67,17 @@ class Backbone(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Class logits (N, C) of images (N * frames, C, H, W)."""
         return self.classify(self.embed(x))
+
+    def initial_state(self, batch: int) -> BranchState:
+        """Its state at the start of ``batch`` streams; nothing unless it is given."""
+        return ()
+
+    def run(self, x: Tensor, gates: Gates | None = None, state: BranchState = ()) -> BranchOutput:
+        """One call of the branch: the segments that ``gates`` let run, from the state of its last run.
+
+        A backbone without segments, exits and state, as here, runs whole. None for ``gates``: all run.
+        """
+        return BranchOutput(self(x))
 
 
 class TemporalMaxPool(nn.Module):

@@ -85,7 +85,7 @@ class AdaptiveModel(BranchModel):
         return (self.view_of(part),)
 
     def fusion_of(self, window: int) -> spec.Fusion:
-        """As for branches alone, with the learnt weights of the groups."""
+        """As for branches alone, with the learned weights of the groups."""
         if self.late_fusion is None:
             return super().fusion_of(window)
         names = [group.name for group in self.space.groups]
@@ -169,8 +169,8 @@ class AdaptiveModel(BranchModel):
         all_choices, all_scores, all_used = [], [], []
         for t in range(steps):
             active = (held == 0) & present[:, t]
-            told = self.policy.tell(prices[:, None], _answer(total, count))
-            scores, after = self.policy.advance(joined[:, t], told, state)
+            conditions = self.policy.encode_conditions(prices[:, None], _answer(total, count))
+            scores, after = self.policy.advance(joined[:, t], conditions, state)
             state = after._make(
                 torch.where(active[:, None], new, old) for new, old in zip(after, state, strict=True)
             )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from models.augmentation import NO_AUGMENTATION, Augmentation
-from models.backbones.blocks import Backbone
+from models.backbones.blocks import Backbone, BranchOutput, BranchState, Gates
 from runtimes import spec
 from runtimes.spec import ActionSpace, Option, View
 
@@ -50,6 +50,12 @@ class BranchModel(nn.Module):
         """Every backbone by branch name."""
         return {name: b for name, b in self.branches.items() if isinstance(b, Backbone)}
 
+    def backbone(self, branch: str) -> Backbone:
+        """The network of a branch."""
+        network = self.branches[branch]
+        assert isinstance(network, Backbone)
+        return network
+
     @property
     def branch_views(self) -> tuple[tuple[str, ...], ...]:
         """For each group, the views that its branches run on, once each."""
@@ -77,8 +83,20 @@ class BranchModel(nn.Module):
         self, branch: str, frames: Tensor, augmentation: Augmentation = NO_AUGMENTATION
     ) -> Tensor:
         """Class logits (N, C) of one branch on its view, uint8 (N, S, S, 3), or segments (N, F, S, S, C)."""
+        return self.run_branch(branch, frames, augmentation).logits
+
+    def run_branch(
+        self,
+        branch: str,
+        frames: Tensor,
+        augmentation: Augmentation = NO_AUGMENTATION,
+        gates: Gates | None = None,
+        state: BranchState = (),
+    ) -> BranchOutput:
+        """One call of a branch on its view, see ``Backbone.run``."""
         view = self.view_of(branch)
-        return self.branches[branch](augmentation.of_view(pixels(frames, view), view))
+        images = augmentation.of_view(pixels(frames, view), view)
+        return self.backbone(branch).run(images, gates, state)
 
     def branches_alone(self) -> BranchModel:
         """Its branches as a model of their own, without skips and without a policy."""

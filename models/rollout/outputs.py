@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from models.augmentation import NO_AUGMENTATION, Augmentation
+from models.backbones.blocks import BranchState, Gates
 from models.rollout.branch_model import BranchModel
 from runtimes.spec import Option
 
@@ -43,15 +44,22 @@ class ComputedOutputs(BranchOutputs):
 
 
 class OutputsOnDemand(BranchOutputs):
-    """Runs each branch on the views (B, T, ...) of the clips that chose it, when they choose it."""
+    """Runs each branch on the views (B, T, ...) of the clips that chose it, when they choose it.
+
+    What a branch carries from run to run is held, for each clip, through the steps at which it does not run.
+    ``gates`` decide within branches, by their name. It serves one rollout.
+    """
 
     def __init__(
         self,
         model: BranchModel,
         views: Mapping[str, Tensor],
         augmentation: Augmentation = NO_AUGMENTATION,
+        gates: Mapping[str, Gates] | None = None,
     ) -> None:
         self.model, self.views, self.augmentation = model, views, augmentation
+        self.gates = gates or {}
+        self._states: dict[str, BranchState] = {}
 
     def at(self, step: int, option: Option, chosen: Tensor) -> Tensor:
         """Of the clips that chose it; zeros for the others."""
@@ -59,6 +67,11 @@ class OutputsOnDemand(BranchOutputs):
         zeros = chosen.new_zeros(len(chosen), len(self.model.labels))
         if not rows.any():
             return zeros
-        frames = self.views[str(option.view)][rows, step]
-        logits = self.model.branch_logits(str(option.graph), frames, self.augmentation)
-        return zeros.index_put((rows,), logits)
+        branch, frames = str(option.graph), self.views[str(option.view)][rows, step]
+        held = self._states.get(branch) or self.model.backbone(branch).initial_state(len(chosen))
+        state = tuple(part[rows] for part in held)
+        output = self.model.run_branch(branch, frames, self.augmentation, self.gates.get(branch), state)
+        self._states[branch] = tuple(
+            part.index_put((rows,), new) for part, new in zip(held, output.state, strict=True)
+        )
+        return zeros.index_put((rows,), output.logits)
