@@ -8,7 +8,8 @@ from numbers import Integral
 
 from runtimes.errors import AdaptiveVideoError, ArgumentError
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*@")
+_CREDENTIALS = re.compile(r"(?<=://)(?:[^/?#\s@:]*:[^\s]*|[^/?#\s]*)@")
+"""User and password of a URL; a password may hold any sign, however wrongly it is written."""
 _SECRET_FIELDS = re.compile(
     r"(?i)(?<=[?&])(password|passwd|pass|pwd|token|secret|key|api_?key|auth|user)=[^&#\s]*"
 )

@@ -46,7 +46,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class StreamRecognizer:
-    """Recognises one stream at a time, running at every step only what is worth its cost.
+    """Recognizes one stream at a time, running at every step only what is worth its cost.
 
     A context manager. All ways of use give the same answers for the same frames: ``stream`` (a generator),
     ``start`` and ``stop`` (callbacks from a thread), ``step`` (the app's own frames), ``recognize`` (a clip).
@@ -109,6 +109,10 @@ class StreamRecognizer:
         self._standing = self._plan = self._chooser.standing_plan
         absent = self._bundle.absent(target)
         self._pipeline = Pipeline(self._manifest, self.variant, self._engine, self._chooser, top, absent)
+        if not callable(clock):
+            raise ArgumentError(
+                f"clock {clock!r}", "cannot be called", "give a function that returns seconds"
+            )
         self._clock = clock
         with self._costs.complete():
             sensors = Sensors(meter, thermometer, battery)

@@ -108,7 +108,8 @@ def open_engine(
     """
     if device not in get_args(Device):
         raise EngineError(f"device {device}", "is unknown", f"use one of {', '.join(get_args(Device))}")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
+    is_count = isinstance(threads, int) and not isinstance(threads, bool)
+    if threads is not None and (not is_count or threads < 1):
         raise EngineError(f"threads {threads!r}", "is not a number of threads", "use 1 or more")
     bundle.require_target(target)
     wanted = target or bundle.manifest.target

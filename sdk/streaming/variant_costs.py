@@ -44,7 +44,7 @@ class VariantCosts:
 
     def checked_price(self, price: float) -> float:
         """The price. Raises: ArgumentError if it is none; BundleError if no costs are known to put it on."""
-        if not isinstance(price, int | float) or not 0 <= price < float("inf"):
+        if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < float("inf"):
             raise ArgumentError(f"price {price}", "is not a price", "use 0 or more")
         if price and self.table is None:
             reason = "has no cost table, so no price can be put on its options"

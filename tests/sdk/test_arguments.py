@@ -40,6 +40,12 @@ def test_arguments_of_another_type_are_one_clear_error(bundle: Bundle) -> None:
         StreamRecognizer(None)  # type: ignore[arg-type]
     with pytest.raises(EngineError, match="threads 'x': is not a number of threads"):
         StreamRecognizer(bundle, "cpu", threads="x")  # type: ignore[arg-type]
+    with pytest.raises(EngineError, match="threads True: is not a number of threads"):
+        StreamRecognizer(bundle, "cpu", threads=True)
+    with pytest.raises(ArgumentError, match="price True: is not a price"):
+        StreamRecognizer(bundle, "cpu", price=True)
+    with pytest.raises(ArgumentError, match="clock 3: cannot be called"):
+        StreamRecognizer(bundle, "cpu", clock=3)  # type: ignore[arg-type]
     with StreamRecognizer(bundle, "cpu") as recognizer:
         with pytest.raises(SourceError, match="its time is None"):
             recognizer.step(flat(BRIGHT), None)  # type: ignore[arg-type]

@@ -12,6 +12,8 @@ from sdk.errors import SourceError, SourceErrorCode, redact
     [
         "rtsp://admin:hunter2@camera/stream",
         "rtsp://admin:hunt@er2@camera/stream",
+        "rtsp://admin:hunter2/#?hunter2@camera/stream",
+        "rtsp://admin:8/hunter2@camera/stream",
         "https://camera/live.m3u8?user=bob&token=hunter2",
         "cannot open http://hunter2@camera/x?quality=1&Password=hunter2#top",
     ],
