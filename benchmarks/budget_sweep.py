@@ -4,8 +4,8 @@
         [--idle-mw 50] [--name NAME]
 
 Budgets lie between what the cheapest options take and what the policy takes freely, and one is dense.
-Costs of all bundles are measured first, in one run, with ``--meter`` (a model of 5 W while busy unless told
-otherwise). Then each bundle streams the validation clips in a shuffled order, once for every budget, on a
+Costs of all bundles are measured first, in one run, with ``--meter`` (a model of 5 W while busy by
+default). Then each bundle streams the validation clips in a shuffled order, once for every budget, on a
 clock that is the clips' own time, and with a meter that counts what the cost table says of what ran, and an
 idle device of ``--idle-mw``: 50 is about what the work takes, on one that takes much more a budget is easily
 followed, and with 0 the work is all there is.
@@ -35,7 +35,7 @@ from sdk.benchmark.graph_costs import measure_costs
 from sdk.budget.budget import Budget
 from sdk.decisions.option_costs import run_energies
 from sdk.media import StreamRequirements, decode_steps
-from sdk.power import Meter, ModelledMeter, open_meter
+from sdk.power import Meter, ModeledMeter, open_meter
 from sdk.recognizer import StreamRecognizer
 
 _SETTLING_CLIPS = 12
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--budgets", type=int, default=9)
     parser.add_argument("--clips", type=int, default=200)
-    parser.add_argument("--meter", default="modelled:0,5")
+    parser.add_argument("--meter", default="modeled:0,5")
     parser.add_argument("--idle-mw", type=float, default=50.0)
     parser.add_argument("--name")
     arguments = parser.parse_args()
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def _measure(bundle: Bundle, clip: Clip, meter: Meter) -> None:
-    """Keep the costs of this device beside the bundle: the recogniser and the static front go by them."""
+    """Keep the costs of this device beside the bundle: the recognizer and the static front go by them."""
     manifest = bundle.manifest
     frame = next(decode_steps(clip.path, StreamRequirements.of(manifest.steps, manifest.views)))
     with open_engine(bundle, "cpu") as engine:
@@ -162,7 +162,7 @@ class _Run:
 
     def __init__(self, bundle: Bundle, idle_w: float, budget: Budget | None, **choice: Any) -> None:
         self.clock, self._idle_w = Clock(), idle_w
-        self._meter = ModelledMeter(idle_w, clock=self.clock.read)
+        self._meter = ModeledMeter(idle_w, clock=self.clock.read)
         self.recognizer = StreamRecognizer(
             bundle, "cpu", threads=1, meter=self._meter, clock=self.clock.read, budget=budget, **choice
         )
@@ -215,7 +215,7 @@ class _Run:
 
 
 def _static(bundle: Bundle, table: CostTable) -> tuple[list[Point], Point]:
-    """The manifest's static choices at the costs of ``table``; and the dearest int8 one on every step."""
+    """The manifest's static choices at the costs of ``table``; and the dense int8 one."""
     outcomes: list[Any] = bundle.manifest.accuracy["outcomes"]  # type: ignore[assignment]
     points = {}
     for outcome in outcomes:

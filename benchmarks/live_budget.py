@@ -1,9 +1,9 @@
 """A real stream under a budget that changes twice while it runs, with a load that comes and goes.
 
-    python -m benchmarks.live_budget BUNDLE [--seconds 150] [--meter modelled:0.1,10] [--plot docs/power.png]
+    python -m benchmarks.live_budget BUNDLE [--seconds 150] [--meter modeled:0.1,10] [--plot docs/power.png]
 
 Built-in validation clips, one after the other in one film, go through ``adaptive-run`` at their own pace. The
-meter is a model of time: idle watts, and more while the recogniser works (this machine shows no energy), so
+meter is a model of time: idle watts, and more while the recognizer works (this machine shows no energy), so
 that a load on the machine, which makes every step longer, costs energy here too. Budgets, by the control
 file: idle, and 90 % of what the work takes freely, then 60 %, then 75 %; in the last fifth of the time two
 processes spin. Reported: watts of each part against its budget, the worst 30 s of all, prices and
@@ -34,7 +34,7 @@ from compiler.data.synthetic.encoding import write_clip
 from compiler.data.synthetic.scenes import RATE_HZ
 from compiler.data.synthetic.sounds import SAMPLE_RATE_HZ
 from runtimes.cache import cache_folder
-from sdk.power import ModelledMeter, open_meter
+from sdk.power import ModeledMeter, open_meter
 
 _SHARES = (0.9, 0.6, 0.75)
 _LOAD = (0.8, 1.0)
@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--seconds", type=int, default=150)
-    parser.add_argument("--meter", default="modelled:0.1,10")
+    parser.add_argument("--meter", default="modeled:0.1,10")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     film = clips_film(arguments.seconds)
@@ -70,7 +70,7 @@ def main() -> None:
 
 def _idle_w(meter: str) -> float:
     with open_meter(meter) as opened:
-        return opened.idle_w if isinstance(opened, ModelledMeter) else 0.0
+        return opened.idle_w if isinstance(opened, ModeledMeter) else 0.0
 
 
 _LOG = Path(tempfile.gettempdir()) / "live_budget.jsonl"

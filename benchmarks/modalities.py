@@ -3,7 +3,7 @@
     python -m benchmarks.modalities BUNDLE [--data DIR] [--variant int8] [--clips 200] [--mute 0.5]
 
 For each validation clip, in turn: each modality alone and all of them together, on every step and on every
-second, third ... one; random choices; the learnt policy. ``ms`` is what the results say of a clip: decoding,
+second, third ... one; random choices; the learned policy. ``ms`` is what the results say of a clip: decoding,
 spectrogram, resizing, policy, branches, fusion; ``processor ms`` the thread's time for all of it, opening the
 file included. ``--mute``: that share of the clips loses its sound track first. Without ``--data``: the
 built-in clips. Written to ``benchmarks/results/modalities-<data>.json``.

@@ -47,7 +47,7 @@ _TOGETHER = {
     "highest teacher": Transfer("highest", swap_blocks=True),
     "highest teacher, no block swapping": Transfer("highest", swap_blocks=False),
 }
-_RULES: tuple[Rule, ...] = ("centred", "floor", "rescaled")
+_RULES: tuple[Rule, ...] = ("centered", "floor", "rescaled")
 _ALONE = Transfer("none", swap_blocks=False)
 
 
@@ -71,7 +71,7 @@ def main() -> None:
 def _ways(preset: coquant.Preset, rules: bool) -> dict[str, TrainWidths]:
     """Every way of training, by name."""
 
-    def way(transfer: Transfer, widths: tuple[int, ...] = WIDTHS, rule: Rule = "centred") -> TrainWidths:
+    def way(transfer: Transfer, widths: tuple[int, ...] = WIDTHS, rule: Rule = "centered") -> TrainWidths:
         changed = replace(
             preset, transfer=transfer, widths=widths, rule=rule, low_activations=False, deviations=FOUR_BITS
         )

@@ -34,7 +34,7 @@ LAYOUTS = {
     "shared arena": "one arena for all sessions",
     "shared arena, no pattern": "one arena for all sessions, no memory patterns",
     "no arena": "no arena, but memory patterns",
-    "initialisers off the arena": "an arena each session, initialisers from the device's allocator",
+    "initializers off the arena": "an arena each session, initializers from the device's allocator",
     "no prepacking": "no arena, no patterns; weights used where they are mapped",
     "codes in the graph": "no arena, no patterns; the codes inside each .onnx, not mapped",
 }
@@ -126,7 +126,7 @@ def _session(bundle: Any, graph: Graph, layout: str) -> Any:
     entries = {
         "shared arena": "session.use_env_allocators",
         "shared arena, no pattern": "session.use_env_allocators",
-        "initialisers off the arena": "session.use_device_allocator_for_initializers",
+        "initializers off the arena": "session.use_device_allocator_for_initializers",
         "no prepacking": "session.disable_prepacking",
     }
     if layout in entries:

@@ -19,7 +19,7 @@ from benchmarks.paper import STEP_RATE_HZ, paper_bundle
 from compiler.bundle_plan import BundlePlan, Network, VariantPlan
 from compiler.export.split import split
 from compiler.targets import find_target
-from models.layers.quantization import calibrate, freeze, quantise
+from models.layers.quantization import calibrate, freeze, quantize
 from models.methods import arnet
 from models.policies.policy import RecurrentPolicy
 from models.rollout.adaptive_model import AdaptiveModel
@@ -34,7 +34,7 @@ _BATCHES, _BATCH = 3, 8
 
 
 def build(destination: Path) -> Bundle:
-    """Build the model, quantise it and write the bundle to ``destination``."""
+    """Build the model, quantize it and write the bundle to ``destination``."""
     torch.manual_seed(0)
     labels = tuple(f"class{number:03}" for number in range(CLASSES))
     preset = arnet.PRESETS[PRESET]
@@ -46,9 +46,9 @@ def build(destination: Path) -> Bundle:
     target = find_target("cpu")
     integer = {}
     for name, (network, batches) in zip((POLICY, *model.branches), _networks(model), strict=True):
-        quantised = quantise(network, target.activations)
-        calibrate(quantised, _runs(quantised, batches))
-        integer[name] = freeze(quantised)
+        quantized = quantize(network, target.activations)
+        calibrate(quantized, _runs(quantized, batches))
+        integer[name] = freeze(quantized)
     with tempfile.TemporaryDirectory(prefix="paper-bundle-") as graphs:
         floating = {POLICY: model.policy, **model.branches}
         plans = tuple(
@@ -109,8 +109,8 @@ def _set_norms(network: nn.Module, batches: list[Tensor]) -> None:
 def _runs(network: nn.Module, batches: list[Tensor]) -> Iterator[None]:
     for batch in batches:
         if isinstance(network, RecurrentPolicy):
-            told = network.told_nothing(len(batch))
-            network.advance(network.embed(batch), told, network.initial_state(len(batch)))
+            conditions = network.no_conditions(len(batch))
+            network.advance(network.embed(batch), conditions, network.initial_state(len(batch)))
         else:
             network(batch)
         yield

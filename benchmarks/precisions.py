@@ -20,7 +20,7 @@ from compiler.export.onnx.exporter import export_branch, export_policy, save
 from compiler.export.onnx.stored import save_stored, write_store
 from models.backbones.blocks import Backbone
 from models.backbones.registry import BACKBONES
-from models.layers.quantization import calibrate, freeze, quantise
+from models.layers.quantization import calibrate, freeze, quantize
 from models.policies.policy import RecurrentPolicy
 from runtimes.bundle import MANIFEST, Bundle, write_bundle
 from runtimes.cache import cache_folder
@@ -102,18 +102,18 @@ def _policy() -> onnx.ModelProto:
 
 
 def _frozen(network: nn.Module, pictures: torch.Tensor) -> Any:
-    quantised = quantise(network, "uint8")
+    quantized = quantize(network, "uint8")
 
     def run() -> Iterator[None]:
-        if isinstance(quantised, RecurrentPolicy):
-            told = quantised.told_nothing(len(pictures))
-            quantised.advance(quantised.embed(pictures), told, quantised.initial_state(len(pictures)))
+        if isinstance(quantized, RecurrentPolicy):
+            conditions = quantized.no_conditions(len(pictures))
+            quantized.advance(quantized.embed(pictures), conditions, quantized.initial_state(len(pictures)))
         else:
-            quantised(pictures)
+            quantized(pictures)
         yield
 
-    calibrate(quantised, run())
-    return freeze(quantised)
+    calibrate(quantized, run())
+    return freeze(quantized)
 
 
 def _layers(network: nn.Module) -> dict[str, nn.Module]:

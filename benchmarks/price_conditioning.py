@@ -1,10 +1,10 @@
-"""Policies that are told the price, trained over all prices, against policies trained for one price each.
+"""Policies that take the price as input, trained over all prices, against ones trained for one price each.
 
     python -m benchmarks.price_conditioning MODEL [--data DIR] [--preset tiny] [--init WEIGHTS] [--seeds 3]
 
 MODEL is arnet, videoiq or adamml. Branches are trained once a seed, as compiled; all policies then learn over
 the same frozen branches with the same recipe. At three prices: the accuracy of the policy that was trained
-for just this price, beside what the conditioned policy reaches at the same cost (between the neighbouring
+for just this price, beside what the conditioned policy reaches at the same cost (between the neighboring
 points of its curve), on the validation clips; costs are the share of the most expensive option on every step.
 Written to ``benchmarks/results/price-conditioning-<model>-<data>.json``.
 """
@@ -84,13 +84,13 @@ def _seed(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     for price in _FIXED:
         alone = _policy(ready, f"at-{price:g}", price, samples)
         point = _point(alone, outputs, ready.costs, price)
-        told = _point(conditioned, outputs, ready.costs, price)
+        point = _point(conditioned, outputs, ready.costs, price)
         rows.append(
             {
                 "seed": seed,
                 "price": price,
                 "alone": point._asdict(),
-                "conditioned": told._asdict(),
+                "conditioned": point._asdict(),
                 "conditioned at its cost": _between(curve, point.cost),
                 "clips": len(outputs["label"]),
             }
@@ -164,7 +164,7 @@ def _point(training: Training, outputs: OutputBatch, costs: Tensor, price: float
 
 
 def _between(curve: Sequence[Point], cost: float) -> float:
-    """Accuracy of the curve at a cost: between its neighbouring points, level beyond its ends."""
+    """Accuracy of the curve at a cost: between its neighboring points, level beyond its ends."""
     ordered = sorted(curve)
     return float(np.interp(cost, [point.cost for point in ordered], [point.accuracy for point in ordered]))
 

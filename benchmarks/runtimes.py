@@ -30,7 +30,7 @@ from compiler.bundle_plan import BundlePlan, Network, VariantPlan
 from compiler.export.split import split
 from compiler.targets import TARGETS
 from models.backbones.registry import BACKBONES
-from models.layers.quantization import calibrate, freeze, quantise
+from models.layers.quantization import calibrate, freeze, quantize
 from models.rollout.branch_model import BranchModel
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.device import process_memory_mb
@@ -68,8 +68,8 @@ def _compiled(name: str, folder: Path) -> Bundle:
     labels = tuple(f"class{number:03}" for number in range(_CLASSES))
     network = BACKBONES[name](_CLASSES)
     _set_norms(network)
-    quantised = quantise(network.eval(), "uint8")
-    calibrate(quantised, _runs(quantised))
+    quantized = quantize(network.eval(), "uint8")
+    calibrate(quantized, _runs(quantized))
     views = tuple(View(name=f"rgb{size}", size=size) for size in _SIZES)
     options = [Option(name=view.name, graph="net", view=view.name, precision="fp32") for view in views]
     space = ActionSpace(groups=(Group(name="size", options=tuple(options)),))
@@ -78,7 +78,7 @@ def _compiled(name: str, folder: Path) -> Bundle:
         VariantPlan(
             precision, model, None, {"net": Network(f"net-{precision}", "net", module, precision, views)}
         )
-        for precision, module in (("int8", freeze(quantised)), ("fp32", network))
+        for precision, module in (("int8", freeze(quantized)), ("fp32", network))
     )
     graphs = folder / "graphs"
     graphs.mkdir()

@@ -13,7 +13,7 @@ TWENTY_STEPS = {"rgb224": 4, "rgb168": 3, "rgb112": 5, "rgb84": 2, "skip1": 6}
 
 
 class ScriptedChoice(LearnedChoice):
-    """Decides as the learnt choice does, at the same cost, and then takes the next option of a script.
+    """Decides as the learned choice does, at the same cost, and then takes the next option of a script.
 
     The script holds each option as often as ``counts`` says, in an order drawn once.
     """

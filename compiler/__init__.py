@@ -1,1 +1,1 @@
-"""Trains, quantises, splits, exports, verifies, measures and packs adaptive video recognisers."""
+"""Trains, quantizes, splits, exports, verifies, measures and packs adaptive video recognizers."""

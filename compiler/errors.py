@@ -10,4 +10,4 @@ class DataError(AdaptiveVideoError):
 
 
 class CompileError(AdaptiveVideoError):
-    """A model cannot be trained, quantised, split, exported or verified as asked."""
+    """A model cannot be trained, quantized, split, exported or verified as asked."""

@@ -30,7 +30,7 @@ from models.rollout.branch_model import BranchModel
 from runtimes.bundle import Bundle, check_destination
 from runtimes.cache import cache_folder
 
-TRAINING_FORMAT = 8
+TRAINING_FORMAT = 9
 """Raised when models or stages change so that results kept from before do not fit any more."""
 
 
@@ -134,5 +134,5 @@ def _train(request: Request, training: Training, console: Console) -> TrainedVar
     if names is None:
         return train_variants(training, request.target)
     costs = OptionCosts(request.measuring, request.target, request.model.preset, training, console)
-    precisions = PrecisionSet(names, precision.keep_all, precision.modelled_costs)
+    precisions = PrecisionSet(names, precision.keep_all, precision.modeled_costs)
     return train_mixed(training, request.target, precisions, costs)

@@ -68,13 +68,13 @@ class ModelRequest:
 class PrecisionRequest:
     """``names``: the precisions that one policy (or the app) chooses among; None leaves it to the method.
 
-    ``keep_all``: also those that cost no less than a more accurate one. ``modelled_costs``: the policy's
-    loss counts modelled BitOps.
+    ``keep_all``: also those that cost no less than a more accurate one. ``modeled_costs``: the policy's
+    loss counts modeled BitOps.
     """
 
     names: tuple[str, ...] | None = None
     keep_all: bool = False
-    modelled_costs: bool = False
+    modeled_costs: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,11 +168,11 @@ def check_precisions(request: Request) -> None:
     costs = request.measuring.costs
     if costs is not None:
         read_costs(costs, ())
-    if precision.modelled_costs and not model.method.has_policy(model.declared_preset):
+    if precision.modeled_costs and not model.method.has_policy(model.declared_preset):
         reason = "has no policy to train on costs"
-        raise CompileError(f"model {model.name}", reason, "leave --modelled-costs out")
+        raise CompileError(f"model {model.name}", reason, "leave --modeled-costs out")
     if names is None:
-        if precision.keep_all or precision.modelled_costs or costs:
+        if precision.keep_all or precision.modeled_costs or costs:
             reason = f"has a variant per precision of {model.name}, so nothing is chosen by its cost"
             raise CompileError("the bundle", reason, "give --precisions, or leave out what is about them")
         return

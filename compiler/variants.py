@@ -24,7 +24,7 @@ from compiler.quantization.candidates import (
     validate,
 )
 from compiler.quantization.networks import integer_networks
-from compiler.quantization.pareto import CandidateCost, drop_worse, modelled_cost
+from compiler.quantization.pareto import CandidateCost, drop_worse, modeled_cost
 from compiler.targets import Target
 from compiler.training.branches import branch_states, fold_fusion_scales
 from compiler.training.policy import train_policy
@@ -126,7 +126,7 @@ def _with_policy(
     kept = {name: candidates[name] for name in names}
     teacher = max(tried.kept, key=lambda one: (one.accuracy, one.bits)).name
     model = training.adaptive.choosing_precisions(by_branch(kept), teacher)
-    costs = _costs(model, tried.kept, target.precisions[0], modelled=precisions.modelled)
+    costs = _costs(model, tried.kept, target.precisions[0], modeled=precisions.modeled)
     stage = plan.require(TrainPolicy)
     name = f"{stage.name}-{target.name}-{_digest(model, costs)}"
     found = train_policy(replace(training, model=model), stage, costs, name, frozen=True)
@@ -165,14 +165,14 @@ def _policy(mixed: Training, target: Target, stage: str) -> Network:
     return policy_network(mixed, module, precision)
 
 
-def _costs(model: AdaptiveModel, kept: Sequence[CandidateCost], precision: str, *, modelled: bool) -> Tensor:
-    """Cost (A,) of each option: measured mJ, else ms, or modelled BitOps; zero for the policy's own heads.
+def _costs(model: AdaptiveModel, kept: Sequence[CandidateCost], precision: str, *, modeled: bool) -> Tensor:
+    """Cost (A,) of each option: measured mJ, else ms, or modeled BitOps; zero for the policy's own heads.
 
     A long skip saves runs of the policy. The policy is not made yet: it is taken to cost per MAC what the
     branches do in its ``precision``, or in any if there are none.
     """
-    if modelled:
-        each = {one.name: one.macs * modelled_cost(one.bits) for one in kept}
+    if modeled:
+        each = {one.name: one.macs * modeled_cost(one.bits) for one in kept}
     else:
         energies = {one.name: one.mj for one in kept if one.mj is not None}
         each = energies if len(energies) == len(kept) else {one.name: one.ms for one in kept}

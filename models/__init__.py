@@ -1,1 +1,1 @@
-"""Torch modules: backbones, quantised layers, policies, and one file per paper."""
+"""Torch modules: backbones, quantized layers, policies, and one file per paper."""

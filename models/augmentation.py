@@ -16,7 +16,7 @@ class Augmentation:
     """Each image cropped at random and resized back, and brightened or darkened.
 
     ``smallest_crop``: the least share of the side that a crop keeps, 1 for none. ``lighting``: the largest
-    change of contrast (a factor) and of brightness (in units of the normalised pixels). ``share``: of the
+    change of contrast (a factor) and of brightness (in units of the normalized pixels). ``share``: of the
     images, how many are changed on average: a crop shows things larger than they will be, so that some
     should stay whole (arXiv 1906.06423).
     """

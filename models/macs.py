@@ -17,10 +17,12 @@ def network_macs(network: nn.Module, views: Sequence[View]) -> int:
     """Multiply-accumulates of one run of a branch on its view, or of a policy on its views."""
     images = [torch.zeros(view.frames, view.channels, view.size, view.size) for view in views]
     if isinstance(network, StepPolicy):
-        present, told = torch.ones(1, network.num_groups), network.told_nothing(1)
+        present, conditions = torch.ones(1, network.num_groups), network.no_conditions(1)
 
         def run() -> None:
-            network.advance(network.join(network.embed(*images), present), told, network.initial_state(1))
+            network.advance(
+                network.join(network.embed(*images), present), conditions, network.initial_state(1)
+            )
 
         return count_macs(network, run)
     return count_macs(network, lambda: network(*images))

@@ -139,7 +139,7 @@ class TrainWidths(TrainStage):
 
     loss: WidthsLoss
     widths: tuple[int, ...]
-    rule: Rule = "centred"
+    rule: Rule = "centered"
     low_activations: bool = False
     deviations: float = FOUR_BITS
 

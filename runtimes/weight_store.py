@@ -26,7 +26,7 @@ _FOUR, _LOW = np.uint8(4), np.uint8(15)
 
 def narrowed(codes: Codes, bits: Bits) -> Codes:
     """What a graph of ``bits`` computes with in place of the 8-bit ``codes``; int8, of the same shape."""
-    return codes if bits == 8 else _centred(codes >> np.int8(8 - bits))
+    return codes if bits == 8 else _centered(codes >> np.int8(8 - bits))
 
 
 def write_planes(store: Store, codes: Mapping[str, Codes], folder: Path) -> None:
@@ -93,10 +93,10 @@ def _unpacked(parts: list[_Bytes], size: int, bits: Bits) -> Codes:
         return codes.view(np.int8)
     signed = codes.view(np.int8)
     signed >>= np.int8(8 - bits)
-    return _centred(signed)
+    return _centered(signed)
 
 
-def _centred(codes: Codes) -> Codes:
+def _centered(codes: Codes) -> Codes:
     return (codes << np.int8(1)) | np.int8(1)
 
 

@@ -1,4 +1,4 @@
-"""Data sets of labelled clips: what they are, and the checks that every one must pass."""
+"""Data sets of labeled clips: what they are, and the checks that every one must pass."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAMED_AT_MOST = 5
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One labelled clip. ``group``: clips that the split must not part, e.g. those of one person."""
+    """One labeled clip. ``group``: clips that the split must not part, e.g. those of one person."""
 
     path: Path
     label: str

@@ -22,7 +22,7 @@ _FLOAT_LAYERS = ("Conv", "FusedConv", "Gemm", "MatMul", "FusedGemm")
 def verify_integers(bundle: Bundle, target: Target) -> list[Gate]:
     """No layer of an int8 graph of ``target`` is left to compute in float.
 
-    Where this machine's ONNX Runtime optimises as the target's does, that is read off its optimised graph.
+    Where this machine's ONNX Runtime optimizes as the target's does, that is read off its optimized graph.
     Elsewhere every layer must at least have its input and its weights from a DequantizeLinear, which is
     what the target's own compiler fuses. Files of other runtimes were judged when they were written.
     """
@@ -33,17 +33,17 @@ def verify_integers(bundle: Bundle, target: Target) -> list[Gate]:
 
 def _fused_gate(bundle: Bundle, graph: Graph) -> Gate:
     with tempfile.TemporaryDirectory() as folder:
-        optimised = Path(folder) / "optimised.onnx"
+        optimized = Path(folder) / "optimized.onnx"
         options = session_options(threads=1)
-        options.optimized_model_filepath = str(optimised)
+        options.optimized_model_filepath = str(optimized)
         options.log_severity_level = 3  # it warns that the file fits this machine only, which is the point
         path = str(installed_graph(bundle, graph))
         onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        counts = Counter(node.op_type for node in onnx.load(optimised, load_external_data=False).graph.node)
+        counts = Counter(node.op_type for node in onnx.load(optimized, load_external_data=False).graph.node)
     left = {kind: counts[kind] for kind in _FLOAT_LAYERS if counts[kind]}
     fused = counts["QLinearConv"] + counts["QGemm"]
     saw = f"{fused} layers fused, {sum(left.values())} left in float {left or ''}".strip()
-    return Gate(f"{graph.name} is integer after the runtime's optimiser", saw, not left)
+    return Gate(f"{graph.name} is integer after the runtime's optimizer", saw, not left)
 
 
 def _explicit_gate(bundle: Bundle, graph: Graph) -> Gate:
@@ -52,4 +52,4 @@ def _explicit_gate(bundle: Bundle, graph: Graph) -> Gate:
     layers = [node for node in model.graph.node if node.op_type in _FLOAT_LAYERS]
     left = [n.name for n in layers if {producers.get(i) for i in n.input[:2]} != {"DequantizeLinear"}]
     saw = f"{len(layers) - len(left)} layers between explicit Q/DQ, {len(left)} in float"
-    return Gate(f"{graph.name} is explicitly quantised", saw, not left)
+    return Gate(f"{graph.name} is explicitly quantized", saw, not left)

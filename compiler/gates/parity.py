@@ -49,7 +49,7 @@ def verify_graphs(
     """Each graph of a target against its torch network on every step of some validation clips.
 
     By default of the bundle's own. Float: largest difference of any output, relative to outputs above 1.
-    Integers: how often the top label (and the policy's top option) is the same as the quantisation-aware
+    Integers: how often the top label (and the policy's top option) is the same as the quantization-aware
     network's. A graph that fails is judged once more, on ``more`` clips (a share near its limit is not told
     from one below it on a few hundred steps). A step on which it differs from the network then does not count
     if the network in double precision differs from itself there: how halves are rounded decides it, and no
@@ -106,7 +106,7 @@ def _compare_policy(
 ) -> list[_Compared]:
     """All are given the state of the torch network, so that one early difference counts once.
 
-    At every step a policy is told of another price, of another set of its groups, whatever there is, and of
+    At every step a policy is given another price, another set of its groups, whatever there is, and
     another answer so far, if it recalls that.
     """
     policy, views = network.module, network.views
@@ -117,20 +117,22 @@ def _compare_policy(
     for clip in clips:
         state = policy.initial_state(1)
         for t, frames in enumerate(zip(*(cache.frames(clip, view.name) for view in views), strict=True)):
-            told = {name: _told_in_turn(policy, name, t) for name in condition_names(policy)}
+            conditions = {name: _conditions_in_turn(policy, name, t) for name in condition_names(policy)}
             pictures = _policy_views(network, frames)
-            outputs = run(**pictures, **told, **{k: part.numpy() for k, part in state._asdict().items()})
+            outputs = run(
+                **pictures, **conditions, **{k: part.numpy() for k, part in state._asdict().items()}
+            )
             images = [
                 pixels(torch.from_numpy(np.array(frame)[None]), view)
                 for frame, view in zip(frames, views, strict=True)
             ]
             with torch.no_grad():
-                said = _say(policy, images, told, state)
+                said = _say(policy, images, conditions, state)
                 apart = any(
                     outputs[name].argmax() != int(part.argmax())
                     for name, part in zip(names, said.outputs, strict=True)
                 )
-                exact = _say(double, images, told, state) if double and apart else said
+                exact = _say(double, images, conditions, state) if double and apart else said
             steps.append((outputs, said, exact))
             state = said.state
     return [
@@ -150,8 +152,8 @@ class _Said(NamedTuple):
     state: Any
 
 
-def _told_in_turn(policy: StepPolicy, name: str, step: int) -> NDArray[np.float32]:
-    """What a policy is told at a step, by the input's name: something else at every step.
+def _conditions_in_turn(policy: StepPolicy, name: str, step: int) -> NDArray[np.float32]:
+    """A policy's conditioning inputs at a step, by name: something else at every step.
 
     present (1, groups): all at the first step, then every other set in turn; price (1, 1): rising, and
     again from 0; answer (1, C): none at first, then surer and surer of class after class.
@@ -176,15 +178,18 @@ def _policy_views(network: Network, frames: Sequence[NDArray[np.uint8]]) -> dict
 
 
 def _say(
-    policy: StepPolicy, images: Sequence[torch.Tensor], told: Mapping[str, NDArray[np.float32]], state: Any
+    policy: StepPolicy,
+    images: Sequence[torch.Tensor],
+    conditions: Mapping[str, NDArray[np.float32]],
+    state: Any,
 ) -> _Said:
     """One step of a policy in the precision of its own weights."""
     kind = next(policy.parameters()).dtype
-    given = {name: torch.from_numpy(value).to(kind) for name, value in told.items()}
+    given = {name: torch.from_numpy(value).to(kind) for name, value in conditions.items()}
     features = policy.embed(*(image.to(kind) for image in images))
     joined = policy.join(features, given.get(PRESENT))
     before = type(state)(*(part.to(kind) for part in state))
-    output = policy.advance(joined, policy.tell(given[PRICE], given.get(ANSWER)), before)
+    output = policy.advance(joined, policy.encode_conditions(given[PRICE], given.get(ANSWER)), before)
     return _Said((output.scores, *policy.head_logits(features)), output.state)
 
 
@@ -194,9 +199,9 @@ def _gate(network: Network, outputs: Sequence[_Compared]) -> Gate:
         worst = max(_relative(output.got, output.wanted) for output in outputs)
         saw = f"differs from torch by {worst:.1e} at most over {steps} steps (limit {FLOAT_TOLERANCE:.0e})"
         return Gate(f"{graph} equals torch", saw, worst <= FLOAT_TOLERANCE)
-    agreement, decided, told = min((_agreement(output) for output in outputs), key=lambda a: a[1])
+    agreement, decided, distinct = min((_agreement(output) for output in outputs), key=lambda a: a[1])
     tie = "that are no tie" if outputs[0].in_double is None else "that neither a tie nor a rounding decides"
-    saw = f"{decided:.2%} of the {told} steps {tie}, {agreement:.2%} of all {steps}"
+    saw = f"{decided:.2%} of the {distinct} steps {tie}, {agreement:.2%} of all {steps}"
     limits = f" (limits {INTEGER_AGREEMENT:.0%}, {TIED_AGREEMENT:.0%})"
     passed = decided >= INTEGER_AGREEMENT and agreement >= TIED_AGREEMENT
     return Gate(f"{graph} agrees with the {network.precision} network's top choice", saw + limits, passed)
@@ -290,7 +295,7 @@ def _torch_gate(bundle: Bundle, plan: VariantPlan, cache: ClipCache, clips: Sequ
 
 
 def _costs(bundle: Bundle, variant: Variant) -> NDArray[np.float64]:
-    """Cost of each option as a recogniser has it: zeros without a cost table."""
+    """Cost of each option as a recognizer has it: zeros without a cost table."""
     table = bundle.costs(device_name(), CPU)
     return np.zeros(len(variant.action_space.options)) if table is None else option_costs(variant, table)
 

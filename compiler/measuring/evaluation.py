@@ -1,6 +1,6 @@
 """Accuracy and cost of every way to run a bundle, on the cached validation clips and its own graphs.
 
-Branch outputs are computed once per step; what a fixed, random or learnt choice answers is then looked up.
+Branch outputs are computed once per step; what a fixed, random or learned choice answers is then looked up.
 The policy's state depends on what was held, so its graph is run anew for every rollout.
 """
 

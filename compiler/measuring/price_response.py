@@ -1,4 +1,4 @@
-"""How a policy's scores change with the price that it is told, for what a budget expects of other prices."""
+"""How a policy's scores change with its price input, for what a budget expects of other prices."""
 
 from __future__ import annotations
 

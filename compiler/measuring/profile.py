@@ -63,21 +63,21 @@ class Profile:
     outcomes: tuple[Outcome, ...]
     end_to_end: tuple[EndToEnd, ...]
     timelines: tuple[Timeline, ...]
-    dearest: Mapping[str, str]
-    """Of each variant: its dearest branch, or one of each group, as ``most_expensive_choice`` names them."""
+    dense_choice: Mapping[str, str]
+    """Of each variant: its dense choice, a branch of each group, as ``most_expensive_choice`` names them."""
 
     def of(self, variant: str, kind: str) -> list[Outcome]:
         """The outcomes of one variant and kind: static, random, adaptive or curve."""
         return [o for o in self.outcomes if o.variant == variant and o.kind == kind]
 
     def adaptive(self, variant: str) -> Outcome | None:
-        """The learnt policy at the compiled price; None where the app chooses."""
+        """The learned policy at the compiled price; None where the app chooses."""
         return next(iter(self.of(variant, "adaptive")), None)
 
     def dense(self, variant: str) -> Outcome:
-        """The dearest branches on every step."""
-        dearest = self.dearest[variant]
-        dense = [o for o in self.of(variant, "static") if o.point and o.point.running == dearest]
+        """The most expensive branches on every step."""
+        branches = self.dense_choice[variant]
+        dense = [o for o in self.of(variant, "static") if o.point and o.point.running == branches]
         return max(dense, key=_count)
 
     def front(self, variant: str) -> list[Outcome]:
@@ -122,7 +122,7 @@ def profile(
     clips: Sequence[int],
     progress: Callable[[str], None],
 ) -> Profile:
-    """Run every static choice, random choices and the learnt policy over the clips, in every variant."""
+    """Run every static choice, random choices and the learned policy over the clips, in every variant."""
     outcomes: list[Outcome] = []
     timelines: list[Timeline] = []
     for variant in bundle.manifest.variants:
@@ -131,7 +131,7 @@ def profile(
         outcomes += static_outcomes(evaluator, costs)
         if variant.policy is None:
             continue
-        progress(f"{variant.name}: random and learnt choices")
+        progress(f"{variant.name}: random and learned choices")
         outcomes += [random_outcome(evaluator, costs, seed) for seed in RANDOM_SEEDS]
         outcomes.append(learned_outcome(evaluator, costs, variant.price, "adaptive"))
         for price in PRICES:
@@ -140,8 +140,8 @@ def profile(
         timelines += _timelines(evaluator, costs, variant)
     progress("whole clips through the SDK")
     end_to_end = _end_to_end(bundle, cache, clips, costs)
-    dearest = {v.name: most_expensive_choice(v, option_costs(v, costs)) for v in bundle.manifest.variants}
-    return Profile(costs, tuple(outcomes), tuple(end_to_end), tuple(timelines), dearest)
+    dense = {v.name: most_expensive_choice(v, option_costs(v, costs)) for v in bundle.manifest.variants}
+    return Profile(costs, tuple(outcomes), tuple(end_to_end), tuple(timelines), dense)
 
 
 def _timelines(evaluator: Evaluator, costs: CostTable, variant: Variant) -> list[Timeline]:
@@ -198,9 +198,9 @@ def verdict(profile: Profile, variant: str) -> str:
         return f"Adaptive {variant} has no static rival as cheap: {at} ({share}, {dense.accuracy:.1%})."
     difference, error = paired_difference(adaptive, static)
     if abs(difference) < 2 * error or (difference == 0 and error == 0):
-        word = "is no better than"
+        word = "is level with"
     else:
-        word = "beats" if difference > 0 else "LOSES to"
+        word = "is ahead of" if difference > 0 else "is behind"
     rival = f"{static.accuracy:.1%} of {static.name} ({_cost(static)})"
     margin = f"difference {difference:+.1%} ± {2 * error:.1%} on {clips} clips"
     return (

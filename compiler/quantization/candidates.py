@@ -31,12 +31,12 @@ from runtimes.spec import CostTable
 class PrecisionSet:
     """Which precisions are tried, and what becomes of those that cost no less than a more accurate one.
 
-    ``modelled``: the policy's loss counts modelled BitOps instead of measured costs.
+    ``modeled``: the policy's loss counts modeled BitOps instead of measured costs.
     """
 
     names: tuple[str, ...]
     keep_all: bool = False
-    modelled: bool = False
+    modeled: bool = False
 
 
 @dataclass(frozen=True)

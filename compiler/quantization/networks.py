@@ -1,4 +1,4 @@
-"""Networks at other precisions: int8 by quantisation-aware training, or all bit-widths of one weight set."""
+"""Networks at other precisions: int8 by quantization-aware training, or all bit-widths of one weight set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from compiler.training.tasks.widths import WidthsTask
 from compiler.training.training import Training
 from models.backbones.blocks import Backbone
 from models.layers import nested_freezing, nested_layers, nesting
-from models.layers.quantization import ActivationFormat, calibrate, freeze, quantise
+from models.layers.quantization import ActivationFormat, calibrate, freeze, quantize
 from models.policies.policy import StepPolicy
 from models.recipe import Optimization
 from models.rollout.branch_model import POLICY, pixels
@@ -57,7 +57,7 @@ def integer_networks(
 def _integer_network(
     training: Training, part: str, activations: ActivationFormat, clips: Sequence[int], name: str
 ) -> nn.Module:
-    """One network quantised, calibrated and pulled to its float self."""
+    """One network quantized, calibrated and pulled to its float self."""
     model, settings = training.model.eval(), training.plan.require(TrainIntegers).optimization
     training.announce(f"int8: {part}")
     if part == POLICY:
@@ -65,7 +65,7 @@ def _integer_network(
         return _integer_policy(training, activations, clips, name, longer)
     view, classes = model.view_of(part), len(model.labels)
     teacher = model.branches[part]
-    network = quantise(teacher, activations)
+    network = quantize(teacher, activations)
     drawn = training.frames(view.name, settings.frames, clips, train=True)
     calibrate(network, _runs(network, drawn, settings, training.run.seed))
     task = FrameTask(network, branch_answer, view, settings, classes, teacher=teacher)
@@ -77,9 +77,9 @@ def _integer_network(
 def _integer_policy(
     training: Training, activations: ActivationFormat, clips: Sequence[int], name: str, settings: Optimization
 ) -> nn.Module:
-    """The policy quantised, calibrated and pulled to its float self on all its views."""
+    """The policy quantized, calibrated and pulled to its float self on all its views."""
     model = training.adaptive
-    network = quantise(model.policy, activations)
+    network = quantize(model.policy, activations)
     assert isinstance(network, StepPolicy)
     groups = [len(group.options) for group in model.space.groups]
     classes, dropped = len(model.labels), training.plan.dropped_modalities

@@ -38,15 +38,15 @@ class CandidateCost:
 
     @property
     def bit_operations(self) -> float:
-        """Modelled BitOps of one run: MACs times min(bits, 8)^2 / 64, the papers' law; no time."""
-        return self.macs * modelled_cost(self.bits)
+        """Modeled BitOps of one run: MACs times min(bits, 8)^2 / 64, the papers' law; no time."""
+        return self.macs * modeled_cost(self.bits)
 
     def to_json(self) -> dict[str, JsonValue]:
         """For the manifest."""
-        return {**asdict(self), "modelled_bitops": self.bit_operations}
+        return {**asdict(self), "modeled_bitops": self.bit_operations}
 
 
-def modelled_cost(bits: int) -> float:
+def modeled_cost(bits: int) -> float:
     """The papers' cost of a bit-width, relative to 8 bits (float counts as 8): b^2 / 64."""
     return min(bits, 8) ** 2 / 64
 
@@ -61,11 +61,11 @@ def drop_worse(measured: Sequence[CandidateCost]) -> tuple[list[CandidateCost], 
     kept: list[CandidateCost] = []
     lines: dict[str, str] = {}
     for one in sorted(measured, key=lambda o: -o.bits):
-        better = next((o for o in kept if o.branch == one.branch and _beats(o, one)), None)
+        better = next((o for o in kept if o.branch == one.branch and _dominates(o, one)), None)
         if better is not None:
             lines[one.name] = _line(one, better)
             continue
-        for worse in [o for o in kept if o.branch == one.branch and _beats(one, o)]:
+        for worse in [o for o in kept if o.branch == one.branch and _dominates(one, o)]:
             kept.remove(worse)
             lines[worse.name] = _line(worse, one)
         kept.append(one)
@@ -88,7 +88,7 @@ def _facts(one: CandidateCost) -> str:
     return f"{one.ms:.2f} ms and {one.accuracy:.1%}"
 
 
-def _beats(rival: CandidateCost, one: CandidateCost) -> bool:
+def _dominates(rival: CandidateCost, one: CandidateCost) -> bool:
     cheaper = rival.ms < one.ms * (1 - SAME_COST)
     alike = not cheaper and rival.ms <= one.ms * (1 + SAME_COST)
     if not alike:

@@ -34,10 +34,10 @@ th { border-bottom: 1px solid #888 } .failed { color: #b00; font-weight: bold }
 .timeline img { display: block; width: 84px; height: 84px } figcaption { font-size: 11px; padding: 1px 3px }
 .verdict { font-size: 1.15rem; font-weight: 600 }
 """
-_COLOURS = ("#c0392b", "#e67e22", "#f1c40f", "#27ae60", "#95a5a6", "#7f8c8d", "#626e70")
+_COLORS = ("#c0392b", "#e67e22", "#f1c40f", "#27ae60", "#95a5a6", "#7f8c8d", "#626e70")
 _HELD = "#dfe4e6"
 _KINDS = (("static", "#999", "."), ("random", "#8e44ad", "x"), ("curve", "#2980b9", "."))
-"""What is drawn as points: each kind of outcome with its colour and marker."""
+"""What is drawn as points: each kind of outcome with its color and marker."""
 
 
 def verdicts(manifest: Manifest, profile: Profile) -> list[str]:
@@ -127,7 +127,7 @@ def _outcome_table(manifest: Manifest, profile: Profile) -> str:
 
 
 def _precision_part(precisions: Sequence[CandidateCost], dropped: Sequence[str]) -> list[str]:
-    """Bits by accuracy, size, time and the papers' modelled BitOps, which are no time."""
+    """Bits by accuracy, size, time and the papers' modeled BitOps, which are no time."""
     if not precisions:
         return []
     rows = [
@@ -151,7 +151,7 @@ def _precision_part(precisions: Sequence[CandidateCost], dropped: Sequence[str])
         "MB",
         "ms",
         "mJ",
-        "modelled BitOps (10^9)",
+        "modeled BitOps (10^9)",
     )
     lines = "".join(f"<p>{html.escape(line)}</p>" for line in dropped)
     return ["<h2>Precisions tried</h2>", _table(head, rows), lines]
@@ -218,20 +218,20 @@ def _modality_part(manifest: Manifest, profile: Profile, cache: ClipCache) -> li
     return ["<h3>By modality and label</h3>", *parts] if parts else []
 
 
-def _colours(manifest: Manifest) -> Mapping[str, str]:
+def _colors(manifest: Manifest) -> Mapping[str, str]:
     names = _choice_names(manifest.variants[0])
-    return dict(zip(names, _COLOURS, strict=False)) | {"held": _HELD}
+    return dict(zip(names, _COLORS, strict=False)) | {"held": _HELD}
 
 
 def _timeline(timeline: Timeline, manifest: Manifest, cache: ClipCache) -> str:
     """Thumbnails of a clip's steps with the chosen option and the label so far."""
-    colours = _colours(manifest)
+    colors = _colors(manifest)
     figures = []
     for frame, step in zip(_thumbnails(timeline, manifest, cache), timeline.steps, strict=True):
         choice = step.decision.name
         label = manifest.labels[int(step.scores.argmax())]
         caption = f"<b>{html.escape(choice)}</b><br>{html.escape(label)} {step.scores.max():.0%}"
-        style = f'style="background:{colours.get(choice, "#fff")}"'
+        style = f'style="background:{colors.get(choice, "#fff")}"'
         figures.append(
             f'<figure {style}><img src="{_jpeg(frame)}"><figcaption>{caption}</figcaption></figure>'
         )
@@ -278,8 +278,8 @@ def _draw_panel(panel: matplotlib.axes.Axes, profile: Profile, variant: str, uni
     def points(outcomes: Sequence[Outcome]) -> tuple[list[float], list[float]]:
         return [cost(outcome) for outcome in outcomes], [outcome.accuracy for outcome in outcomes]
 
-    for kind, colour, marker in _KINDS:
-        style: dict[str, Any] = {"color": colour, "linestyle": "", "label": kind}
+    for kind, color, marker in _KINDS:
+        style: dict[str, Any] = {"color": color, "linestyle": "", "label": kind}
         panel.plot(*points(profile.of(variant, kind)), marker, **style)
     front = static_front(profile.of(variant, "static"), cost)
     panel.step(*points(front), where="post", color="#555", label="static front")

@@ -35,7 +35,7 @@ def calibrate_fusion(model: AdaptiveModel, renditions: Sequence[OutputBatch]) ->
 
 
 def fit_scales(model: AdaptiveModel, renditions: Sequence[OutputBatch]) -> dict[str, float]:
-    """Positive scales by branch name that minimise the cross-entropy of random rollouts' fused logits."""
+    """Positive scales by branch name that minimize the cross-entropy of random rollouts' fused logits."""
     names = [*_head_parts(model), *model.branches]
     with torch.no_grad():
         answers = [_answers(model.eval(), outputs) for outputs in renditions]

@@ -1,6 +1,6 @@
 """ResNet (arXiv 1512.03385), with torchvision's parameter names so that its weights load.
 
-Every activation, addition and pooling is a module of its own: the quantiser replaces them one by one.
+Every activation, addition and pooling is a module of its own: the quantizer replaces them one by one.
 """
 
 from __future__ import annotations
@@ -110,9 +110,9 @@ class ResNet(Backbone):
         self.fc = nn.Linear(channels, num_classes)
         self.num_features = channels
         self.temporal_pools = temporal_pools(frames, 3)
-        self._initialise()
+        self._initialize()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -14,7 +14,7 @@ from models.backbones.blocks import Backbone
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import View
 
-# The pixel normalisation that torchvision's weights were trained with, in units of 0..255.
+# The pixel normalization that torchvision's weights were trained with, in units of 0..255.
 _IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406]) * 255
 _IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225]) * 255
 # TensorFlow's: 0..255 to [-1, 1].
@@ -41,7 +41,7 @@ class LoadReport:
 def load_weights(network: Backbone, path: Path, view: View) -> LoadReport:
     """Load a state dict (``.pt``, ``.pth``, ``.th``, torchvision's names) or a folded MobileNetV2 (``.npz``).
 
-    The file's own pixel normalisation (ImageNet mean and standard deviation for state dicts, [-1, 1]
+    The file's own pixel normalization (ImageNet mean and standard deviation for state dicts, [-1, 1]
     for the ``.npz``) is folded into the stem, because graphs see ``(pixel - zero_point) * scale``.
     The classifier is left as it is where its class count differs. A stem of other channels than the file's
     takes the mean of the file's over its inputs for each, scaled to the same sum (as AdaMML does, which
@@ -67,7 +67,7 @@ def load_weights(network: Backbone, path: Path, view: View) -> LoadReport:
             "give the weights of the same architecture under torchvision's parameter names",
         )
     network.load_state_dict(fitting, strict=False)
-    _fold_normalisation(network, mean, std, view)
+    _fold_normalization(network, mean, std, view)
     return LoadReport(
         tuple(fitting),
         tuple(k for k in state if k not in fitting),
@@ -144,7 +144,7 @@ def conv_bn_names(network: nn.Module) -> list[tuple[str, str]]:
     ]
 
 
-def _fold_normalisation(network: Backbone, mean: Tensor, std: Tensor, view: View) -> None:
+def _fold_normalization(network: Backbone, mean: Tensor, std: Tensor, view: View) -> None:
     """Make the stem see ``(pixel - mean) / std`` when it is given ``(pixel - zero_point) * scale``.
 
     Exact but for the zero padding at the borders, which stands for ``zero_point`` instead of ``mean``.

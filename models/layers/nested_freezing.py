@@ -19,7 +19,7 @@ from models.layers.nested_layers import (
     NestedLinear,
     NestedWeight,
     SwitchableNorm,
-    SwitchableQuantiser,
+    SwitchableQuantizer,
     lower_codes,
     nested_layers,
     set_width,
@@ -27,8 +27,8 @@ from models.layers.nested_layers import (
 from models.layers.quantization import (
     LEAST_SCALE,
     ActivationFormat,
-    FakeQuantise,
-    QuantisedActivation,
+    FakeQuantize,
+    QuantizedActivation,
 )
 
 
@@ -38,10 +38,10 @@ def freeze(network: Backbone, width: int, activations: ActivationFormat) -> Back
     At 32 an ordinary float network. Below, layers hold ``codes * scales`` with ``codes`` int8 (those of
     ``lower_codes``) and ``scales`` (out,) as buffers beside them, batch norms folded into scales and biases.
 
-    Raises: ValueError for activations of fewer than 8 bits, and for rules other than ``centred``.
+    Raises: ValueError for activations of fewer than 8 bits, and for rules other than ``centered``.
     """
-    if any(layer.rule != "centred" for layer in nested_layers(network).values()):
-        raise ValueError("only the centred rule has codes that an integer kernel takes")
+    if any(layer.rule != "centered" for layer in nested_layers(network).values()):
+        raise ValueError("only the centered rule has codes that an integer kernel takes")
     network = copy.deepcopy(network).eval()
     set_width(network, width)
     with torch.no_grad():
@@ -82,12 +82,12 @@ def _(module: SwitchableNorm, following: nn.Module | None, activations: Activati
 
 
 @frozen.register
-def _(module: SwitchableQuantiser, following: nn.Module | None, activations: ActivationFormat) -> nn.Module:
-    return _frozen_quantiser(module, activations)
+def _(module: SwitchableQuantizer, following: nn.Module | None, activations: ActivationFormat) -> nn.Module:
+    return _frozen_quantizer(module, activations)
 
 
 @frozen.register
-def _(module: QuantisedActivation, following: nn.Module | None, activations: ActivationFormat) -> nn.Module:
+def _(module: QuantizedActivation, following: nn.Module | None, activations: ActivationFormat) -> nn.Module:
     return _frozen_activation(module, activations)
 
 
@@ -128,30 +128,30 @@ def _fill(frozen: nn.Conv2d | nn.Linear, layer: NestedWeight, gain: Tensor, bias
     frozen.register_buffer("scales", scales)
 
 
-def _frozen_quantiser(
-    quantiser: SwitchableQuantiser, activations: ActivationFormat, ceiling: float = inf
+def _frozen_quantizer(
+    quantizer: SwitchableQuantizer, activations: ActivationFormat, ceiling: float = inf
 ) -> nn.Module:
-    """The quantiser of the width in use: uint8 as trained, or int8 of the same range."""
-    if quantiser.width == FLOAT:
+    """The quantizer of the width in use: uint8 as trained, or int8 of the same range."""
+    if quantizer.width == FLOAT:
         return nn.Identity()
-    trained = quantiser.quantisers[str(quantiser.width)]
+    trained = quantizer.quantizers[str(quantizer.width)]
     proxy: Any = trained.act_quant
     if round(float(proxy.bit_width())) != STORED:
         raise ValueError("activations of fewer than 8 bits are for comparison: no kernel takes them")
-    frozen = quantization.frozen_quantiser(trained, ceiling)
+    frozen = quantization.frozen_quantizer(trained, ceiling)
     if activations == "uint8":
         return frozen
     reach = max(frozen.zero_point, frozen.high - frozen.zero_point) * frozen.scale
-    return FakeQuantise(reach / 127, 0, -128, 127)
+    return FakeQuantize(reach / 127, 0, -128, 127)
 
 
-def _frozen_activation(module: QuantisedActivation, activations: ActivationFormat) -> nn.Module:
-    activation, quantiser = module
-    assert isinstance(quantiser, SwitchableQuantiser)
-    if quantiser.width == FLOAT:
+def _frozen_activation(module: QuantizedActivation, activations: ActivationFormat) -> nn.Module:
+    activation, quantizer = module
+    assert isinstance(quantizer, SwitchableQuantizer)
+    if quantizer.width == FLOAT:
         return activation
-    frozen = _frozen_quantiser(quantiser, activations, 6.0 if isinstance(activation, nn.ReLU6) else inf)
+    frozen = _frozen_quantizer(quantizer, activations, 6.0 if isinstance(activation, nn.ReLU6) else inf)
     if activations == "uint8":
-        # The unsigned quantiser's own saturation is the activation, on both ends.
+        # The unsigned quantizer's own saturation is the activation, on both ends.
         return frozen
     return nn.Sequential(nn.ReLU(), frozen)

@@ -3,7 +3,7 @@
 A network of these layers runs in float (32), or with weights of 8, 4 or 2 bits that nest exactly: the code
 at b bits is the 8-bit code with its low bits dropped. What a device stores once serves every width.
 
-The rule is AdaBits' "centred" one (arXiv 1912.09666): the lower code q stands for the middle of the 8-bit
+The rule is AdaBits' "centered" one (arXiv 1912.09666): the lower code q stands for the middle of the 8-bit
 codes that share it, (2q + 1) half steps. Its rivals: plain dropping ("modified" there) moves every weight
 down by half a step, and 2 bits do not survive it; VideoIQ's ratio of means (arXiv 2108.10394) is as good, but
 needs a zero point that is no integer, which no integer kernel has. Odd codes need none, and fit int8
@@ -43,8 +43,8 @@ FOUR_BITS = 2.7
 EIGHT_BITS = 4.0
 """Where 8 bits do."""
 
-Rule = Literal["centred", "floor", "rescaled"]
-"""What a lower code stands for; only ``centred`` can be frozen, the others are there to be compared."""
+Rule = Literal["centered", "floor", "rescaled"]
+"""What a lower code stands for; only ``centered`` can be frozen, the others are there to be compared."""
 
 
 def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
@@ -76,7 +76,7 @@ class NestedWeight(Switchable):
     """What convolutions and linear layers share: 8-bit codes and all that nests in them.
 
     Codes saturate at ``clip`` times a channel's reach: so many standard ``deviations`` of its weights, or the
-    largest of them if that is less. ``clip`` is one number a layer, learnt by all widths together because
+    largest of them if that is less. ``clip`` is one number a layer, learned by all widths together because
     their codes are the same codes. ``whole`` layers (the first and the last) keep 8 bits at every width, as
     the papers keep theirs in float.
     """
@@ -108,7 +108,7 @@ class NestedWeight(Switchable):
         if self.width == FLOAT:
             return self.weight
         codes, bits = self.codes(), self.bits()
-        if self.rule == "centred" or bits == STORED:
+        if self.rule == "centered" or bits == STORED:
             return lower_codes(codes, bits) * self.half_step(bits)
         return _rival(codes, bits, self.rule) * self.step()
 
@@ -118,12 +118,12 @@ class NestedWeight(Switchable):
 
 
 def _rival(codes: Tensor, bits: int, rule: Rule) -> Tensor:
-    """Dequantised lower codes in 8-bit steps, by the rules that were not taken."""
+    """Dequantized lower codes in 8-bit steps, by the rules that were not taken."""
     bucket = 2 ** (STORED - bits)
     floored = floor_ste(codes / bucket) * bucket
     if rule == "floor":
         return floored
-    # VideoIQ compares means of codes shifted to [0, 255], as its weights are normalised to [0, 1].
+    # VideoIQ compares means of codes shifted to [0, 255], as its weights are normalized to [0, 1].
     ratio = ((codes + 128).mean() / (floored + 128).mean()).detach()
     return (floored + 128) * ratio - 128
 
@@ -212,13 +212,13 @@ def _positive(norm: nn.BatchNorm2d) -> PositiveBatchNorm2d:
     return copied
 
 
-class SwitchableQuantiser(Switchable):
-    """A learnt activation quantiser per width, none in float. Codes have 8 bits unless ``bits`` says less."""
+class SwitchableQuantizer(Switchable):
+    """A learned activation quantizer per width, none in float. Codes have 8 bits or ``bits``."""
 
     def __init__(self, widths: Sequence[int], *, signed: bool, bits: Callable[[int], int]) -> None:
         super().__init__()
         base = ShiftedUint8ActPerTensorFloat if signed else Uint8ActPerTensorFloat
-        self.quantisers = nn.ModuleDict(
+        self.quantizers = nn.ModuleDict(
             {
                 str(width): qnn.QuantIdentity(act_quant=base, bit_width=bits(width))
                 for width in widths
@@ -227,7 +227,7 @@ class SwitchableQuantiser(Switchable):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x if self.width == FLOAT else self.quantisers[str(self.width)](x)
+        return x if self.width == FLOAT else self.quantizers[str(self.width)](x)
 
 
 def set_width(network: nn.Module, width: int) -> None:

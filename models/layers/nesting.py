@@ -21,19 +21,19 @@ from models.layers.nested_layers import (
     NestedLinear,
     Rule,
     SwitchableNorm,
-    SwitchableQuantiser,
+    SwitchableQuantizer,
     check_widths,
     set_width,
 )
 from models.layers.norm_statistics import match_moments, moments_before
-from models.layers.quantization import ACTIVATIONS, QuantisedActivation, QuantisedAdd
+from models.layers.quantization import ACTIVATIONS, QuantizedActivation, QuantizedAdd
 
 
 def nest(
     network: Backbone,
     widths: Sequence[int],
     *,
-    rule: Rule = "centred",
+    rule: Rule = "centered",
     low_activations: bool = False,
     deviations: float = FOUR_BITS,
 ) -> Backbone:
@@ -87,9 +87,9 @@ class Nester:
             following = children[i + 1][1] if i + 1 < len(children) else None
             setattr(parent, name, nested(child, self, isinstance(following, ACTIVATIONS)))
 
-    def quantiser(self, *, signed: bool) -> SwitchableQuantiser:
-        """A quantiser of activations at every width."""
-        return SwitchableQuantiser(self.widths, signed=signed, bits=self.bits)
+    def quantizer(self, *, signed: bool) -> SwitchableQuantizer:
+        """A quantizer of activations at every width."""
+        return SwitchableQuantizer(self.widths, signed=signed, bits=self.bits)
 
 
 @singledispatch
@@ -117,23 +117,23 @@ def _(module: nn.Linear, nester: Nester, then_activation: bool) -> nn.Module:
 @nested.register
 def _(module: nn.BatchNorm2d, nester: Nester, then_activation: bool) -> nn.Module:
     norm = SwitchableNorm(module, nester.widths)
-    return norm if then_activation else nn.Sequential(norm, nester.quantiser(signed=True))
+    return norm if then_activation else nn.Sequential(norm, nester.quantizer(signed=True))
 
 
 @nested.register
 def _(module: Add, nester: Nester, then_activation: bool) -> nn.Module:
-    return module if then_activation else QuantisedAdd(nester.quantiser(signed=True))
+    return module if then_activation else QuantizedAdd(nester.quantizer(signed=True))
 
 
 @nested.register(nn.ReLU)
 @nested.register(nn.ReLU6)
 def _(module: nn.Module, nester: Nester, then_activation: bool) -> nn.Module:
-    return QuantisedActivation(module, nester.quantiser(signed=False))
+    return QuantizedActivation(module, nester.quantizer(signed=False))
 
 
 @nested.register
 def _(module: nn.AdaptiveAvgPool2d, nester: Nester, then_activation: bool) -> nn.Module:
-    return nn.Sequential(module, nester.quantiser(signed=False))
+    return nn.Sequential(module, nester.quantizer(signed=False))
 
 
 def calibrate(network: nn.Module, widths: Sequence[int], run: Callable[[], Iterator[None]]) -> None:
@@ -151,16 +151,16 @@ def estimate_norms(network: nn.Module, widths: Sequence[int], run: Callable[[], 
     """Set the batch norms' statistics at every width but the highest, by what they see while ``run()`` runs.
 
     For norms whose statistics training will not touch: those of the float network do not fit 4 or 2 bits.
-    Activations stay in float meanwhile: their quantisers are calibrated after this.
+    Activations stay in float meanwhile: their quantizers are calibrated after this.
     """
     switchable = [module for module in network.modules() if isinstance(module, SwitchableNorm)]
-    quantisers = [module for module in network.modules() if isinstance(module, SwitchableQuantiser)]
+    quantizers = [module for module in network.modules() if isinstance(module, SwitchableQuantizer)]
     network.eval()
     highest, *lower = sorted(widths, reverse=True)
     set_width(network, highest)
     wanted = moments_before([module.norm() for module in switchable], run())
     for width in lower:
         set_width(network, width)
-        for quantiser in quantisers:
-            quantiser.width = FLOAT
+        for quantizer in quantizers:
+            quantizer.width = FLOAT
         match_moments([module.norm() for module in switchable], wanted, run())

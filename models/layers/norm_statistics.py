@@ -47,7 +47,7 @@ class _Seen:
 def moments_before(norms: Sequence[nn.BatchNorm2d], run: Iterable[None]) -> list[Moments]:
     """The moments of what each norm is given while ``run`` is exhausted (it runs the network)."""
     seen = [_Seen() for _ in norms]
-    with _told(norms, lambda place, x: seen[place].add(x)), torch.no_grad():
+    with _observed(norms, lambda place, x: seen[place].add(x)), torch.no_grad():
         for _ in run:
             pass
     return [one.moments() for one in seen]
@@ -66,7 +66,7 @@ def match_moments(norms: Sequence[nn.BatchNorm2d], wanted: Sequence[Moments], ru
         seen[place].add(x)
         _match(norms[place], before[place], wanted[place], seen[place].moments())
 
-    with _told(norms, adjust), torch.no_grad():
+    with _observed(norms, adjust), torch.no_grad():
         for _ in run:
             pass
 
@@ -85,10 +85,10 @@ def _statistics(norm: nn.BatchNorm2d) -> Moments:
 
 
 @contextmanager
-def _told(norms: Sequence[nn.BatchNorm2d], tell: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """``tell`` is called with each norm's place and input, before the norm is applied."""
+def _observed(norms: Sequence[nn.BatchNorm2d], observe: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """``observe`` is called with each norm's place and input, before the norm is applied."""
     hooks = [
-        norm.register_forward_pre_hook(lambda _, inputs, place=place: tell(place, inputs[0]))
+        norm.register_forward_pre_hook(lambda _, inputs, place=place: observe(place, inputs[0]))
         for place, norm in enumerate(norms)
     ]
     try:

@@ -1,7 +1,7 @@
-"""int8 quantisation-aware training on brevitas' quantisers, and the frozen integer network it ends in.
+"""int8 quantization-aware training on brevitas' quantizers, and the frozen integer network it ends in.
 
-``quantise`` folds every batch norm and puts a quantiser behind everything that computes, found by the
-order of siblings: a runtime fuses a layer only if its input, weights, bias and output are all quantised.
+``quantize`` folds every batch norm and puts a quantizer behind everything that computes, found by the
+order of siblings: a runtime fuses a layer only if its input, weights, bias and output are all quantized.
 ``freeze`` turns the trained result into plain layers with fixed scales: what the exporter writes down.
 """
 
@@ -36,17 +36,17 @@ ActivationFormat = Literal["uint8", "int8"]
 """uint8: asymmetric, what x86 and ARM kernels fuse. int8: symmetric, what TensorRT takes."""
 
 ACTIVATIONS = nn.ReLU | nn.ReLU6
-"""Activations that the quantiser of their output takes the place of."""
+"""Activations that the quantizer of their output takes the place of."""
 
 
-def quantise(network: nn.Module, activations: ActivationFormat) -> nn.Module:
-    """A copy of ``network`` for quantisation-aware training: batch norms folded, quantisers everywhere.
+def quantize(network: nn.Module, activations: ActivationFormat) -> nn.Module:
+    """A copy of ``network`` for quantization-aware training: batch norms folded, quantizers everywhere.
 
     Weights are int8 per output channel, symmetric in [-127, 127]. The input is taken as it is: pixels are
     integers already. Call ``calibrate`` before training it.
     """
     network = copy.deepcopy(network).eval()
-    _quantise_children(network, activations)
+    _quantize_children(network, activations)
     return network
 
 
@@ -58,75 +58,75 @@ def calibrate(network: nn.Module, run: Iterable[None]) -> None:
             pass
 
 
-def _quantise_children(parent: nn.Module, activations: ActivationFormat) -> None:
+def _quantize_children(parent: nn.Module, activations: ActivationFormat) -> None:
     children = list(parent.named_children())
     for i, (name, child) in enumerate(children):
         following = children[i + 1][1] if i + 1 < len(children) else None
         if isinstance(child, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
             child = fuse_conv_bn_eval(child, following)
-        setattr(parent, name, quantised(child, isinstance(following, ACTIVATIONS), activations))
+        setattr(parent, name, quantized(child, isinstance(following, ACTIVATIONS), activations))
 
 
 @singledispatch
-def quantised(module: nn.Module, then_activation: bool, activations: ActivationFormat) -> nn.Module:
-    """The quantised counterpart of a module, by its type; others have their children quantised.
+def quantized(module: nn.Module, then_activation: bool, activations: ActivationFormat) -> nn.Module:
+    """The quantized counterpart of a module, by its type; others have their children quantized.
 
     ``then_activation``: whether an activation follows. Register a rule for a new type of module here.
     """
-    _quantise_children(module, activations)
+    _quantize_children(module, activations)
     return module
 
 
-@quantised.register
+@quantized.register
 def _(module: nn.Conv2d, then_activation: bool, activations: ActivationFormat) -> nn.Module:
-    return _quantised_conv(module)
+    return _quantized_conv(module)
 
 
-@quantised.register
+@quantized.register
 def _(module: nn.Linear, then_activation: bool, activations: ActivationFormat) -> nn.Module:
-    return _quantised_linear(module)
+    return _quantized_linear(module)
 
 
-@quantised.register
+@quantized.register
 def _(module: nn.BatchNorm2d, then_activation: bool, activations: ActivationFormat) -> nn.Module:
     # Folded into the convolution before it.
     return nn.Identity() if then_activation else _signed(activations)
 
 
-@quantised.register
+@quantized.register
 def _(module: Add, then_activation: bool, activations: ActivationFormat) -> nn.Module:
-    return module if then_activation else QuantisedAdd(_signed(activations))
+    return module if then_activation else QuantizedAdd(_signed(activations))
 
 
-@quantised.register(nn.ReLU)
-@quantised.register(nn.ReLU6)
+@quantized.register(nn.ReLU)
+@quantized.register(nn.ReLU6)
 def _(module: nn.Module, then_activation: bool, activations: ActivationFormat) -> nn.Module:
-    return QuantisedActivation(module, _unsigned(activations))
+    return QuantizedActivation(module, _unsigned(activations))
 
 
-@quantised.register
+@quantized.register
 def _(module: nn.AdaptiveAvgPool2d, then_activation: bool, activations: ActivationFormat) -> nn.Module:
     return nn.Sequential(module, _unsigned(activations))
 
 
-@quantised.register
+@quantized.register
 def _(module: Boundary, then_activation: bool, activations: ActivationFormat) -> nn.Module:
     return _signed(activations)
 
 
 def _unsigned(activations: ActivationFormat) -> nn.Module:
-    """A quantiser of what is never negative."""
-    quantiser = Uint8ActPerTensorFloat if activations == "uint8" else Int8ActPerTensorFloat
-    return qnn.QuantIdentity(act_quant=quantiser)
+    """A quantizer of what is never negative."""
+    quantizer = Uint8ActPerTensorFloat if activations == "uint8" else Int8ActPerTensorFloat
+    return qnn.QuantIdentity(act_quant=quantizer)
 
 
 def _signed(activations: ActivationFormat) -> nn.Module:
-    quantiser = ShiftedUint8ActPerTensorFloat if activations == "uint8" else Int8ActPerTensorFloat
-    return qnn.QuantIdentity(act_quant=quantiser)
+    quantizer = ShiftedUint8ActPerTensorFloat if activations == "uint8" else Int8ActPerTensorFloat
+    return qnn.QuantIdentity(act_quant=quantizer)
 
 
-def _quantised_conv(conv: nn.Conv2d) -> nn.Module:
-    quantised = qnn.QuantConv2d(
+def _quantized_conv(conv: nn.Conv2d) -> nn.Module:
+    quantized = qnn.QuantConv2d(
         conv.in_channels,
         conv.out_channels,
         conv.kernel_size,
@@ -136,39 +136,39 @@ def _quantised_conv(conv: nn.Conv2d) -> nn.Module:
         bias=conv.bias is not None,
         weight_quant=Int8WeightPerChannelFloat,
     )
-    quantised.load_state_dict(conv.state_dict(), strict=False)
-    return quantised
+    quantized.load_state_dict(conv.state_dict(), strict=False)
+    return quantized
 
 
-def _quantised_linear(linear: nn.Linear) -> nn.Module:
+def _quantized_linear(linear: nn.Linear) -> nn.Module:
     bias = linear.bias is not None
-    quantised = qnn.QuantLinear(
+    quantized = qnn.QuantLinear(
         linear.in_features, linear.out_features, bias=bias, weight_quant=Int8WeightPerChannelFloat
     )
-    quantised.load_state_dict(linear.state_dict(), strict=False)
-    return quantised
+    quantized.load_state_dict(linear.state_dict(), strict=False)
+    return quantized
 
 
-class QuantisedAdd(Add):
-    """An addition whose sum is quantised."""
+class QuantizedAdd(Add):
+    """An addition whose sum is quantized."""
 
-    def __init__(self, quantiser: nn.Module) -> None:
+    def __init__(self, quantizer: nn.Module) -> None:
         super().__init__()
-        self.quantiser = quantiser
+        self.quantizer = quantizer
 
     def forward(self, branch: Tensor, shortcut: Tensor) -> Tensor:
-        return self.quantiser(branch + shortcut)
+        return self.quantizer(branch + shortcut)
 
 
-class QuantisedActivation(nn.Sequential):
-    """ReLU or ReLU6 and the quantiser of its output."""
+class QuantizedActivation(nn.Sequential):
+    """ReLU or ReLU6 and the quantizer of its output."""
 
-    def __init__(self, activation: nn.Module, quantiser: nn.Module) -> None:
-        super().__init__(activation, quantiser)
+    def __init__(self, activation: nn.Module, quantizer: nn.Module) -> None:
+        super().__init__(activation, quantizer)
 
 
-class FakeQuantise(nn.Module):
-    """A fixed quantiser: rounds to ``(q - zero_point) * scale`` with q in [low, high]. Exports as Q/DQ."""
+class FakeQuantize(nn.Module):
+    """A fixed quantizer: rounds to ``(q - zero_point) * scale`` with q in [low, high]. Exports as Q/DQ."""
 
     def __init__(self, scale: float, zero_point: int, low: int, high: int) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ class FakeQuantise(nn.Module):
 
 
 def freeze(network: nn.Module) -> nn.Module:
-    """A copy of a trained quantised network in plain layers, each number the one a device computes with.
+    """A copy of a trained quantized network in plain layers, each number the one a device computes with.
 
     Weights hold ``codes * scales`` with ``codes`` int8 and ``scales`` (out,) kept as buffers beside them.
     """
@@ -195,7 +195,7 @@ def _freeze_children(parent: nn.Module) -> None:
 
 @singledispatch
 def frozen(module: nn.Module) -> nn.Module:
-    """The plain counterpart of a quantised module, by its type; others have their children frozen."""
+    """The plain counterpart of a quantized module, by its type; others have their children frozen."""
     _freeze_children(module)
     return module
 
@@ -235,19 +235,19 @@ def _weight_scales(layer: Any) -> Tensor:
     return scales if layer.bias is None else torch.maximum(scales, layer.bias.detach().abs() * LEAST_SCALE)
 
 
-def frozen_quantiser(quantiser: Any, ceiling: float = inf) -> FakeQuantise:
-    """A trained brevitas quantiser with its scale fixed, saturating at ``ceiling`` at the latest."""
-    scale = float(quantiser.act_quant.scale().detach())
-    zero_point = round(float(quantiser.act_quant.zero_point().detach()))
-    low, high = (-128, 127) if quantiser.act_quant.is_signed else (0, 255)
-    return FakeQuantise(min(scale, ceiling / high), zero_point, low, high)
+def frozen_quantizer(quantizer: Any, ceiling: float = inf) -> FakeQuantize:
+    """A trained brevitas quantizer with its scale fixed, saturating at ``ceiling`` at the latest."""
+    scale = float(quantizer.act_quant.scale().detach())
+    zero_point = round(float(quantizer.act_quant.zero_point().detach()))
+    low, high = (-128, 127) if quantizer.act_quant.is_signed else (0, 255)
+    return FakeQuantize(min(scale, ceiling / high), zero_point, low, high)
 
 
-def _frozen_activation(module: QuantisedActivation) -> nn.Module:
-    activation, quantiser = module
-    frozen = frozen_quantiser(quantiser, ceiling=6.0 if isinstance(activation, nn.ReLU6) else inf)
+def _frozen_activation(module: QuantizedActivation) -> nn.Module:
+    activation, quantizer = module
+    frozen = frozen_quantizer(quantizer, ceiling=6.0 if isinstance(activation, nn.ReLU6) else inf)
     if frozen.low == 0 and frozen.zero_point == 0:
-        # The unsigned quantiser's own saturation is the activation, on both ends.
+        # The unsigned quantizer's own saturation is the activation, on both ends.
         return frozen
     return nn.Sequential(nn.ReLU(), frozen)
 
@@ -260,9 +260,9 @@ def _(module: nn.Module) -> nn.Module:
 
 @frozen.register(qnn.QuantIdentity)
 def _(module: nn.Module) -> nn.Module:
-    return frozen_quantiser(module)
+    return frozen_quantizer(module)
 
 
 @frozen.register
-def _(module: QuantisedActivation) -> nn.Module:
+def _(module: QuantizedActivation) -> nn.Module:
     return _frozen_activation(module)

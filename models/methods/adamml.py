@@ -1,7 +1,7 @@
 """AdaMML: adaptive multi-modal learning (Panda et al., ICCV 2021, arXiv 2105.05165).
 
 At every segment of pictures and their sound a small recurrent policy chooses, for each modality, whether to
-use it. Logits of those that are used are fused by learnt weights.
+use it. Logits of those that are used are fused by learned weights.
 
 What differs from the released code, on purpose: what is not chosen is not run (there: all runs, and the rest
 is masked); decisions are argmax outside training; logits of a segment are divided by the weights of what

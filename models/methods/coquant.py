@@ -56,7 +56,7 @@ class Preset:
     recipe: Recipe
     widths: tuple[int, ...] = WIDTHS
     transfer: Transfer = Transfer()
-    rule: Rule = "centred"
+    rule: Rule = "centered"
     low_activations: bool = False
     deviations: float = FOUR_BITS
     steps: int = 8

@@ -1,4 +1,4 @@
-"""VideoIQ: dynamic network quantisation (Sun et al., ICCV 2021, arXiv 2108.10394).
+"""VideoIQ: dynamic network quantization (Sun et al., ICCV 2021, arXiv 2108.10394).
 
 At every frame a MobileNetV2 on 84 px with an LSTM chooses the bit-width at which one network, with one set
 of weights, looks at the frame, or skips it.
@@ -6,7 +6,7 @@ of weights, looks at the frame, or skips it.
 What differs from the released code, on purpose: the first convolution and the classifier have 8 bits instead
 of float, and activations 8 bits at every width, so that every layer runs in integers; decisions are argmax
 outside training; a skip holds h and c; what an option costs is measured (there: bits squared over 64, here
-kept as an option and called modelled BitOps). Features of the chosen width are fused by the mean of their
+kept as an option and called modeled BitOps). Features of the chosen width are fused by the mean of their
 logits: the classifier is linear and shared, so that is the classifier of their mean.
 """
 
@@ -48,7 +48,7 @@ class Preset:
     recipe: Recipe
     widths: tuple[int, ...] = WIDTHS
     transfer: Transfer = HIGHEST_TEACHER
-    rule: Rule = "centred"
+    rule: Rule = "centered"
     low_activations: bool = False
     deviations: float = FOUR_BITS
     efficiency_weight: float = 0.16

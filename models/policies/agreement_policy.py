@@ -43,7 +43,7 @@ class AgreementPolicy(ModalityPolicy):
         return tuple((groups[0], view) for view, groups in enumerate(self.groups_of_views))
 
     @property
-    def num_told(self) -> int:
+    def num_conditions(self) -> int:
         """The price, how sure the answer is, and how far each head agrees."""
         return self.price_code.size + AnswerCode.size + len(self.heads)
 
@@ -69,15 +69,15 @@ class AgreementPolicy(ModalityPolicy):
             ]
         return torch.cat([super().join(features, present), *said], dim=-1)
 
-    def tell(self, price: Tensor, answer: Tensor | None) -> Tensor:
+    def encode_conditions(self, price: Tensor, answer: Tensor | None) -> Tensor:
         """The codes of the price and of the answer, and the answer itself."""
         if answer is None:
             answer = price.new_zeros(len(price), self.recalls)
-        return torch.cat([super().tell(price, answer), self.answer_code(answer), answer], dim=-1)
+        return torch.cat([super().encode_conditions(price, answer), self.answer_code(answer), answer], dim=-1)
 
-    def advance(self, joined: Tensor, told: Tensor, state: RecalledState) -> PolicyOutput:
+    def advance(self, joined: Tensor, conditions: Tensor, state: RecalledState) -> PolicyOutput:
         """One step; what each head says is held against the answer."""
         features, *said = torch.split(joined, [self.width, *[self.recalls] * len(self.heads)], dim=-1)
-        codes, answer = torch.split(told, [told.shape[-1] - self.recalls, self.recalls], dim=-1)
+        codes, answer = torch.split(conditions, [conditions.shape[-1] - self.recalls, self.recalls], dim=-1)
         agreement = [(own * answer).sum(dim=-1, keepdim=True) for own in said]
         return super().advance(features, torch.cat([codes, *agreement], dim=-1), state)

@@ -1,4 +1,4 @@
-"""What a policy is told beside what it sees: the price, and how sure the stream's answer is so far."""
+"""Conditioning inputs of a policy: the price, and how sure the stream's answer is so far."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 PRICE_TOP = 10.0
-"""The highest price that policies are trained for; what they are told of a higher one is this."""
+"""The highest price that policies are trained for; a higher one counts as this."""
 
 _FREE_SHARE = 0.1
 """Of the clips of a batch, how many are trained on at price 0."""
 _SUREST = math.log(1000.0)
-"""An answer with a probability of 99.9 % is as sure as one can be told to be."""
+"""An answer with a probability of 99.9 % counts as certain."""
 
 
 def draw_prices(count: int, device: torch.device | None = None) -> Tensor:
@@ -46,7 +46,7 @@ class Hats(nn.Module):
 
 
 class PriceCode(nn.Module):
-    """What a policy is told of a price (..., 1): bumps over its logarithm."""
+    """The code of a price (..., 1): bumps over its logarithm."""
 
     size = 5
 
@@ -65,7 +65,7 @@ class PriceCode(nn.Module):
 
 
 class AnswerCode(nn.Module):
-    """What a policy is told of the answer so far: class probabilities (..., C), or zeros where there is none.
+    """The code of the answer so far: class probabilities (..., C), or zeros where there is none.
 
     Bumps over how sure the top class is, all zero without an answer; and how concentrated the rest is.
     """

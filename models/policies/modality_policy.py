@@ -44,9 +44,9 @@ class ModalityPolicy(StepPolicy):
         self.num_groups = len({group for groups in groups_of_views for group in groups})
         self.width, self.hidden = width, hidden
         self.joint_in = Boundary()
-        told = self.num_groups if self.num_groups > 1 else 0
+        conditions = self.num_groups if self.num_groups > 1 else 0
         self.joint = nn.Sequential(
-            nn.Linear(self.num_features + told, width),
+            nn.Linear(self.num_features + conditions, width),
             nn.ReLU(),
             nn.Linear(width, width),
             nn.ReLU(),
@@ -73,7 +73,7 @@ class ModalityPolicy(StepPolicy):
     def score_options(self, count: int) -> None:
         """Start anew with the scores of ``count`` options, all alike at first."""
         self.num_options = count
-        self.lstm = LSTMStep(self.width + count, self.num_told, self.hidden)
+        self.lstm = LSTMStep(self.width + count, self.num_conditions, self.hidden)
         self.score = nn.Linear(self.hidden, count)
         make_indifferent(self.score)
 
@@ -103,9 +103,9 @@ class ModalityPolicy(StepPolicy):
             seen.append(own * there)
         return self.joint(self.joint_in(torch.cat([*seen, present], dim=-1)))
 
-    def advance(self, joined: Tensor, told: Tensor, state: RecalledState) -> PolicyOutput:
-        """One step from joined features (B, width), what it is told, and the state before it."""
+    def advance(self, joined: Tensor, conditions: Tensor, state: RecalledState) -> PolicyOutput:
+        """One step from joined features (B, width), conditions, and the state before it."""
         recalled = torch.cat([self.dropout(joined), state.last_scores], dim=-1)
-        h, c = self.lstm(self.lstm_in(recalled), told, state)
+        h, c = self.lstm(self.lstm_in(recalled), conditions, state)
         scores = self.score(self.h_out(h))
         return PolicyOutput(scores, RecalledState(h, c, scores))

@@ -54,22 +54,22 @@ class Schedule(NamedTuple):
 
 
 class LSTMStep(nn.Module):
-    """One LSTM cell update, its matrices plain linear layers so that they quantise like any other.
+    """One LSTM cell update, its matrices plain linear layers so that they quantize like any other.
 
-    ``num_told``: values that it is told beside its input; it starts without minding them.
+    ``num_conditions``: conditioning inputs beside its own; it starts by ignoring them.
     """
 
-    def __init__(self, num_inputs: int, num_told: int, hidden: int) -> None:
+    def __init__(self, num_inputs: int, num_conditions: int, hidden: int) -> None:
         super().__init__()
         self.from_input = nn.Linear(num_inputs, 4 * hidden)
-        self.from_told = nn.Linear(num_told, 4 * hidden)
+        self.from_conditions = nn.Linear(num_conditions, 4 * hidden)
         self.from_state = nn.Linear(hidden, 4 * hidden)
-        self.told_in, self.h_in = Boundary(), Boundary()
+        self.conditions_in, self.h_in = Boundary(), Boundary()
         self.hidden = hidden
         with torch.no_grad():
             # A forget gate that starts open lets early training see across steps (Jozefowicz et al., 2015).
             self.from_input.bias[hidden : 2 * hidden] += 1.0
-            self.from_told.bias.zero_()
+            self.from_conditions.bias.zero_()
 
     def beat(self, units: int) -> None:
         """Let the first units change sign at every step, whatever the input.
@@ -83,14 +83,14 @@ class LSTMStep(nn.Module):
             for unit in range(units):
                 self.from_state.weight[2 * self.hidden + unit, unit] = -_OPEN
 
-    def follow(self, units: slice, told: int) -> float:
-        """Let some units follow one of the values that it is told, from 0 to 1, and nothing else.
+    def follow(self, units: slice, conditions: int) -> float:
+        """Let some units follow one of the values that it is conditions, from 0 to 1, and nothing else.
 
         Returns what their output is for 1; in between it is all but linear.
         """
         with torch.no_grad():
             self._heed_nothing(units, cell_bias=0.0)
-            self.from_told.weight[self._rows(units, _CELL), told] = _FOLLOWING
+            self.from_conditions.weight[self._rows(units, _CELL), conditions] = _FOLLOWING
         gate = 1 / (1 + math.exp(-_OPEN))
         return gate * math.tanh(gate * math.tanh(_FOLLOWING))
 
@@ -98,8 +98,8 @@ class LSTMStep(nn.Module):
         """Open some units' input and output gates, close their forget gate, and let them see nothing."""
         for gate, bias in enumerate((_OPEN, -_OPEN, cell_bias, _OPEN)):  # input, forget, cell, output
             rows = self._rows(units, gate)
-            self.from_input.weight[rows] *= 0.01  # not 0: a quantiser needs a range
-            self.from_told.weight[rows] *= 0.01
+            self.from_input.weight[rows] *= 0.01  # not 0: a quantizer needs a range
+            self.from_conditions.weight[rows] *= 0.01
             self.from_input.bias[rows] = bias
             self.from_state.weight[rows] = 0.0
             self.from_state.bias[rows] = 0.0
@@ -107,8 +107,12 @@ class LSTMStep(nn.Module):
     def _rows(self, units: slice, gate: int) -> slice:
         return slice(gate * self.hidden + units.start, gate * self.hidden + units.stop)
 
-    def forward(self, x: Tensor, told: Tensor, state: State) -> State:
-        gates = self.from_input(x) + self.from_told(self.told_in(told)) + self.from_state(self.h_in(state.h))
+    def forward(self, x: Tensor, conditions: Tensor, state: State) -> State:
+        gates = (
+            self.from_input(x)
+            + self.from_conditions(self.conditions_in(conditions))
+            + self.from_state(self.h_in(state.h))
+        )
         i, f, g, o = gates.chunk(4, dim=1)
         c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)
         return State(torch.sigmoid(o) * torch.tanh(c), c)
@@ -124,8 +128,8 @@ class StepPolicy(nn.Module, ABC):
     """Base: features of each cheap view, joined and taken through the steps, to a score for every option.
 
     ``num_views``: how many views ``embed`` takes. ``num_groups``: of the action space; with several, ``join``
-    is told which are there. ``recalls``: of how many classes it is told the stream's answer so far; 0: it is
-    not. All are told the price. ``lstm``, ``score``: take it through the steps, and to its scores.
+    takes which are there. ``recalls``: of how many classes it takes the stream's answer so far; 0: it does
+    not. All take the price. ``lstm``, ``score``: take it through the steps, and to its scores.
     """
 
     num_views: int
@@ -144,8 +148,8 @@ class StepPolicy(nn.Module, ABC):
         return ()
 
     @property
-    def num_told(self) -> int:
-        """Values that its LSTM is told beside its input."""
+    def num_conditions(self) -> int:
+        """Conditioning inputs of its LSTM."""
         return self.price_code.size
 
     @property
@@ -175,7 +179,7 @@ class StepPolicy(nn.Module, ABC):
         """Score the options of a schedule best at each knot of the price code, in its turns.
 
         Training then has to find where to deviate from good fixed choices, not these themselves. ``costs``
-        (A,) in units of the dearest option: what the price takes off, the scores are higher by.
+        (A,) in units of the most expensive option: what the price takes off, the scores are higher by.
         """
         beating = min(_BEATING_UNITS, self.lstm.hidden // 2)
         self.lstm.beat(beating)
@@ -221,21 +225,21 @@ class StepPolicy(nn.Module, ABC):
         ``present`` (..., groups): 1 for groups that are there; None: all. Nothing of others gets through.
         """
 
-    def tell(self, price: Tensor, answer: Tensor | None) -> Tensor:
-        """What ``advance`` is told (B, K) of a price (B, 1) and of the answer so far (B, C), zeros for none.
+    def encode_conditions(self, price: Tensor, answer: Tensor | None) -> Tensor:
+        """The conditions (B, K) of a price (B, 1) and of the answer so far (B, C), zeros for none.
 
         A policy that recalls no answer ignores it.
         """
         return self.price_code(price)
 
-    def told_nothing(self, batch: int) -> Tensor:
-        """What it is told (B, K) at price 0, before there is an answer."""
+    def no_conditions(self, batch: int) -> Tensor:
+        """The conditions (B, K) at price 0, before there is an answer."""
         zeros = next(self.parameters()).new_zeros
-        return self.tell(zeros(batch, 1), zeros(batch, max(self.recalls, 1)))
+        return self.encode_conditions(zeros(batch, 1), zeros(batch, max(self.recalls, 1)))
 
     @abstractmethod
-    def advance(self, joined: Tensor, told: Tensor, state: Any) -> PolicyOutput:
-        """One step from joined features (B, J), what it is told (B, K), and the state before it."""
+    def advance(self, joined: Tensor, conditions: Tensor, state: Any) -> PolicyOutput:
+        """One step from joined features (B, J), conditions (B, K), and the state before it."""
 
 
 class BackboneClassifier(Backbone):
@@ -275,7 +279,7 @@ class RecurrentPolicy(StepPolicy):
         super().__init__()
         backbone.remove_classifier()
         self.backbone = backbone
-        self.lstm = LSTMStep(backbone.num_features, self.num_told, hidden)
+        self.lstm = LSTMStep(backbone.num_features, self.num_conditions, hidden)
         self.dropout = nn.Dropout(0.5)
         self.h_out = Boundary()
         self.score = nn.Linear(hidden, num_options)
@@ -320,7 +324,7 @@ class RecurrentPolicy(StepPolicy):
         """The features as they are."""
         return features
 
-    def advance(self, joined: Tensor, told: Tensor, state: State) -> PolicyOutput:
-        """One step from features (B, F), what it is told and the state before it."""
-        state = self.lstm(self.dropout(joined), told, state)
+    def advance(self, joined: Tensor, conditions: Tensor, state: State) -> PolicyOutput:
+        """One step from features (B, F), conditions, and the state before it."""
+        state = self.lstm(self.dropout(joined), conditions, state)
         return PolicyOutput(self.score(self.h_out(self.dropout(state.h))), state)

@@ -77,11 +77,11 @@ class OnnxEngine(OpenedGraphs["OnnxRunner"]):
             # of the policy they do make shorter, by up to 0.1 ms.
             options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         if self.provider == CPU and graph.precision == "fp32":
-            path = self._optimised(graph, path)
+            path = self._optimized(graph, path)
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         return _create(graph, path, options, self._providers(graph))
 
-    def _optimised(self, graph: Graph, path: Path) -> Path:
+    def _optimized(self, graph: Graph, path: Path) -> Path:
         """The graph as this processor's kernels want it, its weights in a file to map; made once.
 
         Weights laid out anew by every process would cost it their size in private memory, and the time.

@@ -15,7 +15,7 @@ from runtimes.spec import Graph, Manifest
 
 def tensorrt_options(manifest: Manifest, graph: Graph, digest: str, version: str) -> dict[str, str]:
     """Options for ``graph``, whose files hash to ``digest``, under ONNX Runtime ``version``."""
-    profile = optimisation_profiles(manifest, graph)
+    profile = optimization_profiles(manifest, graph)
     machine = hashlib.sha256("\n".join((accelerator_identity(), version, profile)).encode()).hexdigest()[:16]
     folder = cache_folder("tensorrt") / digest / f"{machine}-{graph.precision}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def tensorrt_options(manifest: Manifest, graph: Graph, digest: str, version: str
     return options
 
 
-def optimisation_profiles(manifest: Manifest, graph: Graph) -> str:
+def optimization_profiles(manifest: Manifest, graph: Graph) -> str:
     """One profile for each view the graph runs on, as ``frame:1x84x84x3,frame:1x224x224x3``; empty if static.
 
     A shape outside the profiles would rebuild the engine in the middle of a stream.

@@ -44,7 +44,7 @@ def measure(
     meter: Annotated[
         str | None,
         typer.Option(
-            help="Measure energy: auto, a meter of adaptive-inspect --power, or modelled:IDLE_W,BUSY_W."
+            help="Measure energy: auto, a meter of adaptive-inspect --power, or modeled:IDLE_W,BUSY_W."
         ),
     ] = None,
     minutes: Annotated[

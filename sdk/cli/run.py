@@ -53,7 +53,7 @@ def run(
     meter: Annotated[
         str | None,
         typer.Option(
-            help="Measure energy: auto, a meter of adaptive-inspect --power, or modelled:IDLE_W[,BUSY_W]."
+            help="Measure energy: auto, a meter of adaptive-inspect --power, or modeled:IDLE_W[,BUSY_W]."
         ),
     ] = None,
     power_budget: Annotated[

@@ -23,17 +23,17 @@ class StepFusion:
             for group in space.groups
             for option in group.options
         }
-        self._renormalized = fusion.renormalised
+        self._renormalised = fusion.renormalised
 
     def fuse(self, answers: Sequence[tuple[Option, Floats]]) -> Floats | None:
         """Logits (classes,) of ``answers`` (option, logits); None if there are none."""
         if not answers:
             return None
-        if len(answers) == 1 and self._renormalized:
+        if len(answers) == 1 and self._renormalised:
             return answers[0][1]  # its weight cancels
         weights = [self._weights[option.name] for option, _ in answers]
         total = sum(w * logits.astype(np.float64) for w, (_, logits) in zip(weights, answers, strict=True))
-        return np.asarray(total / sum(weights) if self._renormalized else total)
+        return np.asarray(total / sum(weights) if self._renormalised else total)
 
 
 class Fusion:

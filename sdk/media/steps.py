@@ -82,23 +82,23 @@ class StepPicker:
         return self._frame(picture, index, restarted=self._stretches > 1, off_grid=True)
 
     def frames(self, events: Iterator[Event]) -> Iterator[Frame]:
-        """The frames among ``events``, lazily, with that of ``finish``, even if it is a fault that ends them.
+        """The frames among ``events``, lazily, with that of ``finish``, even if a failure ends them.
 
         Raises: SourceError, as ``events`` does.
         """
-        fault: SourceError | None = None
+        failure: SourceError | None = None
         try:
             for event in events:
                 frame = self.take(event)
                 if frame is not None:
                     yield frame
         except SourceError as error:
-            fault = error
+            failure = error
         last = self.finish()
         if last is not None:
             yield last
-        if fault is not None:
-            raise fault
+        if failure is not None:
+            raise failure
 
     def _begin(self, picture: Picture, index: int) -> None:
         """Begin a stretch with ``picture``: nothing of before it is in its segments."""

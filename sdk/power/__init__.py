@@ -3,7 +3,7 @@
 from sdk.power.app import AppMeter
 from sdk.power.discovery import MeterInfo, discover, find_meter, open_meter
 from sdk.power.meter import Meter, MeterError
-from sdk.power.modelled import ModelledMeter
+from sdk.power.modeled import ModeledMeter
 from sdk.power.sensors import Sensor, find_battery, find_thermometer
 from sdk.power.window import EnergyWindow
 
@@ -13,7 +13,7 @@ __all__ = [
     "Meter",
     "MeterError",
     "MeterInfo",
-    "ModelledMeter",
+    "ModeledMeter",
     "Sensor",
     "discover",
     "find_battery",

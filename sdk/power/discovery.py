@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sdk.power.jetson import jetson_meter
 from sdk.power.meter import Kind, Meter, MeterError
-from sdk.power.modelled import ModelledMeter
+from sdk.power.modeled import ModeledMeter
 from sdk.power.nvml import nvml_meter
 from sdk.power.rapl import rapl_meter
 from sdk.power.zeus import zeus_meter
@@ -24,7 +24,7 @@ _KNOWN: tuple[tuple[str, Kind, Open], ...] = (
 """By how much of the device they see: a Jetson's rails feed all of it, a package is the processor alone."""
 
 
-_OTHERWISE = "give ModelledMeter (--meter modelled:IDLE_W,BUSY_W), or a meter of the app's own"
+_OTHERWISE = "give ModeledMeter (--meter modeled:IDLE_W,BUSY_W), or a meter of the app's own"
 
 
 @dataclass(frozen=True)
@@ -67,18 +67,19 @@ def _problem(error: MeterError) -> str:
 
 
 def open_meter(text: str) -> Meter:
-    """The meter that ``text`` names: one of ``find_meter``'s, or ``modelled:IDLE_W[,BUSY_W]``.
+    """The meter that ``text`` names: one of ``find_meter``'s, or ``modeled:IDLE_W[,BUSY_W]``.
 
     Raises: MeterError.
     """
-    if not text.startswith("modelled"):
+    kind, _, powers = text.partition(":")
+    if kind not in ("modeled", "modelled"):  # the second is how releases before 0.2 spelled it
         return find_meter(text)
     try:
-        idle, _, busy = text.removeprefix("modelled:").partition(",")
-        return ModelledMeter(float(idle), float(busy) if "," in text else None)
+        idle, comma, busy = powers.partition(",")
+        return ModeledMeter(float(idle), float(busy) if comma else None)
     except ValueError:
-        fix = "give powers in W, 0 or more: modelled:2,5, or modelled:2 to go by the cost table's mJ"
-        raise MeterError(f"meter {text}", "is not modelled:IDLE_W[,BUSY_W]", fix) from None
+        fix = "give powers in W, 0 or more: modeled:2,5, or modeled:2 to go by the cost table's mJ"
+        raise MeterError(f"meter {text}", "is not modeled:IDLE_W[,BUSY_W]", fix) from None
 
 
 def find_meter(name: str = "auto", root: Path = Path("/")) -> Meter:
@@ -91,7 +92,7 @@ def find_meter(name: str = "auto", root: Path = Path("/")) -> Meter:
     """
     names = [known for known, _, _ in _KNOWN]
     if name != "auto" and name not in names:
-        fix = f"use auto, one of {', '.join(names)}, or a model: modelled:IDLE_W[,BUSY_W]"
+        fix = f"use auto, one of {', '.join(names)}, or a model: modeled:IDLE_W[,BUSY_W]"
         raise MeterError(f"meter {name}", "is unknown", fix)
     problems = []
     for known, _, open_meter in _KNOWN:

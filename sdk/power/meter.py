@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from runtimes.errors import AdaptiveVideoError
 
-Kind = Literal["rails", "gpu", "package", "battery", "app", "modelled"]
+Kind = Literal["rails", "gpu", "package", "battery", "app", "modeled"]
 """What is measured: the module's rails, one GPU, a processor's package, a battery; or who says it."""
 
 Clock = Callable[[], float]

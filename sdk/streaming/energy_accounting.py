@@ -180,7 +180,7 @@ class EnergyAccounting:
         """What a budget limits must be measured: by what the app gave, or by what this machine has."""
         power = budget.watts is not None or budget.battery_hours is not None or budget.thermal_c is not None
         if power and self._window is None:
-            fix = "give meter=find_meter(), an app's own, or ModelledMeter (adaptive-run: --meter)"
+            fix = "give meter=find_meter(), an app's own, or ModeledMeter (adaptive-run: --meter)"
             raise BudgetError(f"budget {budget}", "needs a meter, and none was given", fix)
         if budget.thermal_c is not None and self._thermometer is None:
             sensor = find_thermometer()

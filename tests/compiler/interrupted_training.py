@@ -1,4 +1,4 @@
-"""``python -m tests.compiler.interrupted_training FOLDER``: a stage of four epochs on a few grey frames.
+"""``python -m tests.compiler.interrupted_training FOLDER``: a stage of four epochs on a few gray frames.
 
 ``--signal NUMBER EPOCH`` sends that signal to the process itself as the epoch begins; ``--resume`` goes on
 from the last checkpoint. Prints the epochs that it begins.
@@ -26,8 +26,8 @@ STAGE = "stage"
 EPOCHS = 4
 
 
-class GreyFrames(Dataset[tuple[Tensor, int]]):
-    """Frames of one grey each; the two labels take turns."""
+class GrayFrames(Dataset[tuple[Tensor, int]]):
+    """Frames of one gray each; the two labels take turns."""
 
     def __len__(self) -> int:
         return 8
@@ -60,7 +60,7 @@ def main() -> None:
     task = InterruptedTask(BACKBONES[SMALLEST](2), branch_answer, View(name="rgb32", size=32), stage, 2)
     task.signal = arguments.signal
     run = TrainingRun(arguments.folder, 0, Hardware("cpu", "1"), arguments.resume, progress=False)
-    fit(run, STAGE, task, GreyFrames(), GreyFrames())
+    fit(run, STAGE, task, GrayFrames(), GrayFrames())
 
 
 if __name__ == "__main__":

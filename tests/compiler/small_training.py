@@ -1,6 +1,6 @@
 """A small AR-Net and its training on a few clips.
 
-``python -m tests.compiler.small_training CLIPS FOLDER`` trains and quantises it in two processes, each of
+``python -m tests.compiler.small_training CLIPS FOLDER`` trains and quantizes it in two processes, each of
 which leaves its networks in ``FOLDER/rank<n>.pt``.
 """
 

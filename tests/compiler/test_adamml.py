@@ -139,7 +139,7 @@ def test_every_set_of_modalities_is_a_static_choice(
     with open_engine(bundle, "cpu") as engine:
         evaluator = Evaluator(bundle.manifest, bundle.variant("fp32"), engine, cache, cache.split("val"))
         outcomes = {outcome.name: outcome for outcome in static_outcomes(evaluator, table)}
-        learnt = learned_outcome(evaluator, table, 0.0, "adaptive")
+        learned = learned_outcome(evaluator, table, 0.0, "adaptive")
         drawn = random_outcome(evaluator, table, seed=0)
     assert {name.partition(" ")[0] for name in outcomes} == {
         "rgb", "audio", "flow", "rgb+audio", "rgb+flow", "audio+flow", "rgb+audio+flow",
@@ -149,7 +149,7 @@ def test_every_set_of_modalities_is_a_static_choice(
     assert outcomes["flow x 2"].ms.tolist() == [33.0] * len(heard)
     costs = option_costs(bundle.variant("fp32"), table)
     assert costs.tolist() == [8.5, 0, 2.5, 0, 16.5, 0]
-    for outcome in (learnt, drawn):
+    for outcome in (learned, drawn):
         assert outcome.used is not None and outcome.used.shape == (len(heard), 3)
         steps = np.array([cache.steps(clip) for clip in cache.split("val")])
         runs = (outcome.used * steps[:, None]) @ np.array([8.5, 2.5, 16.5])
@@ -162,8 +162,8 @@ def test_the_report_tells_modalities_by_label(bundle: Bundle, training: Training
     variant = bundle.variant("int8")
     with open_engine(bundle, "cpu") as engine:
         evaluator = Evaluator(bundle.manifest, variant, engine, cache, cache.split("val"))
-        learnt = learned_outcome(evaluator, table, 0.0, "adaptive")
-        outcomes = (*static_outcomes(evaluator, table), learnt)
+        learned = learned_outcome(evaluator, table, 0.0, "adaptive")
+        outcomes = (*static_outcomes(evaluator, table), learned)
     manifest = bundle.manifest.model_copy(update={"variants": (variant,)})
     report = write_report(manifest, Profile(table, outcomes, (), (), {"int8": "rgb+audio+flow"}), [], cache)
     assert "steps that used, int8" in report and "<th>audio</th>" in report

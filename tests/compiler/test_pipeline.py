@@ -187,9 +187,9 @@ def test_bit_widths_compile_for_every_target(
     assert any("declared, not measured" in note for note in told.notes) == (target == "jetson")
     tried: Any = manifest.accuracy["precisions"]
     assert [one["precision"] for one in tried] == ["fp32", "int8", "int4", "int2"]
-    assert tried[2]["modelled_bitops"] == tried[1]["modelled_bitops"] / 4
+    assert tried[2]["modeled_bitops"] == tried[1]["modeled_bitops"] / 4
     report = Bundle.open(tmp_path / "v.bundle").path("report.html").read_text("utf-8")
-    assert "modelled BitOps" in report and "Precisions tried" in report
+    assert "modeled BitOps" in report and "Precisions tried" in report
 
 
 @pytest.mark.parametrize(

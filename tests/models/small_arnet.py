@@ -20,7 +20,7 @@ SMALLEST = arnet.PRESETS["tiny"].policy
 BRANCHES = ("rgb64", "rgb48", "rgb40")
 SIZES = {**{name: int(name[3:]) for name in BRANCHES}, "rgb32": 32}
 COSTS = torch.tensor([1.0, 0.5, 0.25, 0.0, 0.0, 0.0, 0.0])
-"""Powers of two, dearest first: exact in every float format."""
+"""Powers of two, most expensive first: exact in every float format."""
 
 _STAGE = Optimization(epochs=1, lr=1e-3, batch=4, frames=2, adam=True)
 _RECIPE = Recipe(
@@ -68,13 +68,13 @@ class ScriptedPolicy(nn.Module):
     def join(self, features: Tensor, present: Tensor | None) -> Tensor:
         return features
 
-    def tell(self, price: Tensor, answer: Tensor) -> Tensor:
+    def encode_conditions(self, price: Tensor, answer: Tensor) -> Tensor:
         return price
 
     def head_logits(self, features: Tensor) -> tuple[Tensor, ...]:
         return (features[..., self.options :],)
 
-    def advance(self, features: Tensor, told: Tensor, state: State) -> PolicyOutput:
+    def advance(self, features: Tensor, conditions: Tensor, state: State) -> PolicyOutput:
         return PolicyOutput(features[:, : self.options], State(state.h + 1, state.c - 1))
 
 

@@ -64,5 +64,5 @@ def small_model(seed: int = 0, modalities: tuple[str, ...] = MODALITIES) -> Adap
     torch.manual_seed(seed)
     model = joint.METHOD.build(joint.of_modalities(small_preset(), modalities), LABELS).eval()
     nn.init.normal_(model.policy.score.weight, std=3.0)
-    nn.init.normal_(model.policy.lstm.from_told.weight, std=1.0)
+    nn.init.normal_(model.policy.lstm.from_conditions.weight, std=1.0)
     return model

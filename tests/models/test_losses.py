@@ -66,7 +66,7 @@ def test_arnets_loss_by_hand() -> None:
     rollout = Rollout(choices, torch.zeros_like(choices), logits, logits, None, choices, None, torch.ones(1))
     present = torch.ones(1, 2, dtype=torch.bool)
     accuracy = math.log(math.e + 2) - 1
-    efficiency = (4.12 + 0) / 2  # the dearest option counts the paper's GMACs, the head nothing
+    efficiency = (4.12 + 0) / 2  # the most expensive option counts the paper's GMACs, the head nothing
     u = 1 / 7
     uniform = math.sqrt(2 * (1 / 2 - u) ** 2 + 5 * u**2)
     got = arnet.loss(rollout, torch.tensor([0]), present, COSTS, preset)

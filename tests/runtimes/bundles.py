@@ -43,7 +43,7 @@ def build_bundle(destination: Path, scratch: Path, **overrides: Any) -> Bundle:
     files.mkdir(parents=True)
     save_model(policy_model(), files / "policy.onnx")
     save_model(_branch_model(), files / "net-fp32.onnx", weights="net-fp32.data")
-    _quantise(files / "net-fp32.onnx", files / "net-int8.onnx")
+    _quantize(files / "net-fp32.onnx", files / "net-int8.onnx")
     return write_bundle(destination, files, manifest_fields() | overrides)
 
 
@@ -172,8 +172,8 @@ def _branch_model() -> onnx.ModelProto:
     nodes = [
         helper.make_node("Cast", ["frame"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("Sub", ["planes", "middle"], ["centred"]),
-        helper.make_node("Mul", ["centred", "scale"], ["x0"]),
+        helper.make_node("Sub", ["planes", "middle"], ["centered"]),
+        helper.make_node("Mul", ["centered", "scale"], ["x0"]),
     ]
     widths = (3, 16, 32, 32, 32)
     for layer, (fan_in, fan_out) in enumerate(pairwise(widths)):
@@ -227,7 +227,7 @@ class _Noise(CalibrationDataReader):  # type: ignore[misc]
         return None if frame is None else {"frame": frame}
 
 
-def _quantise(source: Path, destination: Path) -> None:
+def _quantize(source: Path, destination: Path) -> None:
     quantize_static(
         source,
         destination,

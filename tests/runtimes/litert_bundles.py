@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from compiler.export.litert.exporter import export_branch
-from compiler.export.litert.flatbuffer import FROM_UINT8, FlatbufferGraph, Quantisation, Value
+from compiler.export.litert.flatbuffer import FROM_UINT8, FlatbufferGraph, Quantization, Value
 from models.backbones.blocks import Backbone
 from models.backbones.registry import BACKBONES
-from models.layers.quantization import calibrate, freeze, quantise
+from models.layers.quantization import calibrate, freeze, quantize
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.spec import Graph, View
 from tests.runtimes.bundles import LABELS, SIZES, STATE, manifest_fields
@@ -48,15 +48,15 @@ def branch_networks() -> tuple[Backbone, Backbone]:
     """A float network, and the frozen one of integers."""
     torch.manual_seed(0)
     network = BACKBONES["resnet10-narrow"](len(LABELS)).eval()
-    quantised = quantise(network, "uint8")
+    quantized = quantize(network, "uint8")
 
     def run() -> Any:
         for _ in range(2):
-            quantised(torch.rand(2, 3, 84, 84) * 4 - 2)
+            quantized(torch.rand(2, 3, 84, 84) * 4 - 2)
             yield
 
-    calibrate(quantised, run())
-    frozen = freeze(quantised)
+    calibrate(quantized, run())
+    frozen = freeze(quantized)
     assert isinstance(frozen, Backbone)
     return network, frozen
 
@@ -64,10 +64,10 @@ def branch_networks() -> tuple[Backbone, Backbone]:
 def brightness_policy() -> bytes:
     """See ``tests.runtimes.bundles.policy_model``, which this computes the same as."""
     graph = FlatbufferGraph("policy")
-    frame = graph.input_tensor("frame", _FRAME, Quantisation(1 / 255, 0))
+    frame = graph.input_tensor("frame", _FRAME, Quantization(1 / 255, 0))
     price = Value(graph.input_tensor("price", (1, 1)), (1, 1))
     h, c = (Value(graph.input_tensor(name, STATE), STATE) for name in ("h", "c"))
-    pixels = Value(graph.dequantised(frame, "frame", _FRAME, FROM_UINT8), _FRAME)
+    pixels = Value(graph.dequantized(frame, "frame", _FRAME, FROM_UINT8), _FRAME)
     mean = graph.value("mean", (1,))
     graph.operator("MEAN", [pixels.tensor, graph.integers([1, 2, 3])], [mean.tensor], keepDims=False)
     brightness = graph.reshape(mean, (1, 1), "brightness")

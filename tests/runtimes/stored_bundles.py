@@ -1,7 +1,7 @@
 """A small real bundle with a store: one network at 8, 4 and 2 bits, chosen among by brightness.
 
 Bright frames choose ``bits8``, dark ones ``skip4``, others ``bits4`` (tests/runtimes/bundles.py). The
-network is quantised by the compiler's own code; its layers' codes are cut down, and not trained for it.
+network is quantized by the compiler's own code; its layers' codes are cut down, and not trained for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from compiler.export.onnx.exporter import export_branch
 from compiler.export.onnx.stored import save_stored, write_store
 from models.backbones.blocks import Backbone
 from models.backbones.registry import BACKBONES
-from models.layers.quantization import ActivationFormat, calibrate, freeze, quantise
+from models.layers.quantization import ActivationFormat, calibrate, freeze, quantize
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.spec import (
     ActionSpace,
@@ -57,10 +57,10 @@ def frozen_network(backbone: str = SMALLEST, activations: ActivationFormat = "ui
     network = BACKBONES[backbone](len(LABELS))
     for _ in range(3):  # batch norms learn what they see
         network(torch.rand(8, 3, VIEW.size, VIEW.size) * 4 - 2)
-    quantised = quantise(network, activations)
+    quantized = quantize(network, activations)
     pictures = torch.rand(8, 3, VIEW.size, VIEW.size) * 4 - 2
-    calibrate(quantised, (None for _ in range(1) if quantised(pictures) is not None))
-    frozen = freeze(quantised)
+    calibrate(quantized, (None for _ in range(1) if quantized(pictures) is not None))
+    frozen = freeze(quantized)
     assert isinstance(frozen, Backbone)
     return frozen
 

@@ -40,7 +40,7 @@ class Step:
     used_j: float
     price: float
     choice: str
-    withheld: bool
+    throttled: bool
     value: float
     state: BudgetState | None
 
@@ -93,8 +93,8 @@ def stream(
 ) -> Stream:
     """Stream for so long; ``table`` (1 + n,): costs that the bundle states, of the policy and each option.
 
-    ``budgets``: from when on each holds. ``responds``: by how much the dearest option's score falls when the
-    policy is told a price that is e-fold as high; ``expected``: what the bundle says of that.
+    ``budgets``: from when on each holds. ``responds``: by how much the most expensive option's score falls
+    where the price that the policy takes is e-fold as high; ``expected``: what the bundle says of that.
     ``restarts_s``: how long until the next stream begins.
     """
     costs = np.array(table, np.float64)

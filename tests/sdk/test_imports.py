@@ -36,8 +36,8 @@ def test_public_names() -> None:
     assert dir(sdk) == sorted([*sdk.__all__, "__version__"])
     for name in sdk.__all__:
         assert getattr(sdk, name).__name__ == name
-    with pytest.raises(AttributeError, match="no attribute 'Recogniser'"):
-        sdk.Recogniser  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'Recognizer'"):
+        sdk.Recognizer  # noqa: B018
 
 
 def test_onnx_runtime_sends_and_keeps_no_events() -> None:

@@ -249,7 +249,7 @@ def test_the_policy_is_told_the_price(bundle: Bundle, monkeypatch: pytest.Monkey
 
 
 def test_the_compiled_price_holds_on_every_device(bundle: Bundle, tmp_path: Path) -> None:
-    """It is relative to the dearest option: where everything costs twice as much, nothing changes."""
+    """It is relative to the most expensive option: where everything costs twice as much, nothing changes."""
     shutil.copytree(bundle.folder, tmp_path / "files")
     fields = manifest_fields()
     variants = tuple(variant.model_copy(update={"price": 0.5}) for variant in fields["variants"])

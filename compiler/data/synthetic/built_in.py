@@ -1,7 +1,7 @@
 """A data set with known answers: real encoded clips whose classes need resolution, time or sound.
 
-* coarse classes: a large shape, recognisable at 84 px;
-* fine classes: a disc of one mean grey, filled with coarse noise and a texture of 2.5 px period whose
+* coarse classes: a large shape, recognizable at 84 px;
+* fine classes: a disc of one mean gray, filled with coarse noise and a texture of 2.5 px period whose
   direction is the class: resizing to 112 px and below leaves a tenth of it under the noise, so that small
   networks tell only from larger views;
 * audible classes: background only, and the sound is the class;

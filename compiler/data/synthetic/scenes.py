@@ -88,7 +88,7 @@ def draw_frames(rng: Random, label: str, timeline: Timeline) -> Iterator[NDArray
 
 
 def _background(rng: Random) -> Pixels:
-    """A smooth gradient between four random, rather dark corner colours."""
+    """A smooth gradient between four random, rather dark corner colors."""
     corners = rng.uniform(40, 110, (2, 2, 1)) + rng.uniform(-15, 15, (2, 2, 3))
     across = np.linspace(0, 1, WIDTH)[None, :, None]
     down = np.linspace(0, 1, HEIGHT)[:, None, None]
@@ -132,15 +132,15 @@ def _painter(rng: Random, label: str) -> Painter:
     if label in _WAVES:
         return _texture_painter(rng, label)
     if label not in _COVERS:  # a class that is only heard
-        return lambda picture, centre, radius: None
-    cover, colour = _COVERS[label], _colour(rng, label)
+        return lambda picture, center, radius: None
+    cover, color = _COVERS[label], _color(rng, label)
     angle = rng.uniform(-0.35, 0.35)
 
-    def paint(picture: Pixels, centre: Point, radius: float) -> None:
-        box, x, y = _box(centre, radius)
+    def paint(picture: Pixels, center: Point, radius: float) -> None:
+        box, x, y = _box(center, radius)
         turned_x = x * np.cos(angle) + y * np.sin(angle)
         turned_y = y * np.cos(angle) - x * np.sin(angle)
-        _blend(picture[box], np.asarray(cover(turned_x, turned_y, radius), np.float32), colour)
+        _blend(picture[box], np.asarray(cover(turned_x, turned_y, radius), np.float32), color)
 
     return paint
 
@@ -148,34 +148,34 @@ def _painter(rng: Random, label: str) -> Painter:
 def _texture_painter(rng: Random, label: str) -> Painter:
     across, down = (wave * rng.uniform(0.94, 1.06) for wave in _WAVES[label])
 
-    def paint(picture: Pixels, centre: Point, radius: float) -> None:
-        box, x, y = _box(centre, radius)
+    def paint(picture: Pixels, center: Point, radius: float) -> None:
+        box, x, y = _box(center, radius)
         phase = rng.uniform(0, 2 * np.pi)
         wave = np.sqrt(2) * np.sin(2 * np.pi * (across * x + down * y) + phase)
         shift = rng.integers(0, HEIGHT // 2, 2)
         masker = np.roll(_masker_bank()[rng.integers(_BANK)], shift, (0, 1))[box]
-        grey = 128 + _TEXTURE_LEVELS * wave + _MASKER_LEVELS * masker
-        _blend(picture[box], np.asarray(_disc(x, y, radius), np.float32), grey[..., None])
+        gray = 128 + _TEXTURE_LEVELS * wave + _MASKER_LEVELS * masker
+        _blend(picture[box], np.asarray(_disc(x, y, radius), np.float32), gray[..., None])
 
     return paint
 
 
-def _box(centre: Point, radius: float) -> tuple[tuple[slice, slice], Pixels, Pixels]:
-    """The part of the picture around an object, and x, y of its pixels from the object's centre."""
+def _box(center: Point, radius: float) -> tuple[tuple[slice, slice], Pixels, Pixels]:
+    """The part of the picture around an object, and x, y of its pixels from the object's center."""
     reach = int(radius * 1.5) + 2
-    left, right = max(0, int(centre[0]) - reach), min(WIDTH, int(centre[0]) + reach)
-    top, bottom = max(0, int(centre[1]) - reach), min(HEIGHT, int(centre[1]) + reach)
+    left, right = max(0, int(center[0]) - reach), min(WIDTH, int(center[0]) + reach)
+    top, bottom = max(0, int(center[1]) - reach), min(HEIGHT, int(center[1]) + reach)
     y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
-    return (slice(top, bottom), slice(left, right)), x - centre[0], y - centre[1]
+    return (slice(top, bottom), slice(left, right)), x - center[0], y - center[1]
 
 
-def _blend(part: Pixels, cover: Pixels, colour: NDArray[np.floating]) -> None:
-    part += cover[..., None] * (np.asarray(colour, np.float32) - part)
+def _blend(part: Pixels, cover: Pixels, color: NDArray[np.floating]) -> None:
+    part += cover[..., None] * (np.asarray(color, np.float32) - part)
 
 
-def _colour(rng: Random, label: str) -> Pixels:
-    """The shape's own colour, varied: even a small network learns it in a minute."""
-    return np.asarray(_COLOURS[label] + rng.uniform(-40, 40, 3), np.float32)
+def _color(rng: Random, label: str) -> Pixels:
+    """The shape's own color, varied: even a small network learns it in a minute."""
+    return np.asarray(_COLORS[label] + rng.uniform(-40, 40, 3), np.float32)
 
 
 def _disc(x: Pixels, y: Pixels, radius: float) -> Pixels:
@@ -196,7 +196,7 @@ def _triangle(x: Pixels, y: Pixels, radius: float) -> Pixels:
     return np.clip(np.minimum(0.55 * radius - slope, 0.55 * radius - y), 0, 1)
 
 
-_COLOURS: dict[str, tuple[float, float, float]] = {
+_COLORS: dict[str, tuple[float, float, float]] = {
     "disc": (215, 70, 70),
     "square": (70, 200, 70),
     "cross": (80, 100, 220),
@@ -208,7 +208,7 @@ _BANK = 16
 
 @cache
 def _noise_bank() -> Pixels:
-    """Sensor noise to choose from: (16, 240, 320, 1) grey levels."""
+    """Sensor noise to choose from: (16, 240, 320, 1) gray levels."""
     noise = np.random.default_rng(1).normal(0, _NOISE_LEVELS, (_BANK, HEIGHT, WIDTH, 1))
     return np.asarray(noise, np.float32)
 

@@ -1,10 +1,10 @@
 """Frozen integer networks as ATen graphs that say so: Q/DQ pairs around integer weight codes.
 
-torch's exporter turns ``FakeQuantise`` and a layer's float weight into float arithmetic, which no backend
-takes for integers. Here quantisers become ``quantized_decomposed`` Q/DQ, weights the codes that were trained
+torch's exporter turns ``FakeQuantize`` and a layer's float weight into float arithmetic, which no backend
+takes for integers. Here quantizers become ``quantized_decomposed`` Q/DQ, weights the codes that were trained
 with a per-channel DQ, all at the scales of the frozen network: nothing is calibrated a second time.
 
-Backends take signed codes only. Those of unsigned quantisers are shifted by 128, and so are their zero
+Backends take signed codes only. Those of unsigned quantizers are shifted by 128, and so are their zero
 points: the same numbers, to the last bit.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.ao.quantization.fx import _decomposed  # noqa: F401  # registers quantized_decomposed
 from torch.fx import Graph, GraphModule, Node
 
-from models.layers.quantization import FakeQuantise
+from models.layers.quantization import FakeQuantize
 
 _aten = torch.ops.aten
 _decomposed_ops = torch.ops.quantized_decomposed
@@ -50,10 +50,10 @@ _SHIFT = 128
 _LEAST_RANGE = 1e-9
 
 
-class Quantise(nn.Module):
-    """A ``FakeQuantise`` in signed codes, as an explicit Q/DQ pair."""
+class Quantize(nn.Module):
+    """A ``FakeQuantize`` in signed codes, as an explicit Q/DQ pair."""
 
-    def __init__(self, fake: FakeQuantise) -> None:
+    def __init__(self, fake: FakeQuantize) -> None:
         super().__init__()
         shift = _SHIFT if (fake.low, fake.high) == (0, 255) else 0
         bounds = (fake.zero_point - shift, fake.low - shift, fake.high - shift)
@@ -69,13 +69,13 @@ def is_integer(network: nn.Module) -> bool:
     return any(hasattr(layer, "codes") for layer in network.modules())
 
 
-def with_quantisers(network: nn.Module) -> nn.Module:
-    """A copy of a network for inference whose quantisers are Q/DQ pairs."""
+def with_quantizers(network: nn.Module) -> nn.Module:
+    """A copy of a network for inference whose quantizers are Q/DQ pairs."""
     network = copy.deepcopy(network).eval().requires_grad_(False)
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, FakeQuantise):
-                setattr(parent, name, Quantise(child))
+            if isinstance(child, FakeQuantize):
+                setattr(parent, name, Quantize(child))
     return network
 
 
@@ -91,13 +91,13 @@ def prepare(module: GraphModule) -> None:
 def use_codes(module: GraphModule, network: nn.Module) -> None:
     """Let the layers of an exported integer ``network`` read integers, in place.
 
-    ``module`` is what ``with_quantisers(network)`` exports to. Biases that backends add to integer sums are
+    ``module`` is what ``with_quantizers(network)`` exports to. Biases that backends add to integer sums are
     rounded to what these take, in ``network`` too: only then is it what the program computes.
 
-    Raises: ValueError for a layer whose input is not quantised.
+    Raises: ValueError for a layer whose input is not quantized.
     """
     _drop_dropouts(module.graph)
-    _requantise_moves(module.graph)
+    _requantize_moves(module.graph)
     layers = {f"{name}.weight": layer for name, layer in network.named_modules() if hasattr(layer, "codes")}
     for node in list(module.graph.nodes):
         if node.target in _LAYERS and node.args[1].target in layers:
@@ -111,10 +111,10 @@ def _use_layer_codes(module: GraphModule, node: Node, layer: nn.Module) -> None:
     weight = str(node.args[1].target)  # type: ignore[union-attr]  # a get_attr node
     source = node.args[0]
     if not isinstance(source, Node) or source.target is not DEQUANTISE:
-        raise ValueError(f"{weight}: its input comes from no quantiser")
+        raise ValueError(f"{weight}: its input comes from no quantizer")
     codes = layer.get_buffer("codes").clone()
     scales = layer.get_buffer("scales").expand(len(codes)).float().contiguous()
-    if _is_quantised(node):
+    if _is_quantized(node):
         _round_bias(module, node, float(source.args[1]) * scales, layer)  # type: ignore[arg-type]
     else:
         codes = _fix_dynamic_scale(module, node, codes)
@@ -132,8 +132,8 @@ def _constant(module: GraphModule, name: str, value: Tensor) -> Node:
     return module.graph.get_attr(key)
 
 
-def _is_quantised(layer: Node) -> bool:
-    """Whether a layer's output goes to a quantiser, at most through a ReLU, and nowhere else."""
+def _is_quantized(layer: Node) -> bool:
+    """Whether a layer's output goes to a quantizer, at most through a ReLU, and nowhere else."""
     users = list(layer.users)
     if len(users) == 1 and users[0].target in _RELUS:
         users = list(users[0].users)
@@ -166,7 +166,7 @@ def _fix_dynamic_scale(module: GraphModule, node: Node, codes: Tensor) -> Tensor
     Returns: the codes with those two columns (out, in + 2).
     """
     if node.target is not _aten.linear.default:
-        raise ValueError(f"{node}: a convolution's output goes to no quantiser")
+        raise ValueError(f"{node}: a convolution's output goes to no quantizer")
     source: Any = node.args[0]
     scale, zero, low, high, _ = source.args[1:]
     ends = torch.tensor([[(low - zero) * scale, (high - zero) * scale]])
@@ -177,20 +177,20 @@ def _fix_dynamic_scale(module: GraphModule, node: Node, codes: Tensor) -> Tensor
         found = call(_decomposed_ops.choose_qparams.tensor, (wide, *limits, _LEAST_RANGE, torch.int8))
         scale_and_zero = [call(operator.getitem, (found, place)) for place in range(2)]
         params: tuple[Any, ...] = (*scale_and_zero, *limits, torch.int8)
-        quantised = call(_decomposed_ops.quantize_per_tensor.tensor, (wide, *params))
-        node.update_arg(0, call(_decomposed_ops.dequantize_per_tensor.tensor, (quantised, *params)))
+        quantized = call(_decomposed_ops.quantize_per_tensor.tensor, (wide, *params))
+        node.update_arg(0, call(_decomposed_ops.dequantize_per_tensor.tensor, (quantized, *params)))
     return nn.functional.pad(codes, (0, 2))
 
 
 def _drop_dropouts(graph: Graph) -> None:
-    """Remove what does nothing in inference, but would part a layer from its quantiser."""
+    """Remove what does nothing in inference, but would part a layer from its quantizer."""
     for node in list(graph.nodes):
         if node.target is _aten.dropout.default:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
 
 
-def _requantise_moves(graph: Graph) -> None:
+def _requantize_moves(graph: Graph) -> None:
     """Put Q/DQ of the input's own scale behind whatever only moves values: without, it is done in float."""
     for node in list(graph.nodes):  # in order, so that it goes through several in a row
         source: Any = node.args[0] if node.target in _MOVES else None
@@ -209,7 +209,7 @@ def _requantise_moves(graph: Graph) -> None:
 
 
 def _part_readers(graph: Graph) -> None:
-    """A dequantiser for every reader: one that integer and float operators share suits only one of them."""
+    """A dequantizer for every reader: one that integer and float operators share suits only one of them."""
     for node in list(graph.nodes):
         if node.target is DEQUANTISE:
             for user in list(node.users)[1:]:

@@ -1,7 +1,7 @@
 """ExecuTorch programs from trained torch modules: several networks as methods of one file.
 
 A method takes uint8 NHWC frames, as a graph for ONNX Runtime does. They become floats by the runtime's own
-uint8 kernel, outside of delegates: neither backend has kernels for uint8. An integer network quantises these
+uint8 kernel, outside of delegates: neither backend has kernels for uint8. An integer network quantizes these
 floats again, at the very scale, to the pixel's own code. Of the inputs that were tried (floats, signed codes,
 NCHW, channels-last), all with the same numbers, this one was the fastest that takes a frame as it is: 10.8 ms
 a run of MobileNetV2 at 224 px, where a permutation of signed codes outside of the delegate took 11.7 ms.
@@ -29,11 +29,11 @@ from executorch.exir.dialects._ops import ops as exir_ops
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
-from compiler.export.executorch.aten_integers import Quantise, is_integer, prepare, use_codes, with_quantisers
+from compiler.export.executorch.aten_integers import Quantize, is_integer, prepare, use_codes, with_quantizers
 from compiler.export.executorch.delegates import Lowering, lowering_of
 from compiler.export.policy_graph import PolicyGraph, example_inputs
 from models.backbones.blocks import Backbone
-from models.layers.quantization import FakeQuantise
+from models.layers.quantization import FakeQuantize
 from models.policies.policy import StepPolicy
 from runtimes import spec
 from runtimes.spec import LOGITS, View
@@ -75,12 +75,12 @@ class _Pixels(nn.Module):
     def __init__(self, view: View, integer: bool) -> None:
         super().__init__()
         self.format = (view.scale, view.zero_point, 0, 255, torch.uint8)
-        codes = FakeQuantise(view.scale, view.zero_point, 0, 255)
-        self.quantise = Quantise(codes) if integer else nn.Identity()
+        codes = FakeQuantize(view.scale, view.zero_point, 0, 255)
+        self.quantize = Quantize(codes) if integer else nn.Identity()
 
     def forward(self, frames: Tensor) -> Tensor:
         pixels = torch.ops.quantized_decomposed.dequantize_per_tensor(frames, *self.format)
-        return self.quantise(pixels).permute(0, 3, 1, 2)
+        return self.quantize(pixels).permute(0, 3, 1, 2)
 
 
 class _FromFrames(nn.Module):
@@ -196,7 +196,7 @@ def _exported(module: nn.Module, inputs: tuple[Tensor, ...], shapes: Any) -> Exp
     with torch.no_grad():
         # Of a module that takes any number of inputs their shapes are asked for in one tuple more.
         every = None if shapes is None else (shapes,)
-        exported = export(with_quantisers(module), inputs, dynamic_shapes=every, strict=False)
+        exported = export(with_quantizers(module), inputs, dynamic_shapes=every, strict=False)
         graph = exported.module(check_guards=False)
         prepare(graph)
         if is_integer(module):

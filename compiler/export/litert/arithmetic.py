@@ -1,4 +1,4 @@
-"""What is computed element by element or along channels: additions, gates, what a policy is told."""
+"""What is computed element by element or along channels: additions, gates, a policy's conditioning inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from compiler.export.litert.translation import (
     Translation,
     argument,
     aten,
-    quantisation_of,
+    quantization_of,
     shape_of,
     torch_shape,
 )
@@ -49,14 +49,14 @@ def unary(translation: Translation, node: Node) -> None:
 
 
 def binary(translation: Translation, node: Node) -> None:
-    """A function of two values, or of one and a number; an addition of quantised values in integers."""
+    """A function of two values, or of one and a number; an addition of quantized values in integers."""
     graph, kind = translation.graph, _BINARY[node.target]
     tail = translation.tail(node, activation=kind not in _WITHOUT_ACTIVATION)
     left, right = (_operand(translation, operand) for operand in node.args[:2])
-    integer = kind == "ADD" and None not in (left.quantisation, right.quantisation, tail.quantisation)
+    integer = kind == "ADD" and None not in (left.quantization, right.quantization, tail.quantization)
     if not integer:
         left, right = graph.floats(left), graph.floats(right)
-    result = graph.value(tail.last.name, shape_of(node), tail.quantisation if integer else None)
+    result = graph.value(tail.last.name, shape_of(node), tail.quantization if integer else None)
     options = {} if kind in _WITHOUT_ACTIVATION else {"fusedActivationFunction": tail.activation}
     graph.operator(kind, [left.tensor, right.tensor], [result.tensor], 2 if integer else 1, **options)
     translation.finish(tail, result)
@@ -140,10 +140,10 @@ def part(translation: Translation, node: Node) -> None:
     translation.set(node, _slice(translation, node, whole, axis, start))
 
 
-def quantise(translation: Translation, node: Node) -> None:
-    """A quantiser that stands alone, as where a value has other readers too."""
+def quantize(translation: Translation, node: Node) -> None:
+    """A quantizer that stands alone, as where a value has other readers too."""
     x = translation.value(node.args[0])
-    translation.set(node, translation.graph.quantised(x, node.name, quantisation_of(node)))
+    translation.set(node, translation.graph.quantized(x, node.name, quantization_of(node)))
 
 
 def _operand(translation: Translation, operand: object) -> Value:
@@ -156,9 +156,9 @@ def _slice(translation: Translation, node: Node, whole: object, axis: int, start
     graph, x, shape = translation.graph, translation.value(whole), shape_of(node)
     begin = [0] * len(shape)
     begin[axis] = start
-    result = graph.value(node.name, shape, x.quantisation)
+    result = graph.value(node.name, shape, x.quantization)
     inputs = [x.tensor, graph.integers(begin), graph.integers(shape)]
-    graph.operator("SLICE", inputs, [result.tensor], 2 if x.quantisation else 1)
+    graph.operator("SLICE", inputs, [result.tensor], 2 if x.quantization else 1)
     return result
 
 
@@ -182,5 +182,5 @@ OPERATIONS: dict[object, Operation] = {
     aten.chunk.default: split,
     aten.split_with_sizes.default: split,
     operator.getitem: part,
-    aten.fake_quantize_per_tensor_affine.default: quantise,
+    aten.fake_quantize_per_tensor_affine.default: quantize,
 }

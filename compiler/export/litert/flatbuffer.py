@@ -53,7 +53,7 @@ FROM_UINT8, FROM_INT8, FROM_HALF, FROM_CHANNELS = 1, 2, 3, 5
 
 
 @dataclass(frozen=True)
-class Quantisation:
+class Quantization:
     """How a tensor's codes stand for floats: ``(code - zero_point) * scale``."""
 
     scale: float
@@ -66,7 +66,7 @@ class Value:
 
     tensor: int
     shape: tuple[int, ...]
-    quantisation: Quantisation | None = None
+    quantization: Quantization | None = None
 
 
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]  # the schema's module has no types
@@ -117,10 +117,10 @@ class FlatbufferGraph:
         builder.Finish(self._model.Pack(builder), IDENTIFIER)
         return bytes(builder.Output())
 
-    def input_tensor(self, name: str, shape: Sequence[int], quantisation: Quantisation | None = None) -> int:
-        """An input: uint8 codes if they are quantised, else float32."""
-        dtype = np.dtype(np.float32 if quantisation is None else np.uint8)
-        tensor = self._tensor(name, shape, dtype, quantisation)
+    def input_tensor(self, name: str, shape: Sequence[int], quantization: Quantization | None = None) -> int:
+        """An input: uint8 codes if they are quantized, else float32."""
+        dtype = np.dtype(np.float32 if quantization is None else np.uint8)
+        tensor = self._tensor(name, shape, dtype, quantization)
         self._graph.inputs.append(tensor)
         self._signature.inputs.append(_named(name, tensor))
         return tensor
@@ -137,10 +137,10 @@ class FlatbufferGraph:
         self._graph.outputs.append(value.tensor)
         self._signature.outputs.append(_named(name, value.tensor))
 
-    def value(self, name: str, shape: Sequence[int], quantisation: Quantisation | None = None) -> Value:
-        """A tensor to be computed: int8 if it is quantised, else float32."""
-        dtype = np.dtype(np.float32 if quantisation is None else np.int8)
-        return Value(self._tensor(name, shape, dtype, quantisation), tuple(shape), quantisation)
+    def value(self, name: str, shape: Sequence[int], quantization: Quantization | None = None) -> Value:
+        """A tensor to be computed: int8 if it is quantized, else float32."""
+        dtype = np.dtype(np.float32 if quantization is None else np.int8)
+        return Value(self._tensor(name, shape, dtype, quantization), tuple(shape), quantization)
 
     def constant(
         self, name: str, array: ArrayLike, scales: NDArray[np.float32] | None = None, axis: int = 0
@@ -154,7 +154,7 @@ class FlatbufferGraph:
             tensor = self._tensor(name, array.shape, array.dtype, None)
             self._graph.tensors[tensor].buffer = len(self._model.buffers) - 1
             if scales is not None:
-                self._graph.tensors[tensor].quantization = _quantisation(
+                self._graph.tensors[tensor].quantization = _quantization(
                     scales, np.zeros(len(scales), np.int64), axis
                 )
             self._constants[name] = tensor
@@ -173,9 +173,9 @@ class FlatbufferGraph:
         if not self._halved:
             return self.constant(name, array.astype(np.float32))
         half = self.constant(name, array.astype(np.float16))
-        return self.dequantised(half, name, array.shape, FROM_HALF)
+        return self.dequantized(half, name, array.shape, FROM_HALF)
 
-    def dequantised(self, tensor: int, name: str, shape: Sequence[int], version: int) -> int:
+    def dequantized(self, tensor: int, name: str, shape: Sequence[int], version: int) -> int:
         """Tensor of the floats (``shape``) that ``tensor`` stands for."""
         if tensor not in self._widened:
             self._widened[tensor] = self.value(f"{name}_float", shape)
@@ -184,20 +184,20 @@ class FlatbufferGraph:
 
     def floats(self, value: Value) -> Value:
         """``value`` in float32."""
-        if value.quantisation is None:
+        if value.quantization is None:
             return value
-        tensor = self.dequantised(value.tensor, f"tensor{value.tensor}", value.shape, FROM_INT8)
+        tensor = self.dequantized(value.tensor, f"tensor{value.tensor}", value.shape, FROM_INT8)
         return Value(tensor, value.shape)
 
-    def quantised(self, value: Value, name: str, quantisation: Quantisation) -> Value:
+    def quantized(self, value: Value, name: str, quantization: Quantization) -> Value:
         """``value`` as int8 codes."""
-        codes = self.value(name, value.shape, quantisation)
+        codes = self.value(name, value.shape, quantization)
         self.operator("QUANTIZE", [value.tensor], [codes.tensor])
         return codes
 
     def reshape(self, value: Value, shape: Sequence[int], name: str) -> Value:
         """``value`` in another shape of the same size."""
-        reshaped = self.value(name, shape, value.quantisation)
+        reshaped = self.value(name, shape, value.quantization)
         inputs = [value.tensor, self.integers(shape)]
         self.operator("RESHAPE", inputs, [reshaped.tensor], newShape=np.array(shape, np.int32))
         return reshaped
@@ -228,19 +228,19 @@ class FlatbufferGraph:
         return self._kinds[kind, version]
 
     def _tensor(
-        self, name: str, shape: Sequence[int], dtype: np.dtype[Any], quantisation: Quantisation | None
+        self, name: str, shape: Sequence[int], dtype: np.dtype[Any], quantization: Quantization | None
     ) -> int:
         tensor = schema.TensorT()
         tensor.name, tensor.shape, tensor.type = name.encode(), np.array(shape, np.int32), _TYPES[dtype]
-        if quantisation is not None:
-            scale = np.array([quantisation.scale], np.float32)
-            zero_point = np.array([quantisation.zero_point], np.int64)
-            tensor.quantization = _quantisation(scale, zero_point, 0)
+        if quantization is not None:
+            scale = np.array([quantization.scale], np.float32)
+            zero_point = np.array([quantization.zero_point], np.int64)
+            tensor.quantization = _quantization(scale, zero_point, 0)
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
 
 
-def _quantisation(scales: NDArray[np.float32], zero_points: NDArray[np.int64], axis: int) -> Any:
+def _quantization(scales: NDArray[np.float32], zero_points: NDArray[np.int64], axis: int) -> Any:
     table = schema.QuantizationParametersT()
     table.scale, table.zeroPoint, table.quantizedDimension = scales, zero_points, axis
     return table

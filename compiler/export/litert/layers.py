@@ -1,6 +1,6 @@
 """Convolutions and linear layers: the codes that were trained, or floats with their batch norms folded in.
 
-A layer computes in integers if its input and its output are quantised. One whose output stays in float (a
+A layer computes in integers if its input and its output are quantized. One whose output stays in float (a
 classifier's logits, an LSTM's gates) has no scale to round it to, and none is made up: its codes are stored,
 and widened to floats when the graph is opened. That is exact, where the runtime's own mixed kernels would
 round its input once more, by what each run happens to see.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.fx import Node
 
-from compiler.export.litert.flatbuffer import FROM_CHANNELS, Quantisation
+from compiler.export.litert.flatbuffer import FROM_CHANNELS, Quantization
 from compiler.export.litert.pooling import padded, pads_alike
 from compiler.export.litert.translation import Operation, Tail, Translation, argument, aten, pair, shape_of
 
@@ -49,9 +49,9 @@ def convolution(translation: Translation, node: Node) -> None:
         raise NotImplementedError(f"{name}: of grouped convolutions only depthwise ones have a counterpart")
     order, axis = (_CHANNELS_LAST, 3) if depthwise else (_OUTPUTS_FIRST, 0)
     tail = translation.tail(node, norms=True, activation=True)
-    quantisation = tail.quantisation if x.quantisation and _is_frozen(translation, name) else None
-    if quantisation is not None and x.quantisation is not None:
-        codes = _codes(translation, node, x.quantisation)
+    quantization = tail.quantization if x.quantization and _is_frozen(translation, name) else None
+    if quantization is not None and x.quantization is not None:
+        codes = _codes(translation, node, x.quantization)
         weights = graph.constant(name, codes.weight.transpose(order), codes.scales, axis)
         biases = graph.constant(f"{name}.bias", codes.bias, codes.bias_scales)
     else:
@@ -62,12 +62,12 @@ def convolution(translation: Translation, node: Node) -> None:
     same = pads_alike(padding, stride, weight.shape[2:])
     if any(padding) and not same:
         x = padded(graph, x, padding)
-    result = graph.value(tail.last.name, shape_of(node), quantisation)
+    result = graph.value(tail.last.name, shape_of(node), quantization)
     graph.operator(
         "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
         [x.tensor, weights, biases],
         [result.tensor],
-        1 if quantisation is None else _CONV_CHANNELS,
+        1 if quantization is None else _CONV_CHANNELS,
         padding=Padding.SAME if same else Padding.VALID,
         strideH=stride[0],
         strideW=stride[1],
@@ -82,22 +82,22 @@ def linear(translation: Translation, node: Node) -> None:
     graph, x = translation.graph, translation.value(node.args[0])
     name, weight = translation.parameter(node.args[1])
     tail = translation.tail(node, activation=True)
-    quantisation, version = None, 1
-    if x.quantisation is not None and _is_frozen(translation, name):
-        codes = _codes(translation, node, x.quantisation)
+    quantization, version = None, 1
+    if x.quantization is not None and _is_frozen(translation, name):
+        codes = _codes(translation, node, x.quantization)
         weights = graph.constant(name, codes.weight, codes.scales)
-        if tail.quantisation is not None:
-            quantisation, version = tail.quantisation, _LINEAR_CHANNELS
+        if tail.quantization is not None:
+            quantization, version = tail.quantization, _LINEAR_CHANNELS
             biases = graph.constant(f"{name}.bias", codes.bias, codes.bias_scales)
         else:
             x = graph.floats(x)
-            weights = graph.dequantised(weights, name, weight.shape, FROM_CHANNELS)
+            weights = graph.dequantized(weights, name, weight.shape, FROM_CHANNELS)
             biases = graph.constant(f"{name}.bias", (codes.bias * codes.bias_scales).astype(np.float32))
     else:
         x = graph.floats(x)
         weights = graph.weight(name, weight)
         biases = graph.weight(f"{name}.bias", _bias(translation, node))
-    result = graph.value(tail.last.name, shape_of(node), quantisation)
+    result = graph.value(tail.last.name, shape_of(node), quantization)
     graph.operator(
         "FULLY_CONNECTED",
         [x.tensor, weights, biases],
@@ -113,8 +113,8 @@ def _is_frozen(translation: Translation, weight: str) -> bool:
     return hasattr(translation.layer(weight), "codes")
 
 
-def _codes(translation: Translation, node: Node, entry: Quantisation) -> _Codes:
-    """What a frozen layer computes with on inputs that are quantised as ``entry``.
+def _codes(translation: Translation, node: Node, entry: Quantization) -> _Codes:
+    """What a frozen layer computes with on inputs that are quantized as ``entry``.
 
     A bias is added to the sums in their own unit, input scale x weight scales; the torch layer takes on the
     rounded bias too, as only then it is what the graph computes.

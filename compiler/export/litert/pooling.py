@@ -19,7 +19,7 @@ from compiler.export.litert.translation import (
     activation_of,
     aten,
     pair,
-    quantisation_of,
+    quantization_of,
     shape_of,
     torch_shape,
 )
@@ -37,9 +37,9 @@ def padded(graph: FlatbufferGraph, x: Value, padding: Sequence[int]) -> Value:
     """Images (N, H, W, C) with zeros around them."""
     rows, columns = padding
     shape = (x.shape[0], x.shape[1] + 2 * rows, x.shape[2] + 2 * columns, x.shape[3])
-    result = graph.value(f"padded{x.tensor}", shape, x.quantisation)
+    result = graph.value(f"padded{x.tensor}", shape, x.quantization)
     widths = graph.integers([[0, 0], [rows, rows], [columns, columns], [0, 0]])
-    graph.operator("PAD", [x.tensor, widths], [result.tensor], 2 if x.quantisation else 1)
+    graph.operator("PAD", [x.tensor, widths], [result.tensor], 2 if x.quantization else 1)
     return result
 
 
@@ -53,12 +53,12 @@ def max_pool(translation: Translation, node: Node) -> None:
     height, width = (
         (size - window) // step + 1 for size, window, step in zip(x.shape[1:3], kernel, stride, strict=True)
     )
-    result = graph.value(node.name, (x.shape[0], height, width, x.shape[3]), x.quantisation)
+    result = graph.value(node.name, (x.shape[0], height, width, x.shape[3]), x.quantization)
     graph.operator(
         "MAX_POOL_2D",
         [x.tensor],
         [result.tensor],
-        2 if x.quantisation else 1,
+        2 if x.quantization else 1,
         padding=Padding.VALID,
         strideH=stride[0],
         strideW=stride[1],
@@ -74,12 +74,12 @@ def global_pool(translation: Translation, node: Node) -> None:
     if list(node.args[1]) != [1, 1]:  # type: ignore[arg-type]
         raise NotImplementedError(f"{node.name}: of adaptive pools only those to 1 x 1 have a counterpart")
     tail = translation.tail(node)
-    if tail.quantisation is None:
+    if tail.quantization is None:
         x = graph.floats(x)
-    quantisation = tail.quantisation if x.quantisation else None
-    result = graph.value(tail.last.name, (x.shape[0], x.shape[3]), quantisation)
+    quantization = tail.quantization if x.quantization else None
+    result = graph.value(tail.last.name, (x.shape[0], x.shape[3]), quantization)
     inputs = [x.tensor, graph.integers([1, 2])]
-    graph.operator("MEAN", inputs, [result.tensor], 2 if quantisation else 1, keepDims=False)
+    graph.operator("MEAN", inputs, [result.tensor], 2 if quantization else 1, keepDims=False)
     translation.finish(tail, result)
 
 
@@ -108,23 +108,23 @@ def _repeated(graph: FlatbufferGraph, x: Value, padding: Sequence[int]) -> Value
     if list(padding) != [1, 0]:
         raise NotImplementedError(f"a pool of signed values can be padded by one row, not by {padding}")
     first, last = (_row(graph, x, place) for place in (0, x.shape[1] - 1))
-    result = graph.value(f"repeated{x.tensor}", (x.shape[0], x.shape[1] + 2, *x.shape[2:]), x.quantisation)
+    result = graph.value(f"repeated{x.tensor}", (x.shape[0], x.shape[1] + 2, *x.shape[2:]), x.quantization)
     inputs = [first.tensor, x.tensor, last.tensor]
-    graph.operator("CONCATENATION", inputs, [result.tensor], 2 if x.quantisation else 1, axis=1)
+    graph.operator("CONCATENATION", inputs, [result.tensor], 2 if x.quantization else 1, axis=1)
     return result
 
 
 def _row(graph: FlatbufferGraph, x: Value, place: int) -> Value:
     """One row of images."""
     shape = (x.shape[0], 1, *x.shape[2:])
-    row = graph.value(f"row{place}_of{x.tensor}", shape, x.quantisation)
+    row = graph.value(f"row{place}_of{x.tensor}", shape, x.quantization)
     inputs = [x.tensor, graph.integers([0, place, 0, 0]), graph.integers(shape)]
-    graph.operator("SLICE", inputs, [row.tensor], 2 if x.quantisation else 1)
+    graph.operator("SLICE", inputs, [row.tensor], 2 if x.quantization else 1)
     return row
 
 
 def _is_rectified(node: object) -> bool:
-    """Whether a value is never below zero: behind a ReLU, or a quantiser with no codes there."""
+    """Whether a value is never below zero: behind a ReLU, or a quantizer with no codes there."""
     assert isinstance(node, Node)
     while node.target in (aten.reshape.default, aten.view.default):
         assert isinstance(node.args[0], Node)
@@ -133,7 +133,7 @@ def _is_rectified(node: object) -> bool:
         return True
     if node.target != aten.fake_quantize_per_tensor_affine.default:
         return False
-    return quantisation_of(node).zero_point == _LEAST_CODE or activation_of(node.args[0]) is not None
+    return quantization_of(node).zero_point == _LEAST_CODE or activation_of(node.args[0]) is not None
 
 
 OPERATIONS: dict[object, Operation] = {

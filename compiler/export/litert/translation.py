@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.fx import Node
 
-from compiler.export.litert.flatbuffer import FROM_UINT8, FlatbufferGraph, Quantisation, Value
+from compiler.export.litert.flatbuffer import FROM_UINT8, FlatbufferGraph, Quantization, Value
 from runtimes.spec import View
 
 aten = torch.ops.aten
@@ -40,14 +40,14 @@ _WITHOUT_VALUE = {aten.new_zeros.default, aten._assert_tensor_metadata.default}
 
 @dataclass(frozen=True)
 class Tail:
-    """What follows a node alone and becomes one operator with it: batch norms, activation, quantiser.
+    """What follows a node alone and becomes one operator with it: batch norms, activation, quantizer.
 
     ``last`` is the node whose value that operator computes.
     """
 
     norms: tuple[Node, ...]
     activation: int
-    quantisation: Quantisation | None
+    quantization: Quantization | None
     last: Node
 
 
@@ -114,9 +114,9 @@ class Translation:
         return self.module.get_submodule(parameter.rpartition(".")[0])
 
     def tail(self, node: Node, *, norms: bool = False, activation: bool = False) -> Tail:
-        """What follows ``node`` alone: its quantiser, and norms and an activation where they are allowed."""
-        found, kind, quantisation = [], Activation.NONE, None
-        while len(node.users) == 1 and quantisation is None:
+        """What follows ``node`` alone: its quantizer, and norms and an activation where they are allowed."""
+        found, kind, quantization = [], Activation.NONE, None
+        while len(node.users) == 1 and quantization is None:
             user = next(iter(node.users))
             fresh = kind == Activation.NONE
             if user.target == aten.batch_norm.default and norms and fresh:
@@ -124,17 +124,17 @@ class Translation:
             elif activation and fresh and activation_of(user) is not None:
                 kind = activation_of(user)
             elif user.target == aten.fake_quantize_per_tensor_affine.default:
-                quantisation = quantisation_of(user)
+                quantization = quantization_of(user)
             else:
                 break
             self._absorbed.add(user)
             node = user
-        return Tail(tuple(found), kind, quantisation, node)
+        return Tail(tuple(found), kind, quantization, node)
 
     def finish(self, tail: Tail, value: Value) -> None:
-        """Note ``value`` as that of the tail's last node, quantised if it is not yet and has to be."""
-        if tail.quantisation is not None and value.quantisation is None:
-            value = self.graph.quantised(value, f"{tail.last.name}_codes", tail.quantisation)
+        """Note ``value`` as that of the tail's last node, quantized if it is not yet and has to be."""
+        if tail.quantization is not None and value.quantization is None:
+            value = self.graph.quantized(value, f"{tail.last.name}_codes", tail.quantization)
         self.set(tail.last, value)
 
     def _enter(self, views: Mapping[str, View], others: Mapping[str, Tensor]) -> None:
@@ -151,11 +151,11 @@ class Translation:
 
     def _frames(self, name: str, view: View) -> Value:
         """The pixels of uint8 frames: floats, or in a network of integers the same codes as int8."""
-        frames = self.graph.input_tensor(name, view.shape, Quantisation(view.scale, view.zero_point))
+        frames = self.graph.input_tensor(name, view.shape, Quantization(view.scale, view.zero_point))
         if self._integer:
-            codes = Quantisation(view.scale, view.zero_point - _SHIFT)
-            return self.graph.quantised(Value(frames, view.shape), f"{name}_codes", codes)
-        pixels = self.graph.dequantised(frames, name, view.shape, FROM_UINT8)
+            codes = Quantization(view.scale, view.zero_point - _SHIFT)
+            return self.graph.quantized(Value(frames, view.shape), f"{name}_codes", codes)
+        pixels = self.graph.dequantized(frames, name, view.shape, FROM_UINT8)
         return Value(pixels, view.shape)
 
     def _visit(self, node: Node) -> None:
@@ -195,11 +195,11 @@ def activation_of(node: object) -> int | None:
     return None
 
 
-def quantisation_of(quantiser: Node) -> Quantisation:
-    """What a frozen quantiser rounds to, as int8: unsigned codes are shifted, their floats stay."""
-    _, scale, zero_point, low, _ = quantiser.args
+def quantization_of(quantizer: Node) -> Quantization:
+    """What a frozen quantizer rounds to, as int8: unsigned codes are shifted, their floats stay."""
+    _, scale, zero_point, low, _ = quantizer.args
     assert isinstance(scale, float) and isinstance(zero_point, int)
-    return Quantisation(scale, zero_point - _SHIFT if low == 0 else zero_point)
+    return Quantization(scale, zero_point - _SHIFT if low == 0 else zero_point)
 
 
 def argument(node: Node, place: int, default: Any) -> Any:

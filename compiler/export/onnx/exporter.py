@@ -1,4 +1,4 @@
-"""ONNX graphs from trained torch modules: uint8 frames in, integer weights and Q/DQ where quantised.
+"""ONNX graphs from trained torch modules: uint8 frames in, integer weights and Q/DQ where quantized.
 
 torch's exporter writes the network; the passes here turn its result into what runtimes fuse:
 pixels enter as uint8 NHWC, weights and biases are stored as the integers that were trained, and every
@@ -37,7 +37,7 @@ def export_branch(
     """The graph of one branch: ``frame`` uint8 of the view's shape to ``logits`` float (1, C).
 
     Height and width are fixed if there is one view, and may change if there are several.
-    ``activations`` is None for a float network, else how its frozen quantisers are to be read; a frozen
+    ``activations`` is None for a float network, else how its frozen quantizers are to be read; a frozen
     network's biases are rounded in place to the integers that the graph stores.
     """
     model = _export(backbone, (_example(views[0]),), [_PIXELS], ["logits"])
@@ -127,7 +127,7 @@ def _finish(
         _lift_constants(model)
         _store_weight_codes(model, module)
         _store_bias_codes(model, module)
-        _requantise_max_pools(model)
+        _requantize_max_pools(model)
         _reshape_integers(model)
     model.graph.name = name  # engine caches of accelerators go by it: it must be unique
     model.producer_name, model.producer_version = "adaptive-video", ""
@@ -152,8 +152,8 @@ def _take_frames(
 ) -> None:
     """Replace the float input ``pixels`` by uint8 NHWC frames called ``entry``.
 
-    With uint8 activations (or none) one DequantizeLinear is both the normalisation and the first layer's
-    quantised input. TensorRT takes no uint8 there: it gets arithmetic and a signed Q/DQ, equally exact.
+    With uint8 activations (or none) one DequantizeLinear is both the normalization and the first layer's
+    quantized input. TensorRT takes no uint8 there: it gets arithmetic and a signed Q/DQ, equally exact.
     """
     view = views[0]
     side = view.size if len(views) == 1 else None
@@ -182,15 +182,15 @@ def _signed_pixels(
     return [
         helper.make_node("Cast", [entry], [f"{entry}_float"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", [f"{entry}_float"], [f"{entry}_nchw"], perm=[0, 3, 1, 2]),
-        helper.make_node("Sub", [f"{entry}_nchw", zero], [f"{entry}_centred"]),
-        helper.make_node("Mul", [f"{entry}_centred", scale], [f"{entry}_scaled"]),
+        helper.make_node("Sub", [f"{entry}_nchw", zero], [f"{entry}_centered"]),
+        helper.make_node("Mul", [f"{entry}_centered", scale], [f"{entry}_scaled"]),
         helper.make_node("QuantizeLinear", [f"{entry}_scaled", scale, signed_zero], [f"{entry}_codes"]),
         helper.make_node("DequantizeLinear", [f"{entry}_codes", scale, signed_zero], [pixels]),
     ]
 
 
 def _lift_constants(model: onnx.ModelProto) -> None:
-    """Turn Constant nodes, and Casts of them, into initialisers: scales and zero points become readable.
+    """Turn Constant nodes, and Casts of them, into initializers: scales and zero points become readable.
 
     Identity nodes, by which the exporter shares equal parameters, become copies again; shapes that it puts
     together from constants become one.
@@ -260,19 +260,19 @@ def _store_bias_codes(model: onnx.ModelProto, module: nn.Module) -> None:
 
 
 def input_scale(producers: Mapping[str, onnx.NodeProto], tensor: str) -> str:
-    """Name of the scale of the quantised tensor that reaches a layer, past nodes that only move values.
+    """Name of the scale of the quantized tensor that reaches a layer, past nodes that only move values.
 
-    Raises: ValueError if ``tensor`` does not come from a quantiser.
+    Raises: ValueError if ``tensor`` does not come from a quantizer.
     """
     node = producers[tensor]
     while node.op_type in ("Flatten", "MaxPool", "Reshape"):
         node = producers[node.input[0]]
     if node.op_type != "DequantizeLinear":
-        raise ValueError(f"{tensor} comes from {node.op_type}, not from a quantiser")
+        raise ValueError(f"{tensor} comes from {node.op_type}, not from a quantizer")
     return str(node.input[1])
 
 
-def _requantise_max_pools(model: onnx.ModelProto) -> None:
+def _requantize_max_pools(model: onnx.ModelProto) -> None:
     """Put Q/DQ of the input's own scale behind each MaxPool: without, the next layer stays in float."""
     producers = {output: node for node in model.graph.node for output in node.output}
     for node in list(model.graph.node):
@@ -290,19 +290,19 @@ def _requantise_max_pools(model: onnx.ModelProto) -> None:
 
 
 def _reshape_integers(model: onnx.ModelProto) -> None:
-    """Move each Flatten and Reshape between Q and DQ, so that both its neighbours touch their quantiser."""
+    """Move each Flatten and Reshape between Q and DQ, so that both its neighbors touch their quantizer."""
     producers = {output: node for node in model.graph.node for output in node.output}
     for reshape in [node for node in model.graph.node if node.op_type in ("Flatten", "Reshape")]:
-        dequantise = producers[reshape.input[0]]
-        if dequantise.op_type != "DequantizeLinear":
+        dequantize = producers[reshape.input[0]]
+        if dequantize.op_type != "DequantizeLinear":
             continue
-        codes, output = dequantise.input[0], reshape.output[0]
+        codes, output = dequantize.input[0], reshape.output[0]
         reshape.input[0], reshape.output[0] = codes, f"{output}_codes"
-        dequantise.input[0], dequantise.output[0] = f"{output}_codes", output
+        dequantize.input[0], dequantize.output[0] = f"{output}_codes", output
 
 
 def drop_unused(model: onnx.ModelProto) -> None:
-    """Remove initialisers that no node reads any more."""
+    """Remove initializers that no node reads any more."""
     read = {name for node in model.graph.node for name in node.input}
     for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in read]:
         model.graph.initializer.remove(tensor)

@@ -1,4 +1,4 @@
-"""Quantised graphs whose weight codes lie in a store that all bit-widths of a network share.
+"""Quantized graphs whose weight codes lie in a store that all bit-widths of a network share.
 
 The graph's file keeps all but the codes, and as little of that as runtimes need to fuse every layer: what
 two more bit-widths cost a bundle is two such files.
@@ -44,9 +44,9 @@ def write_store(
 
 
 def save_stored(model: onnx.ModelProto, path: Path, store: Store, bits: Bits) -> Path:
-    """Write a quantised graph that takes its weight codes from ``store``, which lies in the same folder.
+    """Write a quantized graph that takes its weight codes from ``store``, which lies in the same folder.
 
-    The initialiser ``<layer>.weight.codes`` becomes a reference into the codes file that a device builds
+    The initializer ``<layer>.weight.codes`` becomes a reference into the codes file that a device builds
     (runtimes/weight_store_install.py). Returns ``path``; ``model`` stays as it is.
 
     Raises: CompileError if the graph's codes are not those that the store gives at ``bits``.
@@ -64,7 +64,7 @@ def save_stored(model: onnx.ModelProto, path: Path, store: Store, bits: Bits) ->
 
 
 def _refer_to_store(model: onnx.ModelProto, path: Path, store: Store, bits: Bits) -> None:
-    """Replace each code initialiser's data by its place in the codes file."""
+    """Replace each code initializer's data by its place in the codes file."""
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     layers = {name.removesuffix(_CODES) for name in initializers if name.endswith(_CODES)}
     missing = layers - {tensor.name for tensor in store.tensors}

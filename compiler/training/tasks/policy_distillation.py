@@ -39,8 +39,8 @@ def policy_outputs(
     state = network.initial_state(batch)
     scores = []
     for t in range(steps):
-        told = network.tell(prices, None if answers is None else answers[:, t])
-        output = network.advance(joined[:, t], told, state)
+        conditions = network.encode_conditions(prices, None if answers is None else answers[:, t])
+        output = network.advance(joined[:, t], conditions, state)
         scores.append(output.scores)
         state = output.state
     return torch.stack(scores, 1), network.head_logits(features)

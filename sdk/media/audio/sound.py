@@ -120,13 +120,13 @@ def open_sound(container: InputContainer, rate_hz: int) -> SoundTrack | NoSound:
     """
     best = container.streams.best("audio")
     streams = sorted(container.streams.audio, key=lambda stream: stream is not best)
-    fault: BaseException | None = None
+    failure: BaseException | None = None
     for stream in streams:
         try:
             return SoundTrack(stream, rate_hz)
         except _FAULTS as error:
-            fault = fault or error
-    return NoSound(NO_TRACK, at_once=True) if fault is None else undecodable(fault, at_once=True)
+            failure = failure or error
+    return NoSound(NO_TRACK, at_once=True) if failure is None else undecodable(failure, at_once=True)
 
 
 def undecodable(error: BaseException, *, at_once: bool) -> NoSound:

@@ -46,7 +46,7 @@ class Decoder:
 
     Sound comes before the pictures of its time, as far as the container has it within two seconds of video
     (live: as far as it comes within 0.3 s). Of several audio tracks the one that FFmpeg takes for the best
-    is decoded. A fault of sound is an event, ``NoSound``, and never an error.
+    is decoded. A failure of sound is an event, ``NoSound``, and never an error.
 
     Damaged packets are skipped; ``on_corrupt`` is called for each of video.
 
@@ -128,7 +128,7 @@ class Decoder:
         """Pictures and sound: video packets wait, undecoded, until the sound of their time is there."""
         ahead = LookAhead(live=self.live and self._address.kind is not Kind.TEST)
         flush: av.Packet[Any] | None = None
-        fault: SourceError | None = None
+        failure: SourceError | None = None
         try:
             for packet in self._packets(self._stream, track.stream):
                 if packet.stream.index == track.stream.index:
@@ -140,11 +140,11 @@ class Decoder:
                 for leaving in ahead.leaving():
                     yield from (leaving,) if isinstance(leaving, NoSound) else self._decode(leaving)
         except SourceError as error:
-            fault = error
+            failure = error
         for last in ahead.rest():
             yield from self._decode(last)
-        if fault is not None:
-            raise fault
+        if failure is not None:
+            raise failure
         if flush is not None:
             yield from self._decode(flush)
 

@@ -46,7 +46,7 @@ class Source(ABC):
     def __iter__(self) -> Iterator[Frame]:
         """The frames, each as soon as it is there.
 
-        Raises: SourceError, after the frames that were decoded before the fault.
+        Raises: SourceError, after the frames that were decoded before the failure.
         """
 
     @property

@@ -21,7 +21,7 @@ FLOW_LIMIT_PX = 20.0
 class DifferenceRenderer:
     """``(later - earlier + 255) / 2``, rounded half up, of the ``stack`` pairs that end at each picture.
 
-    Consecutive pictures are neighbours among all that were decoded. Where the segment, or the stream,
+    Consecutive pictures are neighbors among all that were decoded. Where the segment, or the stream,
     begins less than ``stack`` pictures before, the earliest stands for those that are missing.
     """
 
@@ -65,13 +65,13 @@ class FlowRenderer:
     def render(self, frame: Frame) -> NDArray[np.uint8]:
         """uint8 (frames, size, size, 2 * stack), the oldest flow first."""
         rendered = np.empty(self.view.shape, np.uint8)
-        for row, gray, pair in _pairs(self.view, frame, self._grey):
+        for row, gray, pair in _pairs(self.view, frame, self._gray):
             flow = self._flow.calc(gray[0], gray[1], None)
             codes = np.clip((flow + FLOW_LIMIT_PX) * (255 / (2 * FLOW_LIMIT_PX)) + 0.5, 0, 255)
             _put(rendered[row], 2 * pair, codes)
         return rendered
 
-    def _grey(self, image: Any) -> Square:
+    def _gray(self, image: Any) -> Square:
         return self._cv2.cvtColor(self._scaler.square(image), self._cv2.COLOR_RGB2GRAY)
 
 

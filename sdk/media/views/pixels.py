@@ -34,7 +34,7 @@ class PictureScaler:
         """Upright RGB of ``image``, uint8 (size, size, 3): short side resized, center cropped.
 
         ``rotation``: degrees clockwise that bring it upright; None: those it declares. The matrix and range
-        that the source declares are honoured; one that declares none is read as swscale does: BT.601,
+        that the source declares are honored; one that declares none is read as swscale does: BT.601,
         limited. The pixels may be those of a buffer: copy what is kept.
         """
         rotation = upright_rotation(image) if rotation is None else rotation
@@ -49,7 +49,7 @@ class PictureScaler:
             interpolation=self._interpolation,
             threads=1,
         )
-        square = _centre(_rgb(small), size, size)
+        square = _center(_rgb(small), size, size)
         if rotation:
             square = np.rot90(square, -rotation // 90)
         return square  # type: ignore[return-value]
@@ -109,7 +109,7 @@ def _rgb(image: av.VideoFrame) -> NDArray[np.generic]:
     return rows[:, : 3 * image.width].reshape(image.height, image.width, 3)
 
 
-def _centre(pixels: NDArray[np.generic], height: int, width: int) -> NDArray[np.generic]:
+def _center(pixels: NDArray[np.generic], height: int, width: int) -> NDArray[np.generic]:
     top = (pixels.shape[0] - height) // 2
     left = (pixels.shape[1] - width) // 2
     return pixels[top : top + height, left : left + width]
@@ -122,5 +122,5 @@ def _without_far_ends(image: av.VideoFrame) -> av.VideoFrame:
     if max(image.width, image.height) <= longest:
         return image
     pixels = image.to_ndarray(format="rgb24")
-    middle = _centre(pixels, min(image.height, longest), min(image.width, longest))
+    middle = _center(pixels, min(image.height, longest), min(image.width, longest))
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(middle, dtype=np.uint8), format="rgb24")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.backbones.blocks import Backbone, temporal_pools
 from models.backbones.mobilenetv2 import ConvBNReLU6, InvertedResidual
-from models.layers.quantization import calibrate, freeze, quantise
+from models.layers.quantization import calibrate, freeze, quantize
 from models.policies.agreement_policy import AgreementPolicy
 from models.policies.policy import RecurrentPolicy, StepPolicy
 from models.rollout.branch_model import pixels
@@ -102,14 +102,16 @@ def run_policy(
     assert isinstance(policy, StepPolicy)
     state, said = policy.initial_state(1), []
     for step in range(steps):
-        told = told_at(policy, step)
+        conditions = conditions_at(policy, step)
         with torch.no_grad():
             features = policy.embed(*(seen(pictures(v, seed=step), v) for v in views.values()))
-            present = told.get("present")
+            present = conditions.get("present")
             joined = policy.join(features, None if present is None else torch.from_numpy(present))
-            answer = told.get("answer")
+            answer = conditions.get("answer")
             recalled = None if answer is None else torch.from_numpy(answer)
-            output = policy.advance(joined, policy.tell(torch.from_numpy(told["price"]), recalled), state)
+            output = policy.advance(
+                joined, policy.encode_conditions(torch.from_numpy(conditions["price"]), recalled), state
+            )
             state, logits = output.state, policy.head_logits(features)
         named = {"scores": output.scores, **{f"logits{i}": value for i, value in enumerate(logits)}}
         named |= {f"next_{name}": value for name, value in state._asdict().items()}
@@ -117,16 +119,16 @@ def run_policy(
     return said
 
 
-def told_at(policy: StepPolicy, step: int) -> dict[str, NDArray[np.float32]]:
-    """What a policy is told at a step beside its views and its state, in the order of its inputs."""
-    told: dict[str, NDArray[np.float32]] = {}
+def conditions_at(policy: StepPolicy, step: int) -> dict[str, NDArray[np.float32]]:
+    """A policy's conditioning inputs at a step beside its views and its state, in the order of its inputs."""
+    conditions: dict[str, NDArray[np.float32]] = {}
     if policy.num_groups > 1:
-        told["present"] = np.array([[1.0, step % 2]], np.float32)
-    told["price"] = np.full((1, 1), 0.5 * step, np.float32)
+        conditions["present"] = np.array([[1.0, step % 2]], np.float32)
+    conditions["price"] = np.full((1, 1), 0.5 * step, np.float32)
     if policy.recalls:
         scores = np.random.default_rng(step).random((1, policy.recalls)) ** 3
-        told["answer"] = (scores / scores.sum() * (step > 0)).astype(np.float32)
-    return told
+        conditions["answer"] = (scores / scores.sum() * (step > 0)).astype(np.float32)
+    return conditions
 
 
 @functools.cache
@@ -157,7 +159,7 @@ def policy() -> RecurrentPolicy:
 
 @functools.cache
 def joint_policy() -> AgreementPolicy:
-    """A float policy on segments and sound, told which there are and the answer so far."""
+    """A float policy on segments and sound that takes which there are and the answer so far."""
     torch.manual_seed(2)
     backbones = [SmallBackbone(frames=2), SmallBackbone(in_channels=1)]
     return _ready(AgreementPolicy(backbones, [(0,), (1,)], OPTIONS, 8, HIDDEN, CLASSES), SEEN)
@@ -176,14 +178,14 @@ def _ready(network: Network, views: dict[str, View]) -> Network:
 def integer(kind: str) -> nn.Module:
     """The frozen int8 network of ``branch``, ``smallest``, ``policy`` or ``joint``."""
     make = {"branch": branch, "smallest": smallest, "policy": policy, "joint": joint_policy}
-    quantised = quantise(make[kind](), "uint8")
+    quantized = quantize(make[kind](), "uint8")
     if kind in ("branch", "smallest"):
         calibrate(
-            quantised, (None for s in range(3) if run_branch(quantised, pictures(LARGE, 8, s), LARGE).any())
+            quantized, (None for s in range(3) if run_branch(quantized, pictures(LARGE, 8, s), LARGE).any())
         )
     else:
         calibrate(
-            quantised,
-            (None for _ in run_policy(quantised, SEEN if kind == "joint" else {"frame": SMALL}, 16)),
+            quantized,
+            (None for _ in run_policy(quantized, SEEN if kind == "joint" else {"frame": SMALL}, 16)),
         )
-    return freeze(quantised)
+    return freeze(quantized)

@@ -14,7 +14,7 @@ from torch import nn
 
 from compiler.export.onnx.exporter import export_branch, export_policy
 from models.backbones.registry import BACKBONES
-from models.layers.quantization import ActivationFormat, calibrate, freeze, quantise
+from models.layers.quantization import ActivationFormat, calibrate, freeze, quantize
 from models.policies.policy import PolicyOutput, StepPolicy
 from models.rollout.branch_model import pixels
 from runtimes.spec import View
@@ -47,13 +47,13 @@ def make(name: str) -> nn.Module:
 
 
 def integer(network: nn.Module, view: View, activations: ActivationFormat) -> nn.Module:
-    quantised = quantise(network, activations)
+    quantized = quantize(network, activations)
 
     def run() -> None:
-        quantised(pixels(torch.from_numpy(segments(view, 6)), view))
+        quantized(pixels(torch.from_numpy(segments(view, 6)), view))
 
-    calibrate(quantised, (run() for _ in range(2)))
-    return freeze(quantised)
+    calibrate(quantized, (run() for _ in range(2)))
+    return freeze(quantized)
 
 
 @pytest.mark.parametrize("name", SEGMENTS)
@@ -63,7 +63,7 @@ def test_branches(name: str, activations: ActivationFormat | None, tmp_path: Pat
     if activations is not None:
         network = integer(network, view, activations)
     model = export_branch(network, "net", [view], activations)  # type: ignore[arg-type]
-    opened = session(model, tmp_path / "optimised.onnx")
+    opened = session(model, tmp_path / "optimized.onnx")
     seen = segments(view, 8, seed=50)
     assert opened.get_inputs()[0].shape == list(view.shape)
     got = np.concatenate([opened.run(None, {"frame": segment})[0] for segment in seen])
@@ -71,7 +71,7 @@ def test_branches(name: str, activations: ActivationFormat | None, tmp_path: Pat
         wanted = network(pixels(torch.from_numpy(seen), view)).numpy()
     assert relative_error(got, wanted) < (1e-4 if activations is None else 0.1)
     if activations == "uint8":
-        kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+        kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
         layers = Counter(type(m) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear))
         assert (kinds["QLinearConv"], kinds["QGemm"]) == (layers[nn.Conv2d], layers[nn.Linear])
         assert not {"Conv", "FusedConv", "Gemm", "Relu", "Add", "QuantizeLinear", "DequantizeLinear"} & set(
@@ -85,23 +85,23 @@ def advance(policy: nn.Module, step: int, present: NDArray[np.float32], state: t
         pixels(random_frames(MODEL, name, 6)[step : step + 1], view) for name, view in POLICY_VIEWS.items()
     ]
     with torch.no_grad():
-        told = policy.tell(torch.tensor([[PRICE]]), None)
-        return policy.advance(policy.join(policy.embed(*seen), torch.from_numpy(present)), told, state)
+        conditions = policy.encode_conditions(torch.tensor([[PRICE]]), None)
+        return policy.advance(policy.join(policy.embed(*seen), torch.from_numpy(present)), conditions, state)
 
 
 def integer_policy(activations: ActivationFormat) -> nn.Module:
-    quantised = quantise(MODEL.policy, activations)
-    assert isinstance(quantised, StepPolicy)
+    quantized = quantize(MODEL.policy, activations)
+    assert isinstance(quantized, StepPolicy)
 
     def run() -> None:
-        state = quantised.initial_state(1)
+        state = quantized.initial_state(1)
         for step in range(6):
             present = np.ones((1, 3), np.float32)
             present[0, step % 3] = step % 2
-            state = advance(quantised, step, present, state).state
+            state = advance(quantized, step, present, state).state
 
-    calibrate(quantised, (run() for _ in range(2)))
-    return freeze(quantised)
+    calibrate(quantized, (run() for _ in range(2)))
+    return freeze(quantized)
 
 
 @pytest.mark.parametrize("activations", [None, "uint8", "int8"])
@@ -110,7 +110,7 @@ def test_a_policy_of_several_views(activations: ActivationFormat | None, tmp_pat
     policy = MODEL.policy if activations is None else integer_policy(activations)
     assert isinstance(policy, StepPolicy)
     opened = session(
-        export_policy(policy, "policy", POLICY_VIEWS, [], activations), tmp_path / "optimised.onnx"
+        export_policy(policy, "policy", POLICY_VIEWS, [], activations), tmp_path / "optimized.onnx"
     )
     assert [entry.name for entry in opened.get_inputs()] == [
         *POLICY_VIEWS,
@@ -140,5 +140,5 @@ def test_a_policy_of_several_views(activations: ActivationFormat | None, tmp_pat
             np.testing.assert_array_equal(other["scores"], got["scores"])
         state = answer.state
     if activations == "uint8":
-        kinds = {node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node}
+        kinds = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
         assert not {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "AveragePool"} & kinds

@@ -112,14 +112,14 @@ def test_another_network_fails_the_integer_gate(
 
 
 def leave_a_float_convolution(folder: Path) -> None:
-    """Take the quantiser before the second convolution out of one int8 graph."""
+    """Take the quantizer before the second convolution out of one int8 graph."""
     path = folder / "arnet-rgb64-int8.onnx"
     model = onnx.load(path)
     producers = {output: node for node in model.graph.node for output in node.output}
     convolution = [node for node in model.graph.node if node.op_type == "Conv"][1]
-    quantise = producers[producers[convolution.input[0]].input[0]]
-    assert quantise.op_type == "QuantizeLinear"
-    convolution.input[0] = quantise.input[0]
+    quantize = producers[producers[convolution.input[0]].input[0]]
+    assert quantize.op_type == "QuantizeLinear"
+    convolution.input[0] = quantize.input[0]
     save(model, path)
 
 

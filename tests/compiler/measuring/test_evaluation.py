@@ -1,4 +1,4 @@
-"""Accuracy and cost of static, random and learnt choices, and the front of the static ones."""
+"""Accuracy and cost of static, random and learned choices, and the front of the static ones."""
 
 from __future__ import annotations
 
@@ -111,11 +111,11 @@ def test_rollouts_charge_held_steps_nothing(evaluator: Evaluator, table: CostTab
     assert list(option_costs(variant, table)) == [ms - saved.get(name, 0.0) for name, ms in costs.items()]
     space = variant.action_space
     choosers = {
-        "learnt": LearnedChoice(space, option_costs(variant, table), 0.05),
+        "learned": LearnedChoice(space, option_costs(variant, table), 0.05),
         "random": RandomChoice(space, seed=3),
     }
     outcomes = {
-        "learnt": learned_outcome(evaluator, table, 0.05, "learnt"),
+        "learned": learned_outcome(evaluator, table, 0.05, "learned"),
         "random": random_outcome(evaluator, table, seed=3),
     }
     held = 0
@@ -134,12 +134,12 @@ def test_rollouts_charge_held_steps_nothing(evaluator: Evaluator, table: CostTab
 
 
 def test_a_high_price_leaves_only_what_is_free(evaluator: Evaluator, table: CostTable) -> None:
-    outcome = learned_outcome(evaluator, table, 1e6, "dear")
+    outcome = learned_outcome(evaluator, table, 1e6, "expensive")
     assert set(outcome.choices) <= {"rgb32", "skip1", "skip2", "skip4", "held"}
 
 
 def outcome(name: str, right: int, ms: float) -> Outcome:
-    """Of 20 clips, the first ``right`` are recognised."""
+    """Of 20 clips, the first ``right`` are recognized."""
     return Outcome(name, "int8", "static", np.arange(20) < right, np.full(20, ms))
 
 
@@ -152,8 +152,8 @@ OUTCOMES = st.lists(
 def test_front_is_the_upper_envelope(outcomes: list[Outcome], budget: float) -> None:
     front = static_front(outcomes)
     assert all(any(o is member for o in outcomes) for member in front)
-    for cheaper, dearer in itertools.pairwise(front):
-        assert cheaper.mean_ms < dearer.mean_ms and cheaper.accuracy < dearer.accuracy
+    for cheaper, costlier in itertools.pairwise(front):
+        assert cheaper.mean_ms < costlier.mean_ms and cheaper.accuracy < costlier.accuracy
     for entry in outcomes:
         assert any(f.mean_ms <= entry.mean_ms and f.accuracy >= entry.accuracy for f in front)
     best = best_static_within(front, budget)

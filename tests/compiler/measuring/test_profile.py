@@ -18,7 +18,7 @@ CLIPS = 100
 
 
 def outcome(kind: str, name: str, right: NDArray[np.bool_] | int, ms: float) -> Outcome:
-    """Of 100 clips: which are recognised, or how many of the first."""
+    """Of 100 clips: which are recognized, or how many of the first."""
     correct = np.arange(CLIPS) < right if isinstance(right, int) else right
     point = None
     if " x " in name:
@@ -30,13 +30,13 @@ def outcome(kind: str, name: str, right: NDArray[np.bool_] | int, ms: float) -> 
 def said(adaptive: NDArray[np.bool_] | int, ms: float = 4.0) -> str:
     """The verdict on an adaptive model beside a small and a large static choice."""
     statics = (outcome("static", "rgb112 x 4", 60, 3.0), outcome("static", "rgb224 x 16", 90, 40.0))
-    learnt = outcome("adaptive", "adaptive", adaptive, ms)
-    return verdict(Profile(TABLE, (*statics, learnt), (), (), {"int8": "rgb224"}), "int8")
+    learned = outcome("adaptive", "adaptive", adaptive, ms)
+    return verdict(Profile(TABLE, (*statics, learned), (), (), {"int8": "rgb224"}), "int8")
 
 
 @pytest.mark.parametrize(
     ("right", "words"),
-    [(85, " beats "), (62, " is no better than "), (60, " is no better than "), (30, " LOSES to ")],
+    [(85, " is ahead of "), (62, " is level with "), (60, " is level with "), (30, " is behind ")],
 )
 def test_verdict(right: int, words: str) -> None:
     line = said(right)
@@ -44,7 +44,7 @@ def test_verdict(right: int, words: str) -> None:
     assert f"{right:.1f}% at 4.00 ms a clip" in line
     assert "60.0% of rgb112 x 4 (3.00 ms)" in line
     assert "10% of rgb224 x 16's 40.00 ms (90.0%)" in line
-    assert sum(word in line for word in (" beats ", " is no better than ", " LOSES to ")) == 1
+    assert sum(word in line for word in (" is ahead of ", " is level with ", " is behind ")) == 1
 
 
 def test_a_difference_is_paired_clip_by_clip() -> None:
@@ -52,19 +52,19 @@ def test_a_difference_is_paired_clip_by_clip() -> None:
     order = np.arange(CLIPS)
     swapped = (order < 20) | ((order >= 60) & (order < 100)) | ((order >= 20) & (order < 30))
     assert swapped.sum() == 70
-    assert " beats " in said(70)
-    assert " is no better than " in said(swapped)
+    assert " is ahead of " in said(70)
+    assert " is level with " in said(swapped)
 
 
 def test_no_rival_as_cheap() -> None:
     line = said(10, ms=1.0)
     assert "has no static rival as cheap: 10.0% at 1.00 ms a clip" in line
-    assert not re.search("beats|LOSES|no better", line)
+    assert not re.search("is ahead of|is behind|is level with", line)
 
 
 def test_energy_is_told_where_it_is_known() -> None:
-    static, learnt = outcome("static", "rgb112 x 1", 60, 3.0), outcome("adaptive", "adaptive", 80, 4.0)
-    known = [replace(one, mj=5 * one.ms) for one in (static, learnt)]
+    static, learned = outcome("static", "rgb112 x 1", 60, 3.0), outcome("adaptive", "adaptive", 80, 4.0)
+    known = [replace(one, mj=5 * one.ms) for one in (static, learned)]
     line = verdict(Profile(TABLE, tuple(known), (), (), {"int8": "rgb112"}), "int8")
     assert "80.0% at 4.00 ms, 20.00 mJ a clip" in line and "(3.00 ms, 15.00 mJ)" in line
 
@@ -75,9 +75,9 @@ def test_the_rival_is_the_best_that_costs_no_more() -> None:
 
 
 def test_all_or_nothing_is_a_difference() -> None:
-    learnt = outcome("adaptive", "adaptive", CLIPS, 3.0)
+    learned = outcome("adaptive", "adaptive", CLIPS, 3.0)
     static = outcome("static", "rgb112 x 1", 0, 3.0)
-    assert " beats " in verdict(Profile(TABLE, (static, learnt), (), (), {"int8": "rgb112"}), "int8")
+    assert " is ahead of " in verdict(Profile(TABLE, (static, learned), (), (), {"int8": "rgb112"}), "int8")
 
 
 def test_paired_difference_by_hand() -> None:

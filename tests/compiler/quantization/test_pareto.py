@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.quantization.pareto import CandidateCost, drop_worse, modelled_cost
+from compiler.quantization.pareto import CandidateCost, drop_worse, modeled_cost
 
 
 def precise(precision: str, bits: int, accuracy: float, ms: float, branch: str = "rgb224") -> CandidateCost:
@@ -67,5 +67,5 @@ def test_something_is_always_left(entries: list[tuple[int, float, float]]) -> No
 
 
 def test_the_papers_law() -> None:
-    assert [modelled_cost(bits) for bits in (32, 8, 4, 2)] == [1.0, 1.0, 0.25, 0.0625]
+    assert [modeled_cost(bits) for bits in (32, 8, 4, 2)] == [1.0, 1.0, 0.25, 0.0625]
     assert precise("int4", 4, 0.5, 1.0).bit_operations == pytest.approx(250)

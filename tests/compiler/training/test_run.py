@@ -19,7 +19,7 @@ from compiler.training.tasks.frames import FrameTask, branch_answer
 from models.backbones.registry import BACKBONES
 from models.recipe import Optimization
 from runtimes.spec import View
-from tests.compiler.interrupted_training import EPOCHS, STAGE, GreyFrames
+from tests.compiler.interrupted_training import EPOCHS, STAGE, GrayFrames
 from tests.models.small_arnet import SMALLEST
 
 
@@ -86,7 +86,7 @@ def trained(folder: Path, *, resume: bool = False) -> tuple[TrainingRun, FrameTa
     stage = Optimization(epochs=EPOCHS, lr=1e-3, batch=4, adam=True)
     task = FrameTask(BACKBONES[SMALLEST](2), branch_answer, View(name="rgb32", size=32), stage, 2)
     run = TrainingRun(folder, 0, Hardware("cpu", "1"), resume, progress=False)
-    fit(run, STAGE, task, GreyFrames(), GreyFrames())
+    fit(run, STAGE, task, GrayFrames(), GrayFrames())
     return run, task
 
 
@@ -115,7 +115,7 @@ def averaged(folder: Path, share: float) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     stage = Optimization(epochs=EPOCHS, lr=1e-3, batch=4, adam=True, averaged=share)
     task = RememberedTask(BACKBONES[SMALLEST](2), branch_answer, View(name="rgb32", size=32), stage, 2)
-    fit(TrainingRun(folder, 0, Hardware("cpu", "1"), progress=False), STAGE, task, GreyFrames(), GreyFrames())
+    fit(TrainingRun(folder, 0, Hardware("cpu", "1"), progress=False), STAGE, task, GrayFrames(), GrayFrames())
     return {"left": task.weight().clone(), "seen": torch.stack(task.seen)}
 
 

@@ -132,7 +132,7 @@ def test_segments_give_one_row_each(name: str, frames: int) -> None:
 
 
 @pytest.mark.parametrize("frames", range(2, 9))
-def test_temporal_pool_is_the_largest_of_neighbours(frames: int) -> None:
+def test_temporal_pool_is_the_largest_of_neighbors(frames: int) -> None:
     x = torch.randn(2, frames, 3, 4, 5)
     pooled = TemporalMaxPool(frames)(x.flatten(0, 1)).unflatten(0, (2, -1))
     assert pooled.shape[1] == (frames + 1) // 2

@@ -1,4 +1,4 @@
-"""Loading weights trained elsewhere: names, the folded pixel normalisation, and files that do not fit."""
+"""Loading weights trained elsewhere: names, the folded pixel normalization, and files that do not fit."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def as_torchvision(frames: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv2"])
 @pytest.mark.parametrize(("zero_point", "scale"), [(128, 1 / 64), (0, 1 / 255), (7, 0.3)])
-def test_normalisation_is_folded_into_the_stem(
+def test_normalization_is_folded_into_the_stem(
     tmp_path: Path, name: str, zero_point: int, scale: float
 ) -> None:
     view = View(name="v", size=64, zero_point=zero_point, scale=scale)
@@ -195,7 +195,7 @@ def test_folded_weights_are_no_resnet(tmp_path: Path) -> None:
 IMAGENET = {"tench": 0, "french_horn": 566, "gas_pump": 571, "golf_ball": 574}
 
 
-def test_real_weights_recognise_photographs(real_data: Callable[[str], Path]) -> None:
+def test_real_weights_recognize_photographs(real_data: Callable[[str], Path]) -> None:
     path, photographs = (
         real_data("weights") / "mobilenet_v2_imagenet_bnfolded.npz",
         real_data("imagenette160"),
@@ -224,18 +224,18 @@ def test_real_weights_recognise_photographs(real_data: Callable[[str], Path]) ->
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv2"])
 @pytest.mark.parametrize("channels", [1, 10, 15])
 def test_a_stem_of_other_channels(tmp_path: Path, name: str, channels: int) -> None:
-    """A grey picture in every channel is to it what it is to the original."""
+    """A gray picture in every channel is to it what it is to the original."""
     original, network = trained(name), BACKBONES[name](5, in_channels=channels).eval()
     report = load_weights(network, saved(original, tmp_path), VIEW)
     stem = conv_bn_names(network)[0][0]
     assert report.adapted is not None and f"{stem}.weight of 3 channels made {channels}" in report.adapted
     assert set(report.loaded) == set(original.state_dict()) and not report.missing
-    grey = torch.randint(0, 256, (2, 64, 64, 1), dtype=torch.uint8)
-    normalised = (grey.permute(0, 3, 1, 2).float() / 255 - MEAN.mean()) / STD.mean()
+    gray = torch.randint(0, 256, (2, 64, 64, 1), dtype=torch.uint8)
+    normalized = (gray.permute(0, 3, 1, 2).float() / 255 - MEAN.mean()) / STD.mean()
     with torch.no_grad():
         stems = [unpadded_stem(n).get_submodule(stem).weight.sum(1) for n in (network, original)]  # type: ignore[operator]
-        got = network(pixels(grey.expand(2, 64, 64, channels), VIEW))
-        wanted = original(normalised.expand(2, 3, 64, 64))
+        got = network(pixels(gray.expand(2, 64, 64, channels), VIEW))
+        wanted = original(normalized.expand(2, 3, 64, 64))
     assert stems[0].shape == stems[1].shape
     torch.testing.assert_close(got, wanted, atol=1e-3, rtol=1e-3)
 

@@ -83,7 +83,7 @@ def test_a_lower_code_is_the_8_bit_code_without_its_low_bits(codes: list[int], b
 @settings(max_examples=40)
 def test_codes_of_random_weights_nest(deviation: float, clip: float, seed: int) -> None:
     torch.manual_seed(seed)
-    layer = NestedConv2d(nn.Conv2d(3, 4, 3, bias=False), whole=False, rule="centred")
+    layer = NestedConv2d(nn.Conv2d(3, 4, 3, bias=False), whole=False, rule="centered")
     layer.weight.data.normal_(std=deviation)
     layer.clip.data.fill_(clip)
     codes = layer.codes()
@@ -173,7 +173,7 @@ def test_widths_share_weights_and_not_norms_or_scales() -> None:
     assert {name for name in touched if ".norms." in name} == {
         name for name in before if ".norms.4." in name and name.endswith(("weight", "bias"))
     }
-    assert all(".quantisers.4." in name for name in touched if ".quantisers." in name)
+    assert all(".quantizers.4." in name for name in touched if ".quantizers." in name)
     assert "layer1.0.conv1.weight" in touched and "layer1.0.conv1.clip" in touched
 
 
@@ -185,7 +185,7 @@ def test_unknown_widths_are_refused(widths: tuple[int, ...]) -> None:
 
 def test_what_no_kernel_takes_is_not_frozen() -> None:
     plain = backbone("resnet10")
-    with pytest.raises(ValueError, match="centred rule"):
+    with pytest.raises(ValueError, match="centered rule"):
         freeze(nest(plain, WIDTHS, rule="rescaled"), 4, "uint8")
     with pytest.raises(ValueError, match="fewer than 8 bits"):
         freeze(nest(plain, WIDTHS, low_activations=True), 4, "uint8")

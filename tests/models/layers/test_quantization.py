@@ -1,4 +1,4 @@
-"""int8: quantisers where they belong, training through them, and a frozen network of plain integers."""
+"""int8: quantizers where they belong, training through them, and a frozen network of plain integers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.backbones.blocks import Backbone
 from models.backbones.registry import BACKBONES
-from models.layers.quantization import ActivationFormat, FakeQuantise, calibrate, freeze, quantise
+from models.layers.quantization import ActivationFormat, FakeQuantize, calibrate, freeze, quantize
 from models.policies.conditioning import PRICE_TOP
 from models.policies.policy import RecurrentPolicy
 from tests.models.small_arnet import SMALLEST
@@ -46,9 +46,9 @@ def run(network: nn.Module, pictures: Tensor) -> Tensor:
     assert isinstance(network, RecurrentPolicy)
     features = network.embed(pictures)
     count = len(pictures)
-    first = network.advance(features, network.told_nothing(count), network.initial_state(count))
+    first = network.advance(features, network.no_conditions(count), network.initial_state(count))
     price = torch.linspace(0, PRICE_TOP, count)[:, None]
-    second = network.advance(features, network.tell(price, None), first.state)
+    second = network.advance(features, network.encode_conditions(price, None), first.state)
     return torch.cat((*network.head_logits(features), second.scores, second.state.h), 1)
 
 
@@ -74,19 +74,19 @@ def made(name: str) -> nn.Module:
 
 @functools.cache
 def _calibrated(name: str, activations: ActivationFormat) -> nn.Module:
-    quantised = quantise(made(name), activations)
+    quantized = quantize(made(name), activations)
 
     def batches() -> Iterator[None]:
         for seed in range(2):
-            run(quantised, images(seed=seed))
+            run(quantized, images(seed=seed))
             yield
 
-    calibrate(quantised, batches())
-    return quantised
+    calibrate(quantized, batches())
+    return quantized
 
 
 def calibrated(name: str, activations: ActivationFormat) -> nn.Module:
-    """The network in its quantised form, ready to be trained."""
+    """The network in its quantized form, ready to be trained."""
     return copy.deepcopy(_calibrated(name, activations))
 
 
@@ -94,8 +94,8 @@ def calibrated(name: str, activations: ActivationFormat) -> nn.Module:
 def stages(request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module, nn.Module]:
     """A float network, its calibrated counterpart, and the frozen one."""
     name, activations = request.param
-    quantised = calibrated(name, activations)
-    return made(name), quantised, freeze(quantised)
+    quantized = calibrated(name, activations)
+    return made(name), quantized, freeze(quantized)
 
 
 Stages = tuple[nn.Module, nn.Module, nn.Module]
@@ -106,10 +106,10 @@ def relative_error(got: Tensor, wanted: Tensor) -> float:
 
 
 def test_frozen_equals_the_trained_network(stages: Stages) -> None:
-    _, quantised, frozen = stages
-    quantised.eval()
+    _, quantized, frozen = stages
+    quantized.eval()
     with torch.no_grad():
-        got, wanted = run(frozen, images(seed=99)), run(quantised, images(seed=99))
+        got, wanted = run(frozen, images(seed=99)), run(quantized, images(seed=99))
     assert relative_error(got, wanted) < 0.02
 
 
@@ -144,9 +144,9 @@ def test_nothing_else_computes(stages: Stages) -> None:
 def test_the_float_network_is_left_alone() -> None:
     network = BACKBONES[SMALLEST](4).eval()
     before = copy.deepcopy(network.state_dict())
-    quantised = quantise(network, "uint8")
-    calibrate(quantised, (None for _ in range(1) if run(quantised, images()) is not None))
-    freeze(quantised)
+    quantized = quantize(network, "uint8")
+    calibrate(quantized, (None for _ in range(1) if run(quantized, images()) is not None))
+    freeze(quantized)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
 
@@ -175,7 +175,7 @@ def test_biases_fit_beside_weights_that_all_but_vanish() -> None:
         conv.weight[2] = 1e-8
         conv.bias.fill_(-2.0)
     pictures = images()
-    frozen = freeze(quantise(nn.Sequential(conv), "uint8")).get_submodule("0")
+    frozen = freeze(quantize(nn.Sequential(conv), "uint8")).get_submodule("0")
     least_input_scale = 2.0**-10
     assert isinstance(frozen, nn.Conv2d) and frozen.bias is not None
     assert (frozen.bias / (frozen.get_buffer("scales") * least_input_scale)).abs().max() <= 2**30
@@ -183,23 +183,23 @@ def test_biases_fit_beside_weights_that_all_but_vanish() -> None:
         assert relative_error(frozen(pictures), conv(pictures)) < 0.01
 
 
-def test_unsigned_quantisers_are_the_relu() -> None:
+def test_unsigned_quantizers_are_the_relu() -> None:
     frozen = freeze(calibrated("resnet10", "uint8"))
-    quantiser = frozen.get_submodule("relu")
-    assert isinstance(quantiser, FakeQuantise)
-    assert (quantiser.zero_point, quantiser.low, quantiser.high) == (0, 0, 255)
-    assert float(quantiser(torch.tensor([-3.0]))) == 0
+    quantizer = frozen.get_submodule("relu")
+    assert isinstance(quantizer, FakeQuantize)
+    assert (quantizer.zero_point, quantizer.low, quantizer.high) == (0, 0, 255)
+    assert float(quantizer(torch.tensor([-3.0]))) == 0
 
 
 @pytest.mark.parametrize(("activations", "low", "high"), [("uint8", 0, 255), ("int8", -128, 127)])
 def test_formats(activations: ActivationFormat, low: int, high: int) -> None:
     frozen = freeze(calibrated("policy", activations))
-    quantisers = [m for m in frozen.modules() if isinstance(m, FakeQuantise)]
-    assert {(q.low, q.high) for q in quantisers} == {(low, high)}
+    quantizers = [m for m in frozen.modules() if isinstance(m, FakeQuantize)]
+    assert {(q.low, q.high) for q in quantizers} == {(low, high)}
     if activations == "int8":
-        assert {q.zero_point for q in quantisers} == {0}
+        assert {q.zero_point for q in quantizers} == {0}
     signed = frozen.get_submodule("lstm.h_in")
-    assert isinstance(signed, FakeQuantise)
+    assert isinstance(signed, FakeQuantize)
     assert float(signed(torch.tensor([-0.1]))) < 0
 
 

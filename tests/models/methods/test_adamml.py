@@ -73,8 +73,8 @@ def naive(script: Script, clip: int, price: float) -> tuple[list[list[str]], np.
             nonlocal state
             there = available[clip, t]
             joined = model.policy.join(features[clip : clip + 1, t], there[None])
-            told = model.policy.tell(torch.tensor([[plan.price]]), None)
-            output = model.policy.advance(joined, told, state)
+            conditions = model.policy.encode_conditions(torch.tensor([[plan.price]]), None)
+            output = model.policy.advance(joined, conditions, state)
             state = output.state
             views = model.branch_views
             absent = {view for group, own in enumerate(views) if not there[group] for view in own}
@@ -197,7 +197,7 @@ def test_state_and_last_scores_are_held_while_all_skip() -> None:
                 if held[clip, t]:
                     continue
                 joined = model.policy.join(script.features[clip : clip + 1, t], None)
-                output = model.policy.advance(joined, model.policy.told_nothing(1), state)
+                output = model.policy.advance(joined, model.policy.no_conditions(1), state)
                 state = output.state
                 torch.testing.assert_close(output.scores[0], rollout.scores[clip, t])
                 assert torch.equal(state.last_scores, output.scores)

@@ -75,12 +75,12 @@ def test_every_width_gets_a_gradient() -> None:
     )
     total.backward()  # type: ignore[no-untyped-call]
     assert logits.shape == (2, 3)
-    learnt = {
+    learned = {
         name.split(".norms.")[1][0]
         for name, p in watched.network.named_parameters()
         if ".norms." in name and p.grad is not None
     }
-    assert learnt == {"3", "8", "4", "2"}
+    assert learned == {"3", "8", "4", "2"}
 
 
 def test_presets_have_a_stage_for_all_widths() -> None:

@@ -1,4 +1,4 @@
-"""The joint model: its options, what its policy is told, its rollout, and the loss."""
+"""The joint model: its options, its policy's conditions, its rollout, and the loss."""
 
 from __future__ import annotations
 
@@ -63,18 +63,22 @@ def test_modalities_that_make_no_sense(modalities: tuple[str, ...]) -> None:
 
 def test_the_policy_is_told_how_far_its_heads_agree_with_the_answer() -> None:
     """Seen by its LSTM as the inner product of class probabilities: 1 where both are sure of one class."""
-    assert isinstance(POLICY_NET, AgreementPolicy) and POLICY_NET.num_told == 5 + 6 + 2
-    told = []
-    handle = POLICY_NET.lstm.register_forward_pre_hook(lambda _, inputs: told.append(inputs[1]))
+    assert isinstance(POLICY_NET, AgreementPolicy) and POLICY_NET.num_conditions == 5 + 6 + 2
+    conditions: list[torch.Tensor] = []
+    handle = POLICY_NET.lstm.register_forward_pre_hook(lambda _, inputs: conditions.append(inputs[1]))
     features = torch.zeros(1, POLICY_NET.num_features)
     for view in (0, 1):
         POLICY_NET.classifier(view).bias.data = torch.tensor([0.0, 50.0, 0.0])
     answer = torch.tensor([[0.0, 0.75, 0.25]])
     joined = POLICY_NET.join(features, torch.tensor([[1.0, 0.0]]))
-    POLICY_NET.advance(joined, POLICY_NET.tell(torch.zeros(1, 1), answer), POLICY_NET.initial_state(1))
+    POLICY_NET.advance(
+        joined, POLICY_NET.encode_conditions(torch.zeros(1, 1), answer), POLICY_NET.initial_state(1)
+    )
     handle.remove()
-    assert told[0][0, -2:].tolist() == pytest.approx([0.75, 0.0]), "what is not there agrees with nothing"
-    assert told[0].shape[-1] == POLICY_NET.num_told
+    assert conditions[0][0, -2:].tolist() == pytest.approx([0.75, 0.0]), (
+        "what is not there agrees with nothing"
+    )
+    assert conditions[0].shape[-1] == POLICY_NET.num_conditions
 
 
 def naive(script: Script, clip: int, price: float) -> tuple[list[str], np.ndarray | None]:
@@ -93,8 +97,8 @@ def naive(script: Script, clip: int, price: float) -> tuple[list[str], np.ndarra
             nonlocal state
             there = script.available[clip, t]
             joined = POLICY_NET.join(features, there[None])
-            told = POLICY_NET.tell(torch.tensor([[plan.price]]), answer)
-            output = POLICY_NET.advance(joined, told, state)
+            conditions = POLICY_NET.encode_conditions(torch.tensor([[plan.price]]), answer)
+            output = POLICY_NET.advance(joined, conditions, state)
             state = output.state
             views = MODEL.branch_views
             absent = {view for place, own in enumerate(views) if not there[place] for view in own}

@@ -73,8 +73,8 @@ def test_the_loss_counts_cost_balance_and_entropy() -> None:
     )
     wanted = wanted + functional.cross_entropy(rollout.logits, rollout.teacher.softmax(1))
     torch.testing.assert_close(base, wanted)
-    dear = videoiq.loss(rollout, targets, present, costs, replace(plain, efficiency_weight=1.0))
-    assert float(dear - base) == pytest.approx(1.0, abs=1e-5)  # every frame at the dearest
+    weighted = videoiq.loss(rollout, targets, present, costs, replace(plain, efficiency_weight=1.0))
+    assert float(weighted - base) == pytest.approx(1.0, abs=1e-5)  # every frame at the most expensive
     unbalanced = videoiq.loss(rollout, targets, present, costs, replace(plain, balance_weight=1.0))
     assert float(unbalanced - base) == pytest.approx(5 / 6, abs=1e-5)  # all on one of six
 

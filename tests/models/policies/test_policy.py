@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from models.layers.quantization import calibrate, freeze, quantise
+from models.layers.quantization import calibrate, freeze, quantize
 from models.methods import arnet
 from models.policies.conditioning import PRICE_TOP
 from models.policies.policy import Schedule
@@ -64,7 +64,7 @@ def test_the_schedule_goes_on(steps: int = 200) -> None:
     best = []
     with torch.no_grad():
         for _ in range(steps):
-            output = model.policy.advance(torch.rand(1, 1280), model.policy.told_nothing(1), state)
+            output = model.policy.advance(torch.rand(1, 1280), model.policy.no_conditions(1), state)
             state = output.state
             best.append(int(output.scores.argmax()))
     assert best == [0, 5] * (steps // 2)
@@ -75,23 +75,23 @@ def test_schedules_survive_int8() -> None:
     torch.nn.init.normal_(model.policy.score.weight, std=1e-3)
     model.policy.start_from_schedules(SCHEDULES, SAVING)
     pictures = torch.rand(1, 3, 32, 32)
-    quantised = quantise(model.policy, "uint8")
+    quantized = quantize(model.policy, "uint8")
     prices = model.policy.price_code.prices
 
     def advanced(policy: torch.nn.Module, price: float, steps: int) -> list[int]:
         state, best = policy.initial_state(1), []  # type: ignore[operator]
         with torch.no_grad():
             for _ in range(steps):
-                told = policy.tell(torch.tensor([[price]]), None)  # type: ignore[operator]
-                output = policy.advance(policy.embed(pictures), told, state)  # type: ignore[operator]
+                conditions = policy.encode_conditions(torch.tensor([[price]]), None)  # type: ignore[operator]
+                output = policy.advance(policy.embed(pictures), conditions, state)  # type: ignore[operator]
                 state = output.state
                 best.append(int((output.scores - price * SAVING).argmax()))
         return best
 
     def calibrating() -> Sequence[list[int]]:
-        return [advanced(quantised, price, 8) for price in prices]
+        return [advanced(quantized, price, 8) for price in prices]
 
-    calibrate(quantised, (None for _ in range(2) if calibrating()))
-    frozen = freeze(quantised)
+    calibrate(quantized, (None for _ in range(2) if calibrating()))
+    frozen = freeze(quantized)
     for price, schedule in zip(prices, SCHEDULES, strict=True):
         assert advanced(frozen, price, 8) == list(schedule) * 4

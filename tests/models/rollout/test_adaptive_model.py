@@ -77,7 +77,7 @@ def test_state_is_held_through_skips(seed: int) -> None:
         state = MODEL.policy.initial_state(1)
         for t in range(16):
             if rollout.choices[0, t].any():
-                output = MODEL.policy.advance(script.features[:, t], MODEL.policy.told_nothing(1), state)
+                output = MODEL.policy.advance(script.features[:, t], MODEL.policy.no_conditions(1), state)
                 state = output.state
                 torch.testing.assert_close(output.scores[0], rollout.scores[0, t])
 

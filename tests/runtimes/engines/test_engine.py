@@ -10,7 +10,7 @@ import pytest
 from runtimes.bundle import Bundle
 from runtimes.cache import cache_folder
 from runtimes.engines.engine import Engine, open_engine
-from runtimes.engines.tensorrt import optimisation_profiles, tensorrt_options
+from runtimes.engines.tensorrt import optimization_profiles, tensorrt_options
 from runtimes.errors import EngineError
 from tests.runtimes.bundles import STATE
 
@@ -47,13 +47,13 @@ def test_int8_is_close_to_fp32(bundle: Bundle) -> None:
     np.testing.assert_allclose(rounded, exact, atol=0.15)
 
 
-def test_fp32_is_optimised_once_and_then_mapped(bundle: Bundle) -> None:
+def test_fp32_is_optimized_once_and_then_mapped(bundle: Bundle) -> None:
     with open_engine(bundle, "cpu") as engine:
         first = engine.graph("net-fp32")(frame=noise(112))["logits"]
-    optimised = {path: path.stat().st_mtime_ns for path in cache_folder("onnx").rglob("graph.onnx")}
+    optimized = {path: path.stat().st_mtime_ns for path in cache_folder("onnx").rglob("graph.onnx")}
     with open_engine(bundle, "cpu") as engine:
         second = engine.graph("net-fp32")(frame=noise(112))["logits"]
-    assert optimised == {path: path.stat().st_mtime_ns for path in cache_folder("onnx").rglob("graph.onnx")}
+    assert optimized == {path: path.stat().st_mtime_ns for path in cache_folder("onnx").rglob("graph.onnx")}
     np.testing.assert_array_equal(first, second)
 
 
@@ -113,9 +113,9 @@ def test_closed_engine(bundle: Bundle) -> None:
 
 def test_tensorrt_engines_never_share_a_cache(bundle: Bundle) -> None:
     manifest = bundle.manifest
-    profiles = optimisation_profiles(manifest, manifest.graph("net-int8"))
+    profiles = optimization_profiles(manifest, manifest.graph("net-int8"))
     assert profiles == "frame:1x84x84x3,frame:1x112x112x3,frame:1x224x224x3"
-    assert optimisation_profiles(manifest, manifest.graph("policy")) == ""
+    assert optimization_profiles(manifest, manifest.graph("policy")) == ""
     options = [
         tensorrt_options(manifest, manifest.graph(name), name * 4, "1.31.1")
         for name in ("policy", "net-fp32", "net-int8")

@@ -11,7 +11,7 @@ import pytest
 from runtimes.bundle import Bundle
 from sdk.benchmark.bench import bench
 from sdk.decisions.option_costs import option_costs, run_costs, run_energies
-from sdk.power import ModelledMeter, dynamic
+from sdk.power import ModeledMeter, dynamic
 
 
 def test_energies_of_graphs_views_and_the_whole_source(
@@ -19,9 +19,9 @@ def test_energies_of_graphs_views_and_the_whole_source(
 ) -> None:
     monkeypatch.setattr(dynamic, "_SPAN_S", 0.03)
     source = "test://?size=320x240&rate=10&duration=2&live=0"
-    report = bench(bundle.folder, "cpu", source=source, runs=3, meter=ModelledMeter(2.0, 5.0), minutes=0.002)
+    report = bench(bundle.folder, "cpu", source=source, runs=3, meter=ModeledMeter(2.0, 5.0), minutes=0.002)
     costs = report.costs
-    assert costs.energy_source == "modelled: 2 W idle, 5 W more while busy"
+    assert costs.energy_source == "modeled: 2 W idle, 5 W more while busy"
     assert costs.idle_w == pytest.approx(2.0, rel=0.05)
     rows = [*costs.graphs, *costs.views]
     assert all(row.energy_mj is not None and row.energy_mj > 0 for row in rows)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sdk.benchmark.sustained import sustain
-from sdk.power import ModelledMeter
+from sdk.power import ModeledMeter
 from sdk.results import Latency, Recognition
 from tests.sdk.power.sysfs import write
 
@@ -27,7 +27,7 @@ def test_each_minute_with_power_heat_and_throttling(tmp_path: Path) -> None:
     write(tmp_path / "sys/class/thermal/thermal_zone0/type", "cpu")
     write(tmp_path / "sys/class/thermal/cooling_device0/type", "cpufreq-cpu0")
     write(tmp_path / "sys/class/thermal/cooling_device0/cur_state", 1)
-    minutes = list(sustain(stream, 2.5, ModelledMeter(2.0, 3.0), minute_s=0.1, root=tmp_path))
+    minutes = list(sustain(stream, 2.5, ModeledMeter(2.0, 3.0), minute_s=0.1, root=tmp_path))
     assert [minute.number for minute in minutes] == [1, 2, 3]
     for minute in minutes:
         assert minute.p50_ms == minute.p95_ms == 5 and minute.steps >= 5

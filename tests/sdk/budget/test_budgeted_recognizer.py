@@ -295,12 +295,10 @@ def mean_power(board: Board) -> float:
 def test_a_file_is_taken_at_its_own_pace_under_a_budget(bundle: Bundle, tmp_path: Path) -> None:
     import time
 
-    from sdk.power import ModelledMeter
+    from sdk.power import ModeledMeter
 
     clip = encode(tmp_path / "clip.mp4", [BRIGHT] * 45)
-    with StreamRecognizer(
-        bundle, "cpu", meter=ModelledMeter(1.0, 1.0), budget=Budget(watts=10)
-    ) as recognizer:
+    with StreamRecognizer(bundle, "cpu", meter=ModeledMeter(1.0, 1.0), budget=Budget(watts=10)) as recognizer:
         for take in (lambda: list(recognizer.stream(clip)), lambda: recognizer.recognize(clip)):
             began = time.monotonic()
             take()

@@ -75,12 +75,12 @@ class Trial:
 
     @property
     def dense_w(self) -> float:
-        """With the dearest branch at every step."""
-        dearest = max(joules for name, joules in self.run_j.items() if name != "policy")
-        return self.idle_w + (self.run_j["policy"] + dearest) * self.rate_hz
+        """With the most expensive branch at every step."""
+        most_expensive = max(joules for name, joules in self.run_j.items() if name != "policy")
+        return self.idle_w + (self.run_j["policy"] + most_expensive) * self.rate_hz
 
     def budget_w(self, place: int) -> float:
-        """From a little above the cheapest to a little above the dearest way to run."""
+        """From a little above the cheapest to a little above the most expensive way to run."""
         low, high = 1.03 * self.cheapest_w, 1.1 * self.dense_w
         return low + self.budgets[place] * (high - low)
 
@@ -169,7 +169,7 @@ def test_no_half_minute_is_above_the_budget(trial: Trial, same_for: int) -> None
     )
 )
 def test_at_constant_input_the_option_does_not_flap(trial: Trial) -> None:
-    """Two trials of a dearer one may fail and be taken back; no more. The budget holds meanwhile."""
+    """Two trials of a more expensive one may fail and be taken back; no more. The budget holds meanwhile."""
     result = trial.run(constant(*base_scores(trial)))
     for since_s, until_s, allowed_w in trial.feasible_spans():
         assert result.worst_w(since_s, until_s) <= 1.05 * allowed_w
@@ -206,7 +206,7 @@ def test_settles_after_a_load_and_after_a_new_budget(load_w: float) -> None:
         settled = result.between(since_s + SETTLED_S, since_s + 40)
         assert result.mean_w(since_s + SETTLED_S, since_s + 40) <= 1.05 * allowed_w
         assert all(step.state is not None and step.state.met for step in settled[10:])
-        assert not any(step.withheld for step in settled)
+        assert not any(step.throttled for step in settled)
 
 
 @pytest.mark.parametrize("restarts_s", [1.0, 2.5, 7.0])
@@ -242,7 +242,7 @@ def test_the_budget_is_used() -> None:
         assert 0.93 * allowed_w <= result.mean_w(20, 120) <= 1.005 * allowed_w
 
 
-def test_costs_are_learnt() -> None:
+def test_costs_are_learned() -> None:
     """The table is off in its scale and in its ratios; where choices vary, both are found."""
 
     def scores(step: int) -> NDArray[np.float64]:
@@ -259,20 +259,20 @@ def test_too_small_a_budget_lowers_the_rate_says_so_and_recovers() -> None:
     loaded = device(loads=((40.0, 0.99), (150.0, 0.0)))
     always = constant(3, 2.6, 2.0, 1.0, -60, -60, -60)  # no skips: the cheapest is the policy at every step
     result = stream(loaded, SPACE, TABLE, always, watts(2.0), seconds=190)
-    assert not any(step.withheld for step in result.between(10, 60))
+    assert not any(step.throttled for step in result.between(10, 60))
     pressed = result.between(115, 150)
-    assert any(step.withheld for step in pressed) and not all(step.withheld for step in pressed)
+    assert any(step.throttled for step in pressed) and not all(step.throttled for step in pressed)
     assert all(step.state is not None and step.state.met is False for step in pressed)
     assert result.mean_w(115, 150) <= 1.005 * 2.0
     assert result.worst_w(10, 190) <= 1.05 * 2.0
-    assert not any(step.withheld for step in result.between(152, 190))
+    assert not any(step.throttled for step in result.between(152, 190))
     assert all(step.state is not None and step.state.met for step in result.between(155, 190))
 
 
 def test_what_cannot_be_kept_still_answers() -> None:
     """The idle device alone draws more: a step every two seconds is taken all the same."""
     result = stream(device(), SPACE, TABLE, SCORES, watts(0.5), seconds=60)
-    taken = [step.time_s for step in result.between(20, 60) if not step.withheld]
+    taken = [step.time_s for step in result.between(20, 60) if not step.throttled]
     assert max(after - before for before, after in pairwise(taken)) <= 2.3
     state = result.steps[-1].state
     assert state is not None and state.met is False and "where 0.50 W are allowed" in str(state.why)
@@ -289,7 +289,7 @@ def test_a_meter_that_fails_is_not_trusted_and_not_missed(probe: Probe) -> None:
     states = [step.state for step in result.between(55, 120)]
     assert all(state is not None and state.met is None for state in states)
     assert {state.why for state in states if state} == {"the power is not known"}
-    assert not any(step.withheld for step in result.between(60, 120))
+    assert not any(step.throttled for step in result.between(60, 120))
 
 
 def test_stays_cool() -> None:

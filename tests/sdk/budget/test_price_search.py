@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 def two_options(dear_w: float, cheap_w: float, threshold: float = 2.0) -> Powers:
-    """The dear one below a threshold of the price, the cheap one above."""
+    """The expensive one below a threshold of the price, the cheap one above."""
     return lambda prices: np.where(prices < threshold, dear_w, cheap_w)
 
 
@@ -60,8 +60,8 @@ def test_a_dear_option_that_is_a_little_too_much_is_left_alone() -> None:
         powers = two_options(5.0 * random.normal(1.0, 0.02), 2.0)
         search.search(float(second), 5.0, 1.0, 5.0, powers)
         prices.append(search.price)
-    dear = np.array(prices) < 2.0
-    assert int(np.abs(np.diff(dear.astype(int))).sum()) <= 5
+    expensive = np.array(prices) < 2.0
+    assert int(np.abs(np.diff(expensive.astype(int))).sum()) <= 5
 
 
 def test_a_low_account_raises_the_price_at_once() -> None:

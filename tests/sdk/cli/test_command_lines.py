@@ -16,7 +16,7 @@ from runtimes.bundle import Bundle
 from tests.sdk.films import BRIGHT, DARK, encode
 
 SOURCE = "test://?duration=2&live=0"
-BUDGET = ("--power-budget", "5W", "--meter", "modelled:2,5")
+BUDGET = ("--power-budget", "5W", "--meter", "modeled:2,5")
 
 
 def command(name: str, *arguments: object) -> list[str]:
@@ -58,11 +58,11 @@ def test_run_prints_json_lines_only(bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_run_measures_energy(bundle: Bundle) -> None:
-    done = call("run", bundle.folder, SOURCE, "--json", "--meter", "modelled:2,5")
+    done = call("run", bundle.folder, SOURCE, "--json", "--meter", "modeled:2,5")
     assert done.returncode == 0, done.stderr
     results = [json.loads(line) for line in done.stdout.splitlines()]
     assert all(result["energy_mj"] > 0 for result in results)
-    assert "mJ a step (modelled: 2 W idle, 5 W more while busy)" in " ".join(done.stderr.split())
+    assert "mJ a step (modeled: 2 W idle, 5 W more while busy)" in " ".join(done.stderr.split())
 
 
 def test_run_keeps_to_a_budget_draws_it_logs_it_and_replays_it(bundle: Bundle, tmp_path: Path) -> None:
@@ -132,9 +132,9 @@ def test_interrupt_ends_with_the_summary(bundle: Bundle, ending: signal.Signals)
         (("{bundle}", "test://?duration=0"), "give a duration above 0"),
         (("{bundle}", SOURCE, "--device", "npu"), "is unknown"),
         (("{bundle}", SOURCE, "--meter", "wall"), "use auto, one of jetson, nvml, rapl, zeus, or a model"),
-        (("{bundle}", SOURCE, "--meter", "modelled:2,x"), "give powers in W"),
+        (("{bundle}", SOURCE, "--meter", "modeled:2,x"), "give powers in W"),
         (("{bundle}", SOURCE, "--save-video", "/no/such/folder/out.mp4"), "cannot be written"),
-        (("{bundle}", SOURCE, "--colour"), "--colour"),
+        (("{bundle}", SOURCE, "--color"), "--color"),
         (("{bundle}",), "BUNDLE and SOURCE: are missing; give both, or --replay LOG"),
         (("{bundle}", SOURCE, "--power-budget", "5"), "budget 5: has no unit; write it with one of mW, W"),
         (("{bundle}", SOURCE, "--power-budget", "-5W"), "is not a number above 0"),
@@ -196,7 +196,7 @@ def test_bench_runs_on_and_tells_each_minute(copy: Path) -> None:
         (("--runs", 0), "use 1 or more"),
         (("--minutes", 0), "minutes 0.0: is not a duration; use more than 0"),
         (("--meter", "nonsense"), "meter nonsense: is unknown"),
-        (("--meter", "modelled:2"), "does not know (the bundle's cost table has no energies"),
+        (("--meter", "modeled:2"), "does not know (the bundle's cost table has no energies"),
     ],
 )
 def test_bench_mistakes(arguments: tuple[object, ...], words: str, copy: Path) -> None:
@@ -229,7 +229,7 @@ def test_version_and_help(name: str) -> None:
     assert "BUNDLE" in call(name, "--help").stdout
 
 
-def test_no_terminal_colours_in_a_pipe(bundle: Bundle) -> None:
+def test_no_terminal_colors_in_a_pipe(bundle: Bundle) -> None:
     assert "\x1b" not in call("run", bundle.folder, SOURCE).stdout
 
 

@@ -25,7 +25,7 @@ def test_largest_score_at_no_price() -> None:
 
 
 def test_price_weighs_cost() -> None:
-    """Relative to the dearest option's: large costs 1, small a quarter."""
+    """Relative to the most expensive option's: large costs 1, small a quarter."""
     assert pick([3, 2, -9, -9], price=1.3) == "large"
     assert pick([3, 2, -9, -9], price=1.4) == "small"
 

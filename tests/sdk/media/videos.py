@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 def gradient(height: int, width: int, shift: int = 0) -> NDArray[np.uint8]:
-    """A smooth colour picture, uint8 (H, W, 3): red grows rightwards, green downwards."""
+    """A smooth color picture, uint8 (H, W, 3): red grows rightwards, green downwards."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[..., 0] = np.linspace(20, 230, width)[None]
     pixels[..., 1] = np.linspace(20, 230, height)[:, None]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sdk.power import AppMeter, MeterError, ModelledMeter
+from sdk.power import AppMeter, MeterError, ModeledMeter
 from sdk.power.dynamic import dynamic_energy
 
 
@@ -41,7 +41,7 @@ def test_what_is_not_told_apart_from_idle_is_not_known() -> None:
 
 
 def test_a_model_counts_busy_time() -> None:
-    energy = dynamic_energy(ModelledMeter(3.0, 5.0), (Board().nothing,), span_s=0.05)
+    energy = dynamic_energy(ModeledMeter(3.0, 5.0), (Board().nothing,), span_s=0.05)
     assert energy.idle_w == pytest.approx(3.0, rel=0.02)
     # Of 2.1 ms; on a machine with other work to do, a call takes longer.
     assert 0.9 * 5.0 * 2.1 < energy.run_mj[0] < 5 * 5.0 * 2.1
@@ -54,4 +54,4 @@ def test_a_meter_that_does_not_know() -> None:
     with pytest.raises(MeterError, match=r"meter the board: does not know \(cannot be read: it gave None\)"):
         dynamic_energy(meter, (board.run,), span_s=0.01)
     with pytest.raises(MeterError, match="no energies for this device"):
-        dynamic_energy(ModelledMeter(3.0), (board.run,), span_s=0.01)
+        dynamic_energy(ModeledMeter(3.0), (board.run,), span_s=0.01)

@@ -6,7 +6,7 @@ import pytest
 
 from runtimes.bundle import Bundle
 from sdk import StreamRecognizer
-from sdk.power import AppMeter, EnergyWindow, MeterError, ModelledMeter, open_meter
+from sdk.power import AppMeter, EnergyWindow, MeterError, ModeledMeter, open_meter
 from tests.sdk.films import film
 
 STEPS = 6
@@ -52,7 +52,7 @@ def test_without_a_meter_nothing_is_said(bundle: Bundle) -> None:
 
 def test_a_window_tells_the_model_of_the_work() -> None:
     now_s = [0.0]
-    window = EnergyWindow(ModelledMeter(2.0, 10.0, clock=lambda: now_s[0]))
+    window = EnergyWindow(ModeledMeter(2.0, 10.0, clock=lambda: now_s[0]))
     now_s[0] = 0.5
     assert window.step(worked_ms=20.0).step_mj == pytest.approx(0.5 * 2e3 + 0.02 * 10e3)
     assert window.step(worked_ms=0.0).step_mj == 0.0
@@ -60,7 +60,7 @@ def test_a_window_tells_the_model_of_the_work() -> None:
 
 def test_a_model_may_go_by_the_cost_table() -> None:
     now_s = [0.0]
-    window = EnergyWindow(ModelledMeter(2.0, clock=lambda: now_s[0]))
+    window = EnergyWindow(ModeledMeter(2.0, clock=lambda: now_s[0]))
     now_s[0] = 0.5
     assert window.step(worked_ms=20.0, worked_mj=30.0).step_mj == pytest.approx(0.5 * 2e3 + 30.0)
     unknown = window.step(worked_ms=20.0)
@@ -68,15 +68,13 @@ def test_a_model_may_go_by_the_cost_table() -> None:
 
 
 def test_models_as_text() -> None:
-    meter = open_meter("modelled:2,5")
-    assert isinstance(meter, ModelledMeter) and (meter.idle_w, meter.busy_w) == (2.0, 5.0)
-    meter = open_meter("modelled:2")
-    assert isinstance(meter, ModelledMeter) and meter.busy_w is None and "cost table" in meter.source
+    meter = open_meter("modeled:2,5")
+    assert isinstance(meter, ModeledMeter) and (meter.idle_w, meter.busy_w) == (2.0, 5.0)
+    meter = open_meter("modeled:2")
+    assert isinstance(meter, ModeledMeter) and meter.busy_w is None and "cost table" in meter.source
 
 
-@pytest.mark.parametrize(
-    "text", ["modelled", "modelled:a", "modelled:a,b", "modelled:-1,2", "modelled:1,2,3"]
-)
+@pytest.mark.parametrize("text", ["modeled", "modeled:a", "modeled:a,b", "modeled:-1,2", "modeled:1,2,3"])
 def test_models_that_are_not_understood(text: str) -> None:
     with pytest.raises(MeterError, match="give powers in W"):
         open_meter(text)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sdk.power.app import AppMeter
 from sdk.power.meter import Counter, CounterMeter, PowerMeter
-from sdk.power.modelled import ModelledMeter
+from sdk.power.modeled import ModeledMeter
 
 
 class Device:
@@ -55,16 +55,16 @@ def test_wraps_lose_nothing(steps: list[float], wraps_at_j: float, start: float)
 
 
 @pytest.mark.parametrize(
-    ("value", "fault"), [(90.0, "went back"), (1e6, "jumped by"), (None, "Input/output")]
+    ("value", "failure"), [(90.0, "went back"), (1e6, "jumped by"), (None, "Input/output")]
 )
-def test_a_fault_is_unknown_once_and_never_zero(value: float | None, fault: str) -> None:
+def test_a_fault_is_unknown_once_and_never_zero(value: float | None, failure: str) -> None:
     device = Device(100.0)
     meter = counting(device)
     device.now_s, device.value = 1.0, 110.0
     assert meter.read() == 10.0
     device.now_s, device.value = 2.0, value
     assert meter.read() is None
-    assert meter.error is not None and fault in meter.error
+    assert meter.error is not None and failure in meter.error
     device.now_s, device.value = 3.0, (110.0 if value is None else value) + 5.0
     assert meter.read() == 15.0 and meter.error is None
 
@@ -142,14 +142,14 @@ def test_what_an_app_does_not_know_is_unknown() -> None:
 
 def test_the_model_is_idle_and_work() -> None:
     device = Device()
-    meter = ModelledMeter(idle_w=2.0, busy_w=5.0, clock=device.clock)
+    meter = ModeledMeter(idle_w=2.0, busy_w=5.0, clock=device.clock)
     device.now_s = 10.0
     meter.record_work(400.0)
     assert meter.read() == pytest.approx(2.0 * 10 + 5.0 * 0.4)
-    assert meter.kind == "modelled" and "modelled" in meter.source
+    assert meter.kind == "modeled" and "modeled" in meter.source
 
 
 @pytest.mark.parametrize(("idle_w", "busy_w"), [(-1.0, 1.0), (1.0, float("nan")), (float("inf"), 1.0)])
 def test_a_model_of_impossible_power_is_refused(idle_w: float, busy_w: float) -> None:
     with pytest.raises(ValueError, match="give watts"):
-        ModelledMeter(idle_w, busy_w)
+        ModeledMeter(idle_w, busy_w)

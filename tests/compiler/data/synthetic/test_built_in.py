@@ -162,7 +162,7 @@ def test_only_larger_views_tell_the_fine_classes(tmp_path: Path) -> None:
 
 
 def _features(view: View, clips) -> tuple[NDArray[np.float64], NDArray[np.int64]]:  # type: ignore[no-untyped-def]
-    """Direction energies of the grey disc in every frame that shows it, and the class of each."""
+    """Direction energies of the gray disc in every frame that shows it, and the class of each."""
     renderer = ViewRenderer(view)
     rows, labels = [], []
     for clip in clips:
@@ -175,15 +175,15 @@ def _features(view: View, clips) -> tuple[NDArray[np.float64], NDArray[np.int64]
 
 
 def _disc_patch(pixels: NDArray[np.uint8], size: int) -> NDArray[np.float64] | None:
-    """A square within the disc, found as where neighbouring pixels differ most."""
-    grey = pixels.mean(2)
-    rough = np.abs(np.diff(grey, axis=0))[:, 1:] + np.abs(np.diff(grey, axis=1))[1:]
+    """A square within the disc, found as where neighboring pixels differ most."""
+    gray = pixels.mean(2)
+    rough = np.abs(np.diff(gray, axis=0))[:, 1:] + np.abs(np.diff(gray, axis=1))[1:]
     found = np.argwhere(rough > 12)
     if len(found) < 0.1 * size**2:
         return None
     reach = int(0.17 * size)
     y, x = np.clip(np.median(found, axis=0).astype(int), reach, size - reach)
-    return grey[y - reach : y + reach, x - reach : x + reach]
+    return gray[y - reach : y + reach, x - reach : x + reach]
 
 
 def _direction_energies(patch: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -28,13 +28,13 @@ from tests.compiler.export.small_networks import (
     SMALL,
     SmallBackbone,
     branch,
+    conditions_at,
     integer,
     joint_policy,
     pictures,
     run_branch,
     run_policy,
     smallest,
-    told_at,
 )
 from tests.models.small_arnet import SMALLEST
 from tests.runtimes.executorch_bundles import POLICY_VIEWS, methods, program
@@ -80,7 +80,7 @@ def policy_error(
     state = [part.numpy() for part in policy.initial_state(1)]
     for step, wanted in enumerate(run_policy(policy, views, steps)):
         frames = [pictures(view, seed=step) for view in views.values()]
-        outputs = run(method, [*frames, *told_at(policy, step).values(), *state])
+        outputs = run(method, [*frames, *conditions_at(policy, step).values(), *state])
         state = outputs[-len(state) :]
         errors += [relative_error(got, wanted[name]) for name, got in zip(wanted, outputs, strict=True)]
     return max(errors)

@@ -17,7 +17,7 @@ from compiler.export.onnx import exporter as onnx
 from compiler.export.policy_graph import PolicyGraph, condition_names
 from models.backbones.blocks import Backbone, temporal_pools
 from models.backbones.registry import BACKBONES
-from models.layers.quantization import ActivationFormat, calibrate, freeze, quantise
+from models.layers.quantization import ActivationFormat, calibrate, freeze, quantize
 from models.policies.conditioning import PRICE_TOP
 from models.policies.policy import StepPolicy
 from models.rollout.adaptive_model import AdaptiveModel
@@ -200,12 +200,12 @@ def test_one_graph_serves_several_sizes(precision: str) -> None:
 
 
 def policy_steps(model: AdaptiveModel, count: int) -> list[tuple[Arrays, Arrays]]:
-    """Views by input, and what the policy is told, at each of some steps; groups come and go."""
+    """Views by input, and the policy's conditions, at each of some steps; groups come and go."""
     policy, random = model.policy, np.random.default_rng(7)
     assert isinstance(policy, StepPolicy)
     steps = []
     for step in range(count):
-        told = {
+        conditions = {
             PRESENT: np.array([[group == 0 or (step >> group) % 2 for group in range(policy.num_groups)]]),
             PRICE: np.array([[1.2 * PRICE_TOP * step / count]]),
             ANSWER: random.dirichlet(np.ones(max(policy.recalls, 1)))[None] * (step > 1),
@@ -213,7 +213,7 @@ def policy_steps(model: AdaptiveModel, count: int) -> list[tuple[Arrays, Arrays]
         views = {
             entry: random.integers(0, 256, view.shape, np.uint8) for entry, view in inputs_of(model).items()
         }
-        steps.append((views, {name: told[name].astype(np.float32) for name in condition_names(policy)}))
+        steps.append((views, {name: conditions[name].astype(np.float32) for name in condition_names(policy)}))
     return steps
 
 
@@ -233,16 +233,16 @@ def run_torch(policy: nn.Module, views: Mapping[str, View], inputs: Arrays) -> l
 
 
 def integer_policy(model: AdaptiveModel) -> nn.Module:
-    quantised = quantise(model.policy, "uint8")  # type: ignore[arg-type]
-    zeros = {name: part.numpy() for name, part in quantised.initial_state(1)._asdict().items()}
+    quantized = quantize(model.policy, "uint8")  # type: ignore[arg-type]
+    zeros = {name: part.numpy() for name, part in quantized.initial_state(1)._asdict().items()}
 
     def run() -> Any:
-        for views, told in policy_steps(model, 3):
-            run_torch(quantised, inputs_of(model), {**views, **told, **zeros})
+        for views, conditions in policy_steps(model, 3):
+            run_torch(quantized, inputs_of(model), {**views, **conditions, **zeros})
             yield
 
-    calibrate(quantised, run())
-    return freeze(quantised)
+    calibrate(quantized, run())
+    return freeze(quantized)
 
 
 @pytest.mark.parametrize(
@@ -261,8 +261,8 @@ def test_policies(name: str, precision: str) -> None:
     assert opened.outputs == ["scores", *heads, *(f"next_{part}" for part in state)]
     held = {part: value.numpy() for part, value in state.items()}
     got, wanted = defaultdict(list), defaultdict(list)
-    for seen_views, told in policy_steps(model, 6):
-        inputs = {**seen_views, **told, **held}
+    for seen_views, conditions in policy_steps(model, 6):
+        inputs = {**seen_views, **conditions, **held}
         answer = opened(**inputs)
         for output, exact in zip(opened.outputs, run_torch(policy, views, inputs), strict=True):
             got[output].append(answer[output])
@@ -294,7 +294,7 @@ def test_float_layers_are_counted() -> None:
 def test_a_layer_left_in_float_is_counted(tmp_path: Any) -> None:
     """One whose codes were lost on the way, in an otherwise frozen network."""
     torch.manual_seed(0)
-    network = freeze(calibrated(quantise(BACKBONES["resnet10-narrow"](4), "uint8")))
+    network = freeze(calibrated(quantize(BACKBONES["resnet10-narrow"](4), "uint8")))
     first = network.get_submodule("layer2.0.conv1")
     del first.codes
     assert isinstance(network, Backbone)

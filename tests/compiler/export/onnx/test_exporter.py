@@ -20,7 +20,7 @@ from torch import nn
 from compiler.export.onnx.exporter import FRAME, export_branch, export_policy, save
 from models.backbones.blocks import Backbone
 from models.backbones.registry import BACKBONES
-from models.layers.quantization import ActivationFormat, calibrate, freeze, quantise
+from models.layers.quantization import ActivationFormat, calibrate, freeze, quantize
 from models.policies.conditioning import PRICE_TOP
 from models.policies.policy import RecurrentPolicy, State
 from models.rollout.branch_model import pixels
@@ -72,8 +72,8 @@ def run_policy(network: nn.Module, pictures: NDArray[np.uint8]) -> dict[str, NDA
     state = {name: torch.from_numpy(value) for name, value in states(len(pictures)).items()}
     with torch.no_grad():
         features = network.embed(seen(pictures))
-        told = network.tell(torch.from_numpy(prices(len(pictures))), None)
-        output = network.advance(features, told, State(**state))
+        conditions = network.encode_conditions(torch.from_numpy(prices(len(pictures))), None)
+        output = network.advance(features, conditions, State(**state))
         named = {"scores": output.scores, "logits": network.head_logits(features)[0]}
         named |= {"next_h": output.state.h, "next_c": output.state.c}
     return {name: value.numpy() for name, value in named.items()}
@@ -107,9 +107,9 @@ def case(request: pytest.FixtureRequest) -> Case:
 def integer(name: str, activations: ActivationFormat) -> nn.Module:
     """The frozen int8 network."""
     case = make(name)
-    quantised = quantise(case.network, activations)
-    calibrate(quantised, (None for seed in range(3) if case.run(quantised, frames(8, seed=seed))))
-    return freeze(quantised)
+    quantized = quantize(case.network, activations)
+    calibrate(quantized, (None for seed in range(3) if case.run(quantized, frames(8, seed=seed))))
+    return freeze(quantized)
 
 
 def export(network: nn.Module, activations: ActivationFormat | None, name: str = "net") -> onnx.ModelProto:
@@ -119,11 +119,11 @@ def export(network: nn.Module, activations: ActivationFormat | None, name: str =
     return export_branch(network, name, [VIEW], activations)
 
 
-def session(model: onnx.ModelProto, optimised: Path | None = None) -> onnxruntime.InferenceSession:
+def session(model: onnx.ModelProto, optimized: Path | None = None) -> onnxruntime.InferenceSession:
     options = session_options(threads=1)
     options.log_severity_level = 3
-    if optimised is not None:
-        options.optimized_model_filepath = str(optimised)
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
     return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
@@ -168,12 +168,12 @@ def test_integer_graphs_equal_the_frozen_network(case: Case, activations: Activa
 def test_every_layer_fuses(case: Case, tmp_path: Path) -> None:
     """ONNX Runtime is left no layer, activation, pool or addition to compute in float."""
     network = integer(case.name, "uint8")
-    session(export(network, "uint8"), tmp_path / "optimised.onnx")
-    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+    session(export(network, "uint8"), tmp_path / "optimized.onnx")
+    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
     layers = Counter(type(m) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear))
     assert kinds["QLinearConv"] == layers[nn.Conv2d]
     assert kinds["QGemm"] == layers[nn.Linear]
-    told = {"Clip"} if case.name == "policy" else set()  # of the price, which is no activation
+    conditions = {"Clip"} if case.name == "policy" else set()  # of the price, which is no activation
     assert (
         not {
             "Conv",
@@ -185,7 +185,7 @@ def test_every_layer_fuses(case: Case, tmp_path: Path) -> None:
             "AveragePool",
             "GlobalAveragePool",
         }
-        & set(kinds) - told
+        & set(kinds) - conditions
     )
 
 
@@ -195,7 +195,7 @@ def symmetric(case: Case) -> onnx.ModelProto:
     return export(integer(case.name, "int8"), "int8")
 
 
-def test_symmetric_graphs_are_explicitly_quantised(symmetric: onnx.ModelProto) -> None:
+def test_symmetric_graphs_are_explicitly_quantized(symmetric: onnx.ModelProto) -> None:
     """Every layer reads DequantizeLinear on data, weights and bias, and is symmetric: what TensorRT takes."""
     graph = symmetric.graph
     producers = {output: node for node in graph.node for output in node.output}
@@ -212,7 +212,7 @@ def test_symmetric_graphs_are_explicitly_quantised(symmetric: onnx.ModelProto) -
 
 
 def test_symmetric_graphs_take_frames_exactly(symmetric: onnx.ModelProto) -> None:
-    """All 256 values of a pixel survive the signed quantiser at the input."""
+    """All 256 values of a pixel survive the signed quantizer at the input."""
     model = onnx.ModelProto()
     model.CopyFrom(symmetric)
     first = next(node for node in model.graph.node if node.op_type == "Conv").input[0]

@@ -53,11 +53,11 @@ def stored(name: str, bits: Bits, folder: Path) -> tuple[Store, Path]:
     return store, path
 
 
-def session(model: bytes | str, optimised: Path | None = None) -> onnxruntime.InferenceSession:
+def session(model: bytes | str, optimized: Path | None = None) -> onnxruntime.InferenceSession:
     options = session_options(threads=1)
     options.log_severity_level = 3
-    if optimised is not None:
-        options.optimized_model_filepath = str(optimised)
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

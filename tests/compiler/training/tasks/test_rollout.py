@@ -1,4 +1,4 @@
-"""What stages optimise: rollouts over whole clips, and what they run."""
+"""What stages optimize: rollouts over whole clips, and what they run."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ DECIDE = argmax_sampler(COSTS)
 
 
 def clip_batch(seed: int, clips: int = 3, steps: int = 6) -> ClipBatch:
-    """Clips of smooth random colours; every second one is two steps shorter."""
+    """Clips of smooth random colors; every second one is two steps shorter."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.tensor([steps - 2 * (i % 2) for i in range(clips)])
     present = torch.arange(steps)[None] < lengths[:, None]
-    colours = torch.randint(0, 256, (clips, steps, 3, 2, 2), generator=generator).float()
+    colors = torch.randint(0, 256, (clips, steps, 3, 2, 2), generator=generator).float()
     views = {}
     for name, size in SIZES.items():
-        pictures = nn.functional.interpolate(colours.flatten(0, 1), size).to(torch.uint8)
+        pictures = nn.functional.interpolate(colors.flatten(0, 1), size).to(torch.uint8)
         frames = pictures.permute(0, 2, 3, 1).unflatten(0, (clips, steps))
         views[name] = frames * present[:, :, None, None, None]
     return {"views": views, "present": present, "label": torch.zeros(clips, dtype=torch.long)}

@@ -1,4 +1,4 @@
 package com.facebook.soloader.nativeloader;
 
-/** Named by what initialises the loader, and of no use here. */
+/** Named by what initializes the loader, and of no use here. */
 public interface NativeLoaderDelegate {}

@@ -173,7 +173,7 @@ def test_error_comes_after_the_frames_before_it(transport_stream: bytes) -> None
         ("test://?size=0x3", SourceErrorCode.BAD_ADDRESS),
         ("test://?pattern=movie=/etc/passwd", SourceErrorCode.BAD_ADDRESS),
         ("test://?pattern=nosuchpattern&live=0", SourceErrorCode.BAD_ADDRESS),
-        ("test://?colour=red", SourceErrorCode.BAD_ADDRESS),
+        ("test://?color=red", SourceErrorCode.BAD_ADDRESS),
         ("http://user:secret@127.0.0.1:9/x", SourceErrorCode.CONNECTION_FAILED),
         ("rtsp://user:secret@127.0.0.1:9/x", SourceErrorCode.CONNECTION_FAILED),
     ],

@@ -44,12 +44,12 @@ def flat_yuv(matrix: int, full: bool, pix_fmt: str, size: tuple[int, int] = (64,
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuva420p"])
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("matrix", MATRICES)
-def test_honours_matrix_range_and_format(matrix: int, full: bool, pix_fmt: str) -> None:
+def test_honors_matrix_range_and_format(matrix: int, full: bool, pix_fmt: str) -> None:
     pixels = ViewRenderer(view(24)).render(frame(flat_yuv(matrix, full, pix_fmt)))
     assert np.abs(pixels.astype(int) - SHADE).max() <= 3
 
 
-def test_follows_sizes_and_colours_from_frame_to_frame() -> None:
+def test_follows_sizes_and_colors_from_frame_to_frame() -> None:
     renderer = ViewRenderer(view(24))
     for matrix, full, size in (
         (5, False, (64, 48)),

@@ -8,7 +8,7 @@ import time
 from sdk.power.meter import Clock, Meter
 
 
-class ModelledMeter(Meter):
+class ModeledMeter(Meter):
     """Joules by a model: ``idle_w`` all the time, and more for work, which the recognizer reports.
 
     With ``busy_w``: so much more while it works. Without: what the bundle's cost table says that a run of
@@ -16,7 +16,7 @@ class ModelledMeter(Meter):
     says so.
     """
 
-    kind = "modelled"
+    kind = "modeled"
     period_s = 0.0
 
     def __init__(self, idle_w: float, busy_w: float | None = None, clock: Clock = time.monotonic) -> None:
@@ -25,7 +25,7 @@ class ModelledMeter(Meter):
             raise ValueError(f"idle_w {idle_w}, busy_w {busy_w}: give watts, 0 or more")
         self.idle_w, self.busy_w = idle_w, busy_w
         work = "the cost table's mJ for what runs" if busy_w is None else f"{busy_w:g} W more while busy"
-        self.source = f"modelled: {idle_w:g} W idle, {work}"
+        self.source = f"modeled: {idle_w:g} W idle, {work}"
         self._clock, self._lock = clock, threading.Lock()
         self._began_s, self._worked_j = clock(), 0.0
         self._error: str | None = None
