@@ -39,8 +39,8 @@ from runtimes.cache import cache_folder
 from runtimes.errors import ArgumentError
 from sdk.cli.command import Version, run_command
 
-STAGES = 6
-"""Of a compile: data, training, split, verification, profile and packing."""
+STAGES = 7
+"""Of a compile: data, training, split, verification, operating points, profile and packing."""
 
 
 class StageConsole:
@@ -166,6 +166,14 @@ def compile_model(
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of every stage; default: the preset's.")] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Judge operating points by so many folds of the training clips; 1 holds a share out, 0 makes "
+            "none; default: the preset's.",
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Clips to a batch, in every stage; default: the preset's.")
     ] = None,
@@ -199,6 +207,7 @@ def compile_model(
             seed,
             epochs,
             batch_size,
+            folds,
             runs,
             resume,
             Hardware(accelerator, devices, num_nodes, strategy, precision),

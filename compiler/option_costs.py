@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 from compiler.bundle_plan import BundlePlan
 from compiler.console import Console
-from compiler.export.split import split
-from compiler.manifest import manifest_fields
+from compiler.draft import draft_bundle
 from compiler.measuring.graph_costs import declared_costs, kept_costs, read_costs
 from compiler.measuring.profile import measure
 from compiler.request import MeasuringRequest
 from compiler.targets import Target
 from compiler.training.training import Training
-from runtimes.bundle import write_bundle
 from runtimes.device import device_name
 from runtimes.engines.engine import open_engine
 from runtimes.spec import CostTable
@@ -53,11 +49,9 @@ class OptionCosts:
 
     def _measure(self, plan: BundlePlan) -> CostTable:
         cache = self.training.cache
-        with tempfile.TemporaryDirectory(prefix="adaptive-compile-") as scratch:
-            graphs = Path(scratch) / "graphs"
-            graphs.mkdir()
-            parts = split(plan, (self.target.run_here,), graphs)
-            fields = manifest_fields(self.training, self.preset, self.target.name, parts)
-            bundle = write_bundle(Path(scratch) / "draft.bundle", graphs, fields)
-            with open_engine(bundle, "cpu") as engine, self.measuring.open_meter() as meter:
-                return measure(bundle, engine, cache, cache.split("train"), meter)
+        with (
+            draft_bundle(self.training, self.preset, self.target, plan) as bundle,
+            open_engine(bundle, "cpu") as engine,
+            self.measuring.open_meter() as meter,
+        ):
+            return measure(bundle, engine, cache, cache.split("train"), meter)

@@ -21,6 +21,8 @@ from compiler.manifest import manifest_fields, provenance
 from compiler.measuring.evaluation import Evaluator
 from compiler.measuring.price_response import price_response
 from compiler.measuring.profile import Profile, measure, profile
+from compiler.operating_points.choosing import Judged, choose_front
+from compiler.operating_points.folds import Folds
 from compiler.report.report import verdicts, write_report
 from compiler.request import Request
 from compiler.targets import Target
@@ -37,9 +39,16 @@ _STREAMED_CLIPS = 8
 
 
 def pack(
-    request: Request, training: Training, trained: TrainedVariants, recipe: Recipe, console: Console
+    request: Request,
+    training: Training,
+    trained: TrainedVariants,
+    recipe: Recipe,
+    console: Console,
+    folds: Folds | None = None,
 ) -> Bundle:
     """Split, verify, profile and write: nothing is at the request's ``out`` before every gate has passed.
+
+    ``folds``: how operating points are judged; None for a bundle without any.
 
     Raises: CompileError, BundleError.
     """
@@ -59,8 +68,12 @@ def pack(
         for gate in gates:
             console.note(f"{'passed' if gate.passed else 'FAILED'}: {gate.name}: {gate.saw}")
         require(gates)
-        console.stage("profile")
         (costs,) = draft.manifest.cost_tables
+        console.stage("judge operating points")
+        judged = _judged(folds, trained, costs)
+        fronts = tuple(one.front for one in judged)
+        draft = replace(draft, manifest=draft.manifest.model_copy(update={"fronts": fronts}))
+        console.stage("profile")
         with open_engine(draft, "cpu") as engine:
             measured = profile(draft, engine, costs, training.cache, val, console.note)
         console.stage("pack")
@@ -91,6 +104,14 @@ def _measured_and_verified(
     return replace(draft, manifest=amended), gates
 
 
+def _judged(folds: Folds | None, trained: TrainedVariants, costs: CostTable) -> list[Judged]:
+    """The front of every variant, by clips that its networks were not trained on."""
+    if folds is None:
+        return []
+    answers = folds.answers(trained, costs)
+    return [choose_front(name, one, costs, folds.description) for name, one in answers.items()]
+
+
 def _streaming_gates(
     draft: Bundle, targets: Sequence[Target], plan: BundlePlan, cache: ClipCache
 ) -> list[Gate]:
@@ -109,7 +130,11 @@ def _write(
     """The bundle itself, with the own graphs of targets that others stood in for."""
     own = write_again(parts, plan, request.targets, graphs).graphs
     manifest = draft.manifest
-    measured = {"cost_tables": manifest.cost_tables, "variants": manifest.variants}
+    measured = {
+        "cost_tables": manifest.cost_tables,
+        "variants": manifest.variants,
+        "fronts": manifest.fronts,
+    }
     return write_bundle(request.out, graphs, fields | measured | {"graphs": own})
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shlex
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -16,6 +18,8 @@ from compiler.data.cache import ClipCache
 from compiler.data.clips import ClipSet
 from compiler.data.loading import find_training_clips, load_clips
 from compiler.data.probes import any_sound
+from compiler.draft import draft_bundle
+from compiler.operating_points.folds import Folds, held_out_for_good
 from compiler.option_costs import OptionCosts
 from compiler.pack import pack
 from compiler.quantization.candidates import PrecisionSet
@@ -26,6 +30,7 @@ from compiler.training.run import TrainingRun
 from compiler.training.training import Training
 from compiler.variants import TrainedVariants, train_mixed, train_variants
 from models.contract import prepared
+from models.recipe import Recipe
 from models.rollout.branch_model import BranchModel
 from runtimes.bundle import Bundle, check_destination
 from runtimes.cache import cache_folder
@@ -52,13 +57,15 @@ def compile_bundle(request: Request, console: Console) -> Bundle:
     views, timing = list(model.views.values()), request.model.method.timing(preset)
     cache = load_clips(clips, views, timing, request.data.rate_hz, console)
     training = _training(request, preset, model, cache, console)
-    check_clips(cache.split("train"))
+    check_clips(training.train_clips)
+    untrained = replace(training, model=copy.deepcopy(model))
     console.stage("train and quantize")
     trained = _train(request, training, console)
     for line in trained.lines:
         console.note(line)
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
-        return pack(request, training, trained, preset.recipe, console)
+        folds = _folds(request, untrained, preset.recipe, console)
+        return pack(request, training, trained, preset.recipe, console, folds)
     raise SystemExit(0)  # the other processes of a distributed training have done their part
 
 
@@ -109,7 +116,29 @@ def _training(
     console.note(f"training results: {folder}")
     console.note(f"to watch: tensorboard --logdir {shlex.quote(str(folder / 'tensorboard'))}")
     run = TrainingRun(folder, how.seed, how.hardware, how.resume, sys.stdout.isatty())
-    return Training(model, wanted.method.plan(preset), cache, run, console.note, wanted.name)
+    training = Training(model, wanted.method.plan(preset), cache, run, console.note, wanted.name)
+    if _fold_count(request, preset.recipe) == 1:
+        training = replace(training, excluded=frozenset(held_out_for_good(training)))
+    return training
+
+
+def _fold_count(request: Request, recipe: Recipe) -> int:
+    return recipe.folds if request.training.folds is None else request.training.folds
+
+
+def _folds(request: Request, untrained: Training, recipe: Recipe, console: Console) -> Folds | None:
+    """How operating points are judged; None where there are to be none."""
+    count = _fold_count(request, recipe)
+    if not count:
+        return None
+
+    def train(fold: Training, like: TrainedVariants) -> TrainedVariants:
+        return _train(request, fold, console, like)
+
+    def draft(training: Training, trained: TrainedVariants) -> AbstractContextManager[Bundle]:
+        return draft_bundle(training, request.model.preset, request.target, trained.plan)
+
+    return Folds(untrained, count, train, draft, console)
 
 
 def _run_key(request: Request, preset: Any, cache: ClipCache) -> str:
@@ -124,15 +153,18 @@ def _run_key(request: Request, preset: Any, cache: ClipCache) -> str:
         request.training.seed,
         weights,
         request.precisions,
+        _fold_count(request, preset.recipe) == 1,
     ]
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
 
 
-def _train(request: Request, training: Training, console: Console) -> TrainedVariants:
-    """Train what the method and the request ask for."""
+def _train(
+    request: Request, training: Training, console: Console, like: TrainedVariants | None = None
+) -> TrainedVariants:
+    """Train what the method and the request ask for; ``like``: what was trained on other clips before."""
     names, precision = request.precisions, request.precision
     if names is None:
         return train_variants(training, request.target)
     costs = OptionCosts(request.measuring, request.target, request.model.preset, training, console)
     precisions = PrecisionSet(names, precision.keep_all, precision.modeled_costs)
-    return train_mixed(training, request.target, precisions, costs)
+    return train_mixed(training, request.target, precisions, costs, like)

@@ -81,12 +81,14 @@ class PrecisionRequest:
 class TrainingRequest:
     """How training runs: ``runs`` is where results are kept, ``resume`` continues an interrupted stage.
 
-    ``epochs``, ``batch``: of every stage, in place of the preset's own.
+    ``epochs``, ``batch``: of every stage, ``folds``: that operating points are judged by, in place of the
+    preset's own. With one fold a share of the clips is held out for good; with 0 there are no points.
     """
 
     seed: int = 0
     epochs: int | None = None
     batch: int | None = None
+    folds: int | None = None
     runs: Path | None = None
     resume: bool = False
     hardware: Hardware = field(default_factory=Hardware)

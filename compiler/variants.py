@@ -57,7 +57,7 @@ def train_variants(training: Training, target: Target) -> TrainedVariants:
     """A variant per precision of the target, in each of which everything has that precision."""
     found = train_float(training)
     parts = (POLICY, *training.model.branches)
-    integer = integer_networks(training, parts, target.activations, training.cache.split("train"))
+    integer = integer_networks(training, parts, target.activations, training.train_clips)
     return TrainedVariants(variants(training, target, integer), found.price)
 
 
@@ -84,21 +84,30 @@ def policy_network(training: Training, module: nn.Module, precision: str) -> Net
 
 
 def train_mixed(
-    training: Training, target: Target, precisions: PrecisionSet, measure_costs: CostMeasurer
+    training: Training,
+    target: Target,
+    precisions: PrecisionSet,
+    measure_costs: CostMeasurer,
+    like: TrainedVariants | None = None,
 ) -> TrainedVariants:
     """One variant whose options are the branches at every precision that is kept.
 
     The stages before the policy's run first, and the branches get their precisions from what they leave.
-    With a policy, it is trained over just those that are kept; without, the app chooses.
+    With a policy, it is trained over just those that are kept; without, the app chooses. ``like``: the same
+    candidates are kept as there, at the costs measured there.
     """
     context = StageContext(torch.empty(0), branch_states(training.model))
     stages = [stage for stage in float_stages(training) if stage.over_precisions]
     for stage in takewhile(lambda stage: not isinstance(stage, TrainPolicy), stages):
         context = run_stage(stage, training, context)
     candidates = make_candidates(training, target, precisions, training.seen())
-    table = measure_costs(BundlePlan((_variant(training.model, candidates),), stores_of(candidates)))
-    measured = measure_candidates(training, candidates, table)
-    kept, lines = (measured, []) if precisions.keep_all else drop_worse(measured)
+    if like is None:
+        table = measure_costs(BundlePlan((_variant(training.model, candidates),), stores_of(candidates)))
+        measured = measure_candidates(training, candidates, table)
+        kept, lines = (measured, []) if precisions.keep_all else drop_worse(measured)
+    else:
+        measured, lines = list(like.measured), list(like.lines)
+        kept = [one for one in measured if one.name in like.plan.variants[0].branches]
     if isinstance(training.model, AdaptiveModel):
         tried = _TrialResult(candidates, kept, measured, lines)
         return _with_policy(training, target, precisions, tried, context)
@@ -133,7 +142,7 @@ def _with_policy(
     refit = plan.find(RefitBranches)
     if refit is not None:
         run_stage(refit, training, replace(context, policy=None))
-        candidates = make_candidates(training, target, precisions, training.cache.split("train"), "refit")
+        candidates = make_candidates(training, target, precisions, training.train_clips, "refit")
         kept = {name: candidates[name] for name in names}
         model = model.with_branches(branches_of_precisions(by_branch(kept)))
         fold_fusion_scales(model, found.scales)
@@ -158,7 +167,7 @@ def _policy(mixed: Training, target: Target, stage: str) -> Network:
     """The policy in the target's first precision."""
     precision = target.precisions[0]
     if precision == "int8":
-        clips = mixed.cache.split("train")
+        clips = mixed.train_clips
         module = integer_networks(mixed, [POLICY], target.activations, clips, stage)[POLICY]
     else:
         module = mixed.adaptive.policy

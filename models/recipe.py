@@ -74,6 +74,9 @@ class Recipe:
     ``dense_targets``: how much of its target is what the most expensive branch says of every step, the rest
     the label. ``calibrated``: each option's logits are scaled on the clips held out before any are averaged.
 
+    ``folds``: by which operating points are judged on training clips, each by networks that never saw it; 1
+    holds a share of the clips out for good, where training is too long for more.
+
     ``dropped_modalities``: how likely a clip is trained on without each of its groups, never without all.
     """
 
@@ -92,6 +95,7 @@ class Recipe:
     calibrated: bool = False
     warmup: Optimization | None = None
     dropped_modalities: float = 0.0
+    folds: int = 3
 
     def scaled(self, epochs: int | None, batch: int | None) -> Recipe:
         """The same with so many epochs, and clips to a batch, in every stage that has any; None: as it is."""

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from runtimes.cache import cache_folder, whole_folder
 from runtimes.errors import BundleError
 from runtimes.notebook import html_table
-from runtimes.spec import SCHEMA_VERSION, CostTable, FileRecord, Manifest, Variant
+from runtimes.spec import OLDEST_SCHEMA, SCHEMA_VERSION, CostTable, FileRecord, Manifest, Variant
 
 MANIFEST = "manifest.json"
 _COPY_AGAIN = "compile again, or copy the bundle whole"
@@ -329,8 +329,8 @@ def _parse_manifest(text: bytes, location: Path) -> Manifest:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         reason = f"has schema {version}, and the newest known here is {SCHEMA_VERSION}"
         raise BundleError(location / MANIFEST, reason, "upgrade adaptive-video")
-    if isinstance(version, int) and version < SCHEMA_VERSION:
-        reason = f"has schema {version}, and the oldest read here is {SCHEMA_VERSION}"
+    if isinstance(version, int) and version < OLDEST_SCHEMA:
+        reason = f"has schema {version}, and the oldest read here is {OLDEST_SCHEMA}"
         raise BundleError(
             location / MANIFEST, reason, "compile again: trained results are reused as far as they fit"
         )

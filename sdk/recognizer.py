@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,12 +20,13 @@ from runtimes.device import device_name
 from runtimes.engines.engine import Engine, GraphDeclaration, open_engine
 from runtimes.errors import ArgumentError
 from sdk.budget.budget import Budget
-from sdk.decisions.choosers import FixedChoice, LearnedChoice
+from sdk.decisions.front_choice import FrontChoice
 from sdk.decisions.step_pipeline import Pipeline
 from sdk.errors import BusyError, require_whole
 from sdk.media.frames import Frame
 from sdk.media.requirements import StreamRequirements
 from sdk.media.sources.live import paced_frames
+from sdk.media.sources.probe import stated_steps
 from sdk.media.sources.pushed import SOUND_RATE_HZ, PushedMedia
 from sdk.media.sources.source import Source, TimedImages, open_source
 from sdk.media.steps import StepPicker, decode_steps
@@ -34,6 +34,7 @@ from sdk.power import Meter
 from sdk.recording.decision_log import DecisionLog
 from sdk.results import ClipRecognition, Recognition
 from sdk.streaming.background import BackgroundStream
+from sdk.streaming.choice_settings import ChoiceSettings
 from sdk.streaming.energy_accounting import EnergyAccounting, Reading, Sensors
 from sdk.streaming.statistics import Statistics, StatisticsSnapshot
 from sdk.streaming.variant_costs import VariantCosts
@@ -45,7 +46,7 @@ _STOP_WAIT_S = 1.0
 _LOG = logging.getLogger(__name__)
 
 
-class StreamRecognizer:
+class StreamRecognizer(ChoiceSettings):
     """Recognizes one stream at a time, running at every step only what is worth its cost.
 
     A context manager. All ways of use give the same answers for the same frames: ``stream`` (a generator),
@@ -64,6 +65,7 @@ class StreamRecognizer:
         fixed: str | None = None,
         every: int = 1,
         random_seed: int | None = None,
+        point: str | None = None,
         top: int = 5,
         threads: int | None = None,
         target: str | None = None,
@@ -78,10 +80,10 @@ class StreamRecognizer:
     ) -> None:
         """Open the bundle, and the graphs that may be chosen.
 
-        variant: one of the manifest's, e.g. ``int8``. price: the score that the most expensive option must
-        earn more than one that costs nothing; by default the variant's. fixed: run this option at each
-        ``every``-th step and no other (a variant without a policy starts with its first). random_seed:
-        choose at random. top: how many labels each result lists. threads: of a branch. target: run the
+        variant: one of the manifest's, e.g. ``int8``. price: moves along the variant's operating points, see
+        ``price``; point: runs the one of this name (``points`` lists them); with neither, the bundle's
+        default. fixed: run this option at each ``every``-th step and no other. random_seed: choose at
+        random. top: how many labels each result lists. threads: of a branch. target: run the
         graphs of this one of the bundle's targets, in its runtime; by default of the bundle's own. partial:
         run without what a missing low plane would bring, until ``refresh`` finds it (a bundle given opened is
         as partial as it was opened).
@@ -105,10 +107,14 @@ class StreamRecognizer:
         )
         table = self._bundle.costs(device_name(), self._engine.provider)
         self._costs = VariantCosts(self._bundle, self.variant, table)
-        self._chooser = self._costs.chooser(price, fixed, every, random_seed)
+        self._chooser = self._costs.chooser(price, fixed, every, random_seed, point)
         self._standing = self._plan = self._chooser.standing_plan
         absent = self._bundle.absent(target)
-        self._pipeline = Pipeline(self._manifest, self.variant, self._engine, self._chooser, top, absent)
+        front = self._manifest.front(self.variant.name)
+        looks = None if front is None else front.fusion
+        self._pipeline = Pipeline(
+            self._manifest, self.variant, self._engine, self._chooser, top, absent, looks
+        )
         if not callable(clock):
             raise ArgumentError(
                 f"clock {clock!r}", "cannot be called", "give a function that returns seconds"
@@ -144,62 +150,6 @@ class StreamRecognizer:
         """What each graph really runs on."""
         return self._engine.declared
 
-    @property
-    def price(self) -> float:
-        """The score that the most expensive option must earn more than a zero-cost one; may be set at any
-        time.
-
-        Under a budget it is the budget's, and moves by itself.
-
-        Raises: AdaptiveVideoError on setting if it is negative, the choice here is not the policy's, or there
-        is a budget; BundleError if no costs are known.
-        """
-        return self._standing.price if self.budget is None else self._plan.price
-
-    @price.setter
-    def price(self, price: float) -> None:
-        if not isinstance(self._chooser, LearnedChoice):
-            raise ArgumentError("price", "a fixed or random choice has none", "leave it out")
-        if self.budget is not None:
-            raise ArgumentError("price", "the budget sets it", "take the budget away first (None)")
-        self._standing = replace(self._standing, price=self._costs.checked_price(price))
-
-    @property
-    def budget(self) -> Budget | None:
-        """What the stream may spend; None: whatever the price leads to. It may be set while a stream runs.
-
-        It holds from the next step on: the price follows what the meter says, and where even the cheapest
-        options cost too much, steps are throttled (``budget_met`` is then False). Files are streamed at their
-        own pace under a budget, as power is energy over time.
-
-        Raises: BudgetError on setting if nothing here can choose by it, or measure what it limits.
-        """
-        return self._accounting.budget
-
-    @budget.setter
-    def budget(self, budget: Budget | None) -> None:
-        self._accounting.budget = budget
-        _LOG.info("budget: %s", budget)
-
-    @property
-    def fixed(self) -> str | None:
-        """The option that is run at every step, None if it is chosen step by step.
-
-        It may be set while a stream runs, and holds from the next step on: the graphs of a variant without
-        a policy are all open, so that the switch takes no time; others open theirs when first named.
-
-        Raises: AdaptiveVideoError on setting if there is no such branch, or the choice is not fixed here.
-        """
-        return self._chooser.option if isinstance(self._chooser, FixedChoice) else None
-
-    @fixed.setter
-    def fixed(self, option: str) -> None:
-        if not isinstance(self._chooser, FixedChoice):
-            raise ArgumentError("fixed", "the choice here is made step by step", "open it with fixed")
-        for branch in self._chooser.branches(option):
-            self._pipeline.open(branch)
-        self._chooser.switch(option)
-
     def stream(self, source: AnySource, **source_options: Any) -> Generator[Recognition, None, None]:
         """Recognize ``source`` from its beginning: one result per step, each as soon as it is there.
 
@@ -226,12 +176,24 @@ class StreamRecognizer:
         Raises: SourceError, EngineError; AdaptiveVideoError if another stream is still running.
         """
         with self._exclusively():
-            self._begin()
-            frames = decode_steps(path, self._requirements)
-            if self._at_own_pace:
-                frames = paced_frames(frames)
-            recognitions = tuple(self._advance(frame) for frame in frames)
+            recognitions = self._recognized(path, self._expected_steps(path))
+            if not recognitions[-1].label:  # it had fewer steps than it stated, and the look never came
+                recognitions = self._recognized(path, len(recognitions))
         return ClipRecognition.of(path, recognitions)
+
+    def _expected_steps(self, path: str | os.PathLike[str]) -> int | None:
+        """How many steps a file is to have; only the looks of operating points go by it."""
+        return stated_steps(path, self._manifest.steps) if isinstance(self._chooser, FrontChoice) else None
+
+    def _recognized(self, path: str | os.PathLike[str], steps: int | None) -> tuple[Recognition, ...]:
+        """Every step of a clip that is expected to have so many."""
+        self._begin()
+        self._pipeline.expect_steps(steps)
+        self._accounting.expect_steps(steps)
+        frames = decode_steps(path, self._requirements)
+        if self._at_own_pace:
+            frames = paced_frames(frames)
+        return tuple(self._advance(frame) for frame in frames)
 
     def step(
         self,

@@ -18,11 +18,12 @@ from compiler.data.batches import availability
 from compiler.data.cache import ClipCache
 from compiler.measuring.step_costs import Costs, StepCosts
 from runtimes.engines.engine import Array, Engine
-from runtimes.spec import LOGITS, CostTable, Manifest, Option, Policy, Variant, policy_inputs
+from runtimes.spec import LOGITS, CostTable, LookFusion, Manifest, Option, Policy, Variant, policy_inputs
 from sdk.decisions.choosers import Chooser, LearnedChoice, RandomChoice
 from sdk.decisions.decision import Decision, Observation, Plan
 from sdk.decisions.decision_loop import DecisionLoop
-from sdk.decisions.fusion import Fusion, StepFusion
+from sdk.decisions.fusion import StepFusion, StreamFusion
+from sdk.decisions.look_positions import evenly_spaced
 from sdk.decisions.option_costs import option_costs
 from sdk.decisions.policy_feed import PolicyContext, initial_state, policy_feed
 
@@ -103,12 +104,21 @@ class Evaluator:
     """Runs one variant's graphs over cached clips."""
 
     def __init__(
-        self, manifest: Manifest, variant: Variant, engine: Engine, cache: ClipCache, clips: Sequence[int]
+        self,
+        manifest: Manifest,
+        variant: Variant,
+        engine: Engine,
+        cache: ClipCache,
+        clips: Sequence[int],
+        looks: LookFusion | None = None,
     ) -> None:
+        """``looks``: how the looks of operating points are fused."""
         self.manifest, self.variant, self.engine, self.cache = manifest, variant, engine, cache
         self.clips = list(clips)
         self._branch_logits: dict[tuple[str, int], Logits] = {}
+        self._head_logits: dict[tuple[str, int, int], Logits] = {}
         self.step_fusion = StepFusion(manifest.fusion, variant.action_space)
+        self._looks = looks
         groups = [
             tuple(dict.fromkeys(option.view for option in group.options if option.view))
             for group in variant.action_space.groups
@@ -161,9 +171,26 @@ class Evaluator:
         rows = [self._run_policy(clip, t, state)[0][output][0] for t in steps]
         return np.asarray(rows, np.float32)
 
+    def fused_at(self, options: Sequence[Option], clip: int, step: int) -> Floats:
+        """Logits (C,) of these together at one step of a clip; a head of the policy as at its first look."""
+        answers = [(option, self._look(option, clip, step)) for option in options]
+        fused = self.step_fusion.fuse(answers)
+        assert fused is not None, "some option answers"
+        return np.asarray(fused, np.float64)
+
+    def _look(self, option: Option, clip: int, step: int) -> Logits:
+        if not self.variant.is_head(option):
+            return self.branch_logits(option, clip)[step]
+        key = option.name, clip, step
+        if key not in self._head_logits:
+            self._head_logits[key] = self.head_logits(option, clip, [step])[0]
+        return self._head_logits[key]
+
     def roll_out(self, clip: int, chooser: Chooser) -> list[Step]:
-        """Decide every step of a clip just as a stream does."""
-        loop, fusion = DecisionLoop(chooser), Fusion(self.manifest.fusion.window)
+        """Decide every step of a clip just as a stream does that knows how long it is."""
+        loop = DecisionLoop(chooser)
+        fusion = StreamFusion(self.manifest.fusion, self.variant.action_space, self._looks)
+        loop.expect_steps(self.cache.steps(clip))
         state, steps = initial_state(self._inputs), []
         outputs: Outputs = {}
         scores: Floats | None = None
@@ -173,14 +200,16 @@ class Evaluator:
 
             def observe(plan: Plan, t: int = t, answer: Floats | None = scores) -> Observation:
                 nonlocal outputs, state
+                if not chooser.runs_policy:
+                    return Observation(None, self.absent_views(clip, t))
                 outputs, state = self._run_policy(clip, t, state, plan.price, answer)
                 return Observation(outputs["scores"][0], self.absent_views(clip, t))
 
-            decision = loop.step(observe)
+            decision = loop.step(observe, answer=scores)
             answers = [(o, self._answer(o, clip, t, outputs)) for o in decision.options if not o.skip]
-            scores = fusion.update(self.step_fusion.fuse(answers))
+            scores = fusion.update(answers, as_looks=chooser.fuses_looks)
             known = unknown if scores is None else scores
-            preferences = None if decision.held else outputs["scores"][0].astype(np.float64)
+            preferences = outputs["scores"][0].astype(np.float64) if outputs and not decision.held else None
             steps.append(Step(decision, known, preferences))
         return steps
 
@@ -203,12 +232,6 @@ class Evaluator:
         context = PolicyContext(price, view, present, answer, state)
         outputs = self.engine.graph(self._policy.graph)(**policy_feed(self._inputs, context))
         return outputs, {name: outputs[f"next_{name}"] for name in state}
-
-
-def evenly_spaced(count: int, steps: int) -> list[int]:
-    """The middles of ``count`` equal segments of ``steps`` steps; every step where there are no more."""
-    count = min(count, steps)
-    return [int((i + 0.5) * steps / count) for i in range(count)]
 
 
 def frame_counts(longest: int) -> tuple[int, ...]:

@@ -24,7 +24,10 @@ States = Mapping[str, Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class Training:
-    """The model, its training plan, the clips, and where results are kept."""
+    """The model, its training plan, the clips, and where results are kept.
+
+    ``excluded``: training clips that nothing is trained on, to judge by.
+    """
 
     model: BranchModel
     plan: TrainingPlan
@@ -32,6 +35,7 @@ class Training:
     run: TrainingRun
     announce: Announce = lambda stage: None
     name: str = "model"
+    excluded: frozenset[int] = frozenset()
 
     def graph(self, part: str, precision: str) -> str:
         """The name of the graph of one part; caches of accelerators go by it, so it names the model too."""
@@ -60,11 +64,16 @@ class Training:
         groups = self.model.branch_views
         return DrawnViews(self.cache, clips, views, groups, count, train=train, flip=self.plan.flip)
 
+    @property
+    def train_clips(self) -> list[int]:
+        """The training clips, but for those that are excluded."""
+        return [clip for clip in self.cache.split("train") if clip not in self.excluded]
+
     def clips(self, which: Clips) -> list[int]:
         """The training clips of a stage; those held out are all of them where none are."""
         if which == "seen":
             return self.seen()
-        return (self.held_out() if which == "held out" else []) or self.cache.split("train")
+        return (self.held_out() if which == "held out" else []) or self.train_clips
 
     def watched_clips(self) -> list[int]:
         """Validation clips to look at after every epoch: enough to see it go wrong, evenly spread."""
@@ -74,12 +83,12 @@ class Training:
     def seen(self) -> list[int]:
         """Training clips that the branches' first stages see."""
         held = set(self.held_out())
-        return [clip for clip in self.cache.split("train") if clip not in held]
+        return [clip for clip in self.train_clips if clip not in held]
 
     def held_out(self) -> list[int]:
         """Training clips that the branches' first stages do not see: a fixed share of every class."""
         by_label: dict[str, list[int]] = {}
-        for clip in self.cache.split("train"):
+        for clip in self.train_clips:
             by_label.setdefault(self.cache.clips[clip].label, []).append(clip)
         held: list[int] = []
         for clips in by_label.values():
@@ -90,15 +99,16 @@ class Training:
         """About ``wanted`` of the clips, never all: groups (clips of one scene or person) are not parted."""
         groups: dict[str, list[int]] = {}
         # By the hash of their name, not by position.
-        for clip in sorted(clips, key=lambda c: (_hash(self._group(c)), c)):
-            groups.setdefault(self._group(clip), []).append(clip)
+        for clip in sorted(clips, key=lambda c: (_hash(self.group_of(c)), c)):
+            groups.setdefault(self.group_of(clip), []).append(clip)
         taken: list[int] = []
         for members in groups.values():
             if len(taken) + len(members) / 2 <= wanted and len(taken) + len(members) < len(clips):
                 taken += members
         return taken
 
-    def _group(self, clip: int) -> str:
+    def group_of(self, clip: int) -> str:
+        """What a clip is not to be parted from, by name."""
         entry = self.cache.clips[clip]
         return entry.group or entry.path.name
 

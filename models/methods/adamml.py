@@ -98,6 +98,7 @@ _MOBILE = Recipe(
 
 # Alternating: 20 epochs of each part, both with Adam here (there the main networks with SGD at 0.001).
 _PAPER = Recipe(
+    folds=1,
     branches=Optimization(epochs=60, lr=0.01, batch=72, frames=1, milestones=(0.33, 0.67, 0.83)),
     warmup=Optimization(epochs=5, lr=0.001, batch=72),
     joint=Optimization(

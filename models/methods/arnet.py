@@ -82,6 +82,7 @@ _MOBILE = Recipe(
 )
 
 _PAPER = Recipe(
+    folds=1,
     branches=Optimization(
         epochs=10, lr=0.02, batch=48, frames=16, milestones=(0.4, 0.8), classifier_lr_factor=5.0
     ),

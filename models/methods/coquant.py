@@ -92,6 +92,7 @@ PRESETS = {
         backbone="resnet50",
         size=224,
         recipe=Recipe(
+            folds=1,
             branches=Optimization(epochs=100, lr=0.01, batch=72, frames=8, milestones=(0.4, 0.8)),
             multibit=Optimization(epochs=100, lr=0.01, batch=72, frames=8, milestones=(0.4, 0.8)),
             holdout=0.1,

@@ -186,6 +186,7 @@ PRESETS = {
         width=2048,
         hidden=256,
         recipe=Recipe(
+            folds=1,
             branches=Optimization(epochs=60, lr=0.01, batch=72, frames=1, milestones=(0.33, 0.67, 0.83)),
             joint=Optimization(epochs=40, lr=1e-3, batch=72, frozen_branches=True, adam=True),
             qat=Optimization(epochs=5, lr=2e-4, batch=48, frames=1),
@@ -203,6 +204,7 @@ PRESETS = {
             width=512,
             hidden=512,
             recipe=Recipe(
+                folds=1,
                 branches=Optimization(
                     epochs=60,
                     lr=0.02,

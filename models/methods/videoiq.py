@@ -113,6 +113,7 @@ PRESETS = {
         policy_size=84,
         hidden=512,
         recipe=Recipe(
+            folds=1,
             branches=Optimization(epochs=100, lr=0.01, batch=72, frames=16, milestones=(0.4, 0.8)),
             multibit=Optimization(epochs=100, lr=0.01, batch=72, frames=16, milestones=(0.4, 0.8)),
             joint=Optimization(epochs=50, lr=0.01, batch=72, frozen_branches=True),

@@ -8,7 +8,14 @@ from runtimes.spec.action_space import ActionSpace, Group, Option
 from runtimes.spec.base import Name, Spec
 from runtimes.spec.costs import CostTable, GraphCost, ViewCost
 from runtimes.spec.graphs import Bits, Graph, Runtime, Store, StoredTensor, Tensor
-from runtimes.spec.manifest import SCHEMA_VERSION, FileRecord, Manifest
+from runtimes.spec.manifest import OLDEST_SCHEMA, SCHEMA_VERSION, FileRecord, Manifest
+from runtimes.spec.operating_points import (
+    Interval,
+    LookFusion,
+    OperatingFront,
+    OperatingPoint,
+    StopRule,
+)
 from runtimes.spec.variant import (
     ANSWER,
     LOGITS,
@@ -28,6 +35,7 @@ from runtimes.spec.views import Modality, View
 __all__ = [
     "ANSWER",
     "LOGITS",
+    "OLDEST_SCHEMA",
     "PRESENT",
     "PRICE",
     "SCHEMA_VERSION",
@@ -40,9 +48,13 @@ __all__ = [
     "GraphCost",
     "Group",
     "InputSource",
+    "Interval",
+    "LookFusion",
     "Manifest",
     "Modality",
     "Name",
+    "OperatingFront",
+    "OperatingPoint",
     "Option",
     "Policy",
     "PolicyInput",
@@ -50,6 +62,7 @@ __all__ = [
     "Runtime",
     "Spec",
     "Steps",
+    "StopRule",
     "Store",
     "StoredTensor",
     "Tensor",

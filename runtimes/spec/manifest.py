@@ -9,10 +9,12 @@ from pydantic import Field, JsonValue, model_validator
 from runtimes.spec.base import Name, Spec
 from runtimes.spec.costs import CostTable
 from runtimes.spec.graphs import Graph, Runtime, Store
+from runtimes.spec.operating_points import OperatingFront
 from runtimes.spec.variant import Fusion, Steps, Variant
 from runtimes.spec.views import View
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+OLDEST_SCHEMA = 3
 
 
 class FileRecord(Spec):
@@ -26,10 +28,10 @@ class Manifest(Spec):
     """Everything a bundle says of itself (``manifest.json``).
 
     ``target`` is the one that it is opened for unless another is asked for; ``targets`` are all that it has
-    graphs for, over one set of trained weights.
+    graphs for, over one set of trained weights. ``fronts``: the operating points of some of the variants.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[3, 4] = 4
     model: str
     preset: str
     target: str
@@ -41,6 +43,7 @@ class Manifest(Spec):
     stores: tuple[Store, ...] = ()
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
     default_variant: Name
+    fronts: tuple[OperatingFront, ...] = ()
     cost_tables: tuple[CostTable, ...] = ()
     accuracy: dict[str, JsonValue] = {}
     provenance: dict[str, JsonValue] = {}
@@ -71,6 +74,28 @@ class Manifest(Spec):
                 if file not in self.files:
                     raise ValueError(f"graph {entry.name}: {file} is not listed in files")
         return self
+
+    @model_validator(mode="after")
+    def _fronts_fit(self) -> Self:
+        variants = {variant.name: variant for variant in self.variants}
+        if len({front.variant for front in self.fronts}) != len(self.fronts):
+            raise ValueError("a variant has several fronts")
+        for front in self.fronts:
+            if front.variant not in variants:
+                raise ValueError(f"a front is of the unknown variant {front.variant}")
+            variant = variants[front.variant]
+            branches = {option.name for option in variant.action_space.options if option.graph}
+            for point in (*front.points, front.dense):
+                unknown = {name for look in point.looks for name in look.split("+")} - branches
+                if unknown:
+                    raise ValueError(f"point {point.name} looks at the unknown {min(unknown)}")
+                if point.price is not None and variant.policy is None:
+                    raise ValueError(f"point {point.name} is a policy's, and {variant.name} has none")
+        return self
+
+    def front(self, variant: str) -> OperatingFront | None:
+        """The operating points of a variant, if it has any."""
+        return next((front for front in self.fronts if front.variant == variant), None)
 
     @model_validator(mode="after")
     def _stores_fit(self) -> Self:

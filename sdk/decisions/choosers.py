@@ -24,17 +24,32 @@ class Chooser(Protocol):
 
     kind: str
     """``learned``, ``fixed`` or ``random``."""
-    runs_policy: bool
-    """Whether the policy graph is run before the choice."""
     options: tuple[Option, ...]
     """All that may be chosen, now or when their graphs have come."""
     standing_plan: Plan
     """What it goes by as long as nothing else is planned."""
 
+    @property
+    def runs_policy(self) -> bool:
+        """Whether the policy graph is run before the choice."""
+        ...
+
+    @property
+    def fuses_looks(self) -> bool:
+        """Whether answers are fused as those of looks, see ``runtimes.spec.LookFusion``."""
+        ...
+
     def decide(self, scores: Floats | None, plan: Plan, context: Context) -> Decision:
         """Choose by the policy's ``scores`` (n,), None where it was not run.
 
         If no group has an option that is there, nothing is run.
+        """
+        ...
+
+    def steps_to_wait(self, plan: Plan, answer: Floats | None) -> int:
+        """For how many steps from this one on nothing is to be run, by the stream's scores so far.
+
+        Asked before each step that is to be decided, and before the policy is run.
         """
         ...
 
@@ -47,6 +62,10 @@ class Chooser(Protocol):
 
     def reset(self) -> None:
         """Begin a new stream."""
+        ...
+
+    def expect_steps(self, steps: int | None) -> None:
+        """The stream that has begun is a clip of so many steps; None: its end is not known."""
         ...
 
 
@@ -64,6 +83,7 @@ class LearnedChoice:
 
     kind = LEARNED
     runs_policy = True
+    fuses_looks = False
 
     def __init__(self, space: ActionSpace, costs: Floats, price: float = 0.0) -> None:
         """``costs`` (n,) of the options in any unit, and ``price``, of the standing plan."""
@@ -86,6 +106,13 @@ class LearnedChoice:
     def reset(self) -> None:
         """Nothing is remembered from one stream to the next."""
 
+    def expect_steps(self, steps: int | None) -> None:
+        """It makes no difference here."""
+
+    def steps_to_wait(self, plan: Plan, answer: Floats | None) -> int:
+        """None: every step is decided."""
+        return 0
+
 
 class FixedChoice:
     """The same branches at every ``every``-th step; the policy runs only if one is its own head.
@@ -96,6 +123,7 @@ class FixedChoice:
     """
 
     kind, standing_plan = FIXED, Plan()
+    fuses_looks = False
 
     def __init__(self, variant: Variant, option: str | None = None, every: int = 1) -> None:
         """``option`` None is each group's first.
@@ -186,6 +214,13 @@ class FixedChoice:
     def reset(self) -> None:
         """Nothing is remembered from one stream to the next."""
 
+    def expect_steps(self, steps: int | None) -> None:
+        """It makes no difference here."""
+
+    def steps_to_wait(self, plan: Plan, answer: Floats | None) -> int:
+        """None: every step is decided."""
+        return 0
+
 
 class RandomChoice:
     """A uniform draw in each group, the same for every stream; the policy still runs.
@@ -195,6 +230,7 @@ class RandomChoice:
 
     kind, standing_plan = RANDOM, Plan()
     runs_policy = True
+    fuses_looks = False
 
     def __init__(self, space: ActionSpace, seed: int) -> None:
         require_whole("random_seed", seed, 0, "a random generator")
@@ -232,6 +268,13 @@ class RandomChoice:
     def reset(self) -> None:
         """Draw the same sequence again."""
         self._random = np.random.default_rng(self._seed)
+
+    def expect_steps(self, steps: int | None) -> None:
+        """It makes no difference here."""
+
+    def steps_to_wait(self, plan: Plan, answer: Floats | None) -> int:
+        """None: every step is decided."""
+        return 0
 
     def _branches_of(self, group: Group, absent_views: Collection[str]) -> list[Option]:
         return [

@@ -39,12 +39,14 @@ class Plan:
     ``price``: the score that the most expensive option must earn more than one that costs nothing; the
     policy's input too. ``costs`` of the options; None where the choice does not go by costs. ``limits``: what
     the chosen options may take at most. ``throttled``: run nothing at this step, for the budget's sake.
+    ``point``: the operating point that runs; None for the policy at ``price``, or what else is chosen by.
     """
 
     price: float = 0.0
     costs: OptionCosts | None = None
     limits: tuple[Limit, ...] = ()
     throttled: bool = False
+    point: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sdk.decisions.choosers import Chooser
-from sdk.decisions.decision import Context, Decision, Observation, Plan
+from sdk.decisions.decision import Context, Decision, Observation, Plan, Scores
 
 
 class DecisionLoop:
@@ -26,13 +26,20 @@ class DecisionLoop:
         self.chooser = chooser
         self.reset()
 
-    def step(self, observe: Callable[[Plan], Observation], plan: Plan | None = None) -> Decision:
+    def step(
+        self,
+        observe: Callable[[Plan], Observation],
+        plan: Plan | None = None,
+        answer: Scores | None = None,
+    ) -> Decision:
         """Decide one step by a plan, the chooser's standing one by default.
 
         ``observe`` is called with the plan only if the step is decided: it runs the policy where the chooser
-        wants that.
+        wants that. ``answer`` (classes,): the stream's scores so far, by which a chooser may look no more.
         """
         plan = self.chooser.standing_plan if plan is None else plan
+        if self._holds == 0 and not plan.throttled:
+            self._holds = self.chooser.steps_to_wait(plan, answer)
         held = self._holds > 0
         self._holds -= held
         if held or plan.throttled:
@@ -44,9 +51,15 @@ class DecisionLoop:
         self._answered = self._answered or any(not option.skip for option in decision.options)
         return decision
 
-    def decide(self, observation: Observation, plan: Plan | None = None) -> Decision:
+    def decide(
+        self, observation: Observation, plan: Plan | None = None, answer: Scores | None = None
+    ) -> Decision:
         """Decide one step whose observation is known beforehand, as from a log."""
-        return self.step(lambda _: observation, plan)
+        return self.step(lambda _: observation, plan, answer)
+
+    def expect_steps(self, steps: int | None) -> None:
+        """The stream that has begun is a clip of so many steps; None: its end is not known."""
+        self.chooser.expect_steps(steps)
 
     def reset(self) -> None:
         """Begin a new stream."""

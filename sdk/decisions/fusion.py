@@ -14,9 +14,13 @@ Floats = NDArray[np.floating]
 
 
 class StepFusion:
-    """One step's logits from those of the groups that ran: weighted, see ``runtimes.spec.Fusion``."""
+    """One step's logits from those of the groups that ran: weighted, see ``runtimes.spec.Fusion``.
 
-    def __init__(self, fusion: spec.Fusion, space: ActionSpace) -> None:
+    ``looks``: scales and weights of what ran together, see ``runtimes.spec.LookFusion``.
+    """
+
+    def __init__(self, fusion: spec.Fusion, space: ActionSpace, looks: spec.LookFusion | None = None) -> None:
+        self._looks = looks
         # By option: what was chosen is a tuple of these.
         self._weights = {
             option.name: fusion.weights.get(group.name, 1.0)
@@ -35,23 +39,32 @@ class StepFusion:
         total = sum(w * logits.astype(np.float64) for w, (_, logits) in zip(weights, answers, strict=True))
         return np.asarray(total / sum(weights) if self._renormalised else total)
 
+    def fuse_weighted(self, answers: Sequence[tuple[Option, Floats]]) -> tuple[Floats | None, float]:
+        """The same, scaled, and the weight that it has among those of other steps."""
+        logits = self.fuse(answers)
+        if self._looks is None or logits is None:
+            return logits, 1.0
+        look = "+".join(option.name for option, _ in answers)
+        return self._looks.scales[look] * logits.astype(np.float64), self._looks.weights[look]
+
 
 class Fusion:
     """Softmax of the mean of the logits of the last ``window`` steps; steps without output age the window.
 
-    When a window has aged past its last output, the last scores stand.
+    The mean, where each step has a weight and an exponent is given, is their sum over the ``exponent``-th
+    power of the sum of the weights. When a window has aged past its last output, the last scores stand.
     """
 
     _logits: NDArray[np.float64] | None
-    _filled: list[bool]
+    _weights: list[float]
     _scores: NDArray[np.float64] | None
     _step: int
 
-    def __init__(self, window: int) -> None:
-        self._window = window
+    def __init__(self, window: int, exponent: float = 1.0) -> None:
+        self._window, self._exponent = window, exponent
         self.reset()
 
-    def update(self, logits: Floats | None) -> NDArray[np.float64] | None:
+    def update(self, logits: Floats | None, weight: float = 1.0) -> NDArray[np.float64] | None:
         """Take one step's ``logits`` (classes,), None for no output; scores (classes,), None before any.
 
         The same array comes back as long as the scores stand.
@@ -62,19 +75,19 @@ class Fusion:
             self._logits = np.zeros((self._window, len(logits)))
         slot = self._step % self._window
         self._step += 1
-        if logits is None and not self._filled[slot]:
+        if logits is None and not self._weights[slot]:
             return self._scores
         self._logits[slot] = 0.0 if logits is None else logits
-        self._filled[slot] = logits is not None
-        filled = sum(self._filled)
-        if filled:
-            self._scores = _softmax(np.add.reduce(self._logits, axis=0) / filled)
+        self._weights[slot] = 0.0 if logits is None else weight
+        total = sum(self._weights)
+        if total:
+            self._scores = _softmax(np.add.reduce(self._logits, axis=0) / total**self._exponent)
         return self._scores
 
     def reset(self) -> None:
         """Begin a new stream."""
         self._logits = None
-        self._filled = [False] * self._window
+        self._weights = [0.0] * self._window
         self._scores = None
         self._step = 0
 
@@ -85,3 +98,41 @@ def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     np.exp(powers, out=powers)
     powers /= np.add.reduce(powers)
     return powers
+
+
+class StreamFusion:
+    """A stream's scores: as the model was trained to fuse, or as the looks of operating points are.
+
+    Where one takes over from the other within a stream it begins anew; the last scores stand until it has an
+    answer.
+    """
+
+    _scores: NDArray[np.float64] | None
+
+    def __init__(self, fusion: spec.Fusion, space: ActionSpace, looks: spec.LookFusion | None = None) -> None:
+        self._ways = {False: (StepFusion(fusion, space), Fusion(fusion.window))}
+        if looks is not None:
+            self._ways[True] = StepFusion(fusion, space, looks), Fusion(fusion.window, looks.exponent)
+        self._as_looks = False
+        self.reset()
+
+    def update(
+        self, answers: Sequence[tuple[Option, Floats]], *, as_looks: bool = False
+    ) -> NDArray[np.float64] | None:
+        """Take one step's answers (option, logits), maybe none; scores (classes,), None before any.
+
+        The same array comes back as long as the scores stand.
+        """
+        step, stream = self._ways[as_looks]
+        if as_looks != self._as_looks:
+            self._as_looks = as_looks
+            stream.reset()
+        scores = stream.update(*step.fuse_weighted(answers))
+        self._scores = self._scores if scores is None else scores
+        return self._scores
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        self._scores, self._as_looks = None, False
+        for _, stream in self._ways.values():
+            stream.reset()

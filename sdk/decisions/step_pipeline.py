@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.engines.engine import Array, Engine
-from runtimes.spec import LOGITS, Manifest, Option, Variant, View, policy_inputs
+from runtimes.spec import LOGITS, LookFusion, Manifest, Option, Variant, View, policy_inputs
 from sdk.decisions.choosers import Chooser
 from sdk.decisions.decision import Observation, Plan
 from sdk.decisions.decision_loop import DecisionLoop
-from sdk.decisions.fusion import Floats, Fusion, StepFusion
+from sdk.decisions.fusion import Floats, StreamFusion
 from sdk.decisions.modality_outcomes import ModalityOutcomes
 from sdk.decisions.policy_feed import PolicyContext, initial_state, policy_feed
 from sdk.decisions.step_run import StepRun
@@ -45,8 +45,9 @@ class Pipeline:
         chooser: Chooser,
         top: int,
         absent: Collection[str] = (),
+        looks: LookFusion | None = None,
     ) -> None:
-        """Options whose graph is ``absent`` are not chosen.
+        """Options whose graph is ``absent`` are not chosen. ``looks``: how a chooser's looks are fused.
 
         Raises: EngineError if a graph does not open; AdaptiveVideoError if too little is there to run.
         """
@@ -72,8 +73,7 @@ class Pipeline:
         self._zeros = initial_state(self._inputs)
         self._carried = {name: f"next_{name}" for name in self._zeros}
         self._loop = DecisionLoop(chooser)
-        self._step_fusion = StepFusion(manifest.fusion, variant.action_space)
-        self._fusion = Fusion(manifest.fusion.window)
+        self._fusion = StreamFusion(manifest.fusion, variant.action_space, looks)
         self.set_absent_graphs(absent)
         self.reset()
 
@@ -96,6 +96,10 @@ class Pipeline:
         self._step = 0
         self._forget()
 
+    def expect_steps(self, steps: int | None) -> None:
+        """The stream that has begun is a clip of so many steps; None: its end is not known."""
+        self._loop.expect_steps(steps)
+
     def open(self, option: Option) -> None:
         """Open what an option runs, if it is not open yet. Raises: EngineError."""
         if option.graph is not None and option.graph not in self._graphs:
@@ -109,16 +113,17 @@ class Pipeline:
         step = StepRun(frame)
         if frame.restarted:
             self._forget()
-        decision = self._loop.step(lambda plan: self._observe(plan, step), plan)
-        logits = self._run(decision.options, step)
+        plan, answer = plan or self._loop.chooser.standing_plan, self._scores
+        decision = self._loop.step(lambda plan: self._observe(plan, step), plan, answer)
+        answers = self._run(decision.options, step)
         modalities = self._modalities.at(decision, self._absent_views, step.failures)
-        scores = self._fusion.update(logits)
+        scores = self._fusion.update(answers, as_looks=self._loop.chooser.fuses_looks)
         if scores is not None and scores is not self._scores:
             self._scores, self._best = scores, self._ranked(scores)
         top = self._best
         self._step += 1
         latency = step.latency()
-        self.trace = step.trace(decision, self._absent_views, latency)
+        self.trace = step.trace(decision, self._absent_views, latency, plan.point, answer)
         return Recognition(
             time_s=frame.time_s,
             step=self._step - 1,
@@ -199,8 +204,8 @@ class Pipeline:
         absence = failure(error.reason)
         return {v.name: absence for v in views if (v.modality == "audio") == heard}
 
-    def _run(self, options: tuple[Option, ...], step: StepRun) -> Floats | None:
-        """Fused logits (classes,) of the chosen branches; None if all were skips, or failed."""
+    def _run(self, options: tuple[Option, ...], step: StepRun) -> list[tuple[Option, Floats]]:
+        """Logits (classes,) of the chosen branches; none of skips, and of what failed."""
         answers = []
         for option in options:
             before_ms = step.rendered_ms + step.branch_ms
@@ -212,7 +217,7 @@ class Pipeline:
                         raise
                     step.failures[self._groups[option.name].name] = failure(error.reason)
             step.option_ms.append(step.rendered_ms + step.branch_ms - before_ms)
-        return self._step_fusion.fuse(answers)
+        return answers
 
     def _logits(self, option: Option, step: StepRun) -> Floats:
         if self._variant.is_head(option):

@@ -42,7 +42,14 @@ class StepRun:
             self.rendered_ms += (time.perf_counter() - began) * 1e3
         return self._pixels[name]
 
-    def trace(self, decision: Decision, absent_views: Collection[str], latency: Latency) -> StepTrace:
+    def trace(
+        self,
+        decision: Decision,
+        absent_views: Collection[str],
+        latency: Latency,
+        point: str | None,
+        answer: NDArray[np.floating] | None,
+    ) -> StepTrace:
         """What the step decided and what that took."""
         scores = self.policy_outputs.get("scores")
         return StepTrace(
@@ -52,6 +59,8 @@ class StepRun:
             policy_ms=self.policy_views_ms + self.policy_ms,
             option_ms=tuple(self.option_ms),
             step_ms=latency.total - latency.decode,
+            point=point,
+            answer=answer,
         )
 
     def latency(self) -> Latency:

@@ -17,7 +17,8 @@ class StepTrace:
 
     ``scores`` (n,) over all options, None where the policy was not run; ``absent_views``: what could not be
     chosen. ``policy_ms`` with its views, ``option_ms`` of each chosen option with its view, ``step_ms`` of
-    all.
+    all. ``point``: the operating point that the plan named; ``answer`` (classes,): the stream's scores before
+    the step, by which it may have looked no more.
     """
 
     decision: Decision
@@ -26,3 +27,5 @@ class StepTrace:
     policy_ms: float
     option_ms: tuple[float, ...]
     step_ms: float
+    point: str | None = None
+    answer: NDArray[np.floating] | None = None

@@ -2,8 +2,8 @@
 
 It holds all that the choices depended on, to the last bit, so that they can be made again without the
 bundle, the source or the device (replay.py). The first line says where it comes from, the second what
-there was to choose from; ``stream`` lines begin a stream, ``absent_graphs`` lines say which graphs are not
-there, all others are steps.
+there was to choose from; ``stream`` lines begin a stream, ``expected_steps`` lines say how long a clip is,
+``absent_graphs`` lines which graphs are not there; all others are steps.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from runtimes.errors import OutputError
 from runtimes.spec import Variant
 from sdk.budget.budget import Budget
 from sdk.budget.power_limit import Readings
+from sdk.decisions.choosers import Chooser
+from sdk.decisions.front_choice import FrontChoice
 from sdk.decisions.trace import StepTrace
 from sdk.power.window import StepEnergy
 from sdk.results import Recognition
 
-FORMAT = 4
+FORMAT = 5
 
 
 class DecisionLog:
@@ -59,16 +61,20 @@ class DecisionLog:
 
     def write_options(
         self,
-        chooser: str,
+        chooser: Chooser,
         variant: Variant,
         run_costs: NDArray[np.float64] | None,
         run_ms: NDArray[np.float64] | None,
         known_energies: bool,
     ) -> None:
-        """What there is to choose from, and by which costs; ``chooser``: learned, fixed or random."""
+        """What there is to choose from, and by which costs."""
+        along = chooser if isinstance(chooser, FrontChoice) else None
         self._write(
             {
-                "chooser": chooser,
+                "chooser": chooser.kind,
+                "front": None if along is None else along.front.model_dump(mode="json"),
+                "clip_steps": None if along is None else along.clip_steps,
+                "policy_graph": None if variant.policy is None else variant.policy.graph,
                 "action_space": variant.action_space.model_dump(mode="json"),
                 "response": None if variant.response is None else variant.response.model_dump(mode="json"),
                 "run_costs": None if run_costs is None else run_costs.tolist(),
@@ -80,6 +86,10 @@ class DecisionLog:
     def write_stream_start(self, now_s: float, energy_j: float | None) -> None:
         """A stream begins, at the meter's reading ``energy_j``."""
         self._write({"stream": True, "began_s": now_s, "energy_j": energy_j})
+
+    def write_expected_steps(self, steps: int | None) -> None:
+        """The stream that has begun is a clip of so many steps."""
+        self._write({"expected_steps": steps})
 
     def write_absent_graphs(self, absent: Collection[str]) -> None:
         """From here on these graphs are not there."""
@@ -107,6 +117,8 @@ class DecisionLog:
                 "allow_skip": trace.decision.allow_skip,
                 "absent_views": sorted(trace.absent_views),
                 "price": trace.decision.price,
+                "point": trace.point,
+                "answer": None if trace.point is None or trace.answer is None else trace.answer.tolist(),
                 "choice": [option.name for option in trace.decision.options],
                 "held": trace.decision.held,
                 "throttled": trace.decision.throttled,

@@ -13,14 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from runtimes.spec import ActionSpace, Option, PriceResponse
+from runtimes.spec import ActionSpace, OperatingFront, Option, PriceResponse
 from sdk.budget.budget import Budget, BudgetError
 from sdk.budget.controller import BudgetController
 from sdk.budget.power_limit import Readings
-from sdk.decisions.choosers import LEARNED, LearnedChoice
+from sdk.decisions.choosers import LEARNED, Chooser, LearnedChoice
 from sdk.decisions.decision import Decision, Observation, Plan
 from sdk.decisions.decision_loop import DecisionLoop
+from sdk.decisions.front_choice import FrontChoice
 from sdk.decisions.option_costs import net_costs
+from sdk.decisions.schedule_choice import SCHEDULE
 from sdk.decisions.trace import StepTrace
 from sdk.errors import RecordingError
 from sdk.recording.decision_log import FORMAT
@@ -89,7 +91,7 @@ class _Replay:
     """A chooser and a controller as the stream had them, fed with what is logged."""
 
     def __init__(self, begin: Mapping[str, Any]) -> None:
-        if begin["chooser"] != LEARNED:
+        if begin["chooser"] not in (LEARNED, SCHEDULE):
             raise RecordingError(
                 "log", f"its choices were {begin['chooser']}, not learned", "there is nothing to decide again"
             )
@@ -97,11 +99,15 @@ class _Replay:
         self._options = {option.name: option for option in space.options}
         costs = begin["run_costs"]
         run_costs = np.zeros(1 + len(space.options)) if costs is None else np.array(costs)
-        chooser = LearnedChoice(space, net_costs(space, run_costs))
+        chooser: Chooser = LearnedChoice(space, net_costs(space, run_costs))
         self._standing = chooser.standing_plan
+        if begin["front"] is not None:
+            front = OperatingFront.model_validate(begin["front"])
+            graph, steps = begin["policy_graph"], int(begin["clip_steps"])
+            chooser = FrontChoice(space, net_costs(space, run_costs), front, steps, graph)
         self._budget: Budget | None = None
         self._controller: BudgetController | None = None
-        if costs is not None:
+        if costs is not None and begin["chooser"] == LEARNED:
             response = begin["response"]
             self._controller = BudgetController(
                 space,
@@ -118,6 +124,8 @@ class _Replay:
             self._loop.reset()
             if self._controller is not None:
                 self._controller.begin_stream(line["began_s"], line["energy_j"])
+        elif "expected_steps" in line:
+            self._loop.expect_steps(line["expected_steps"])
         elif "absent_graphs" in line:
             self._loop.chooser.set_absent_graphs(line["absent_graphs"])
         else:
@@ -131,7 +139,8 @@ class _Replay:
         scores = None if line["scores"] is None else self._scores(line["scores"])
         options = tuple(map(self._option, line["choice"]))
         logged = Decision(options, held=line["held"], throttled=line["throttled"])
-        decision = self._decide(plan, scores, line["absent_views"])
+        answer = None if line["answer"] is None else np.array(line["answer"], np.float64)
+        decision = self._decide(plan, scores, line["absent_views"], answer)
         if self._controller is not None:
             carried_out = replace(decision, options=logged.options, throttled=plan.throttled)
             times = line["policy_ms"], tuple(line["option_ms"]), line["step_ms"]
@@ -141,12 +150,16 @@ class _Replay:
         return ReplayedStep(line["step"], line["time_s"], *names)
 
     def _decide(
-        self, plan: Plan, scores: NDArray[np.float64] | None, absent_views: Sequence[str]
+        self,
+        plan: Plan,
+        scores: NDArray[np.float64] | None,
+        absent_views: Sequence[str],
+        answer: NDArray[np.float64] | None,
     ) -> Decision:
-        """The decision by a step's logged scores; nothing is run where none were logged."""
-        if scores is None:
+        """The decision by a step's logged scores; a policy runs nothing where none were logged."""
+        if scores is None and plan.point is None:
             plan = replace(plan, throttled=True)
-        return self._loop.decide(Observation(scores, absent_views), plan)
+        return self._loop.decide(Observation(scores, absent_views), plan, answer)
 
     def _scores(self, logged: Any) -> NDArray[np.float64]:
         scores = np.array(logged, np.float64)
@@ -160,16 +173,18 @@ class _Replay:
         return self._options[name]
 
     def _plan(self, line: Mapping[str, Any]) -> Plan:
-        """The plan as it was: the controller's under a budget, else the app's price."""
+        """The plan as it was: the controller's under a budget, else the app's price or point."""
+        point = line["point"]
         if self._controller is None:
-            return replace(self._standing, price=line["price"])
+            return replace(self._standing, price=line["price"], point=point)
         if "budget" in line:
             self._standing = replace(self._standing, price=line["app_price"])
             self._budget = None if line["budget"] is None else Budget(**line["budget"])
         elif self._budget is None:
             self._standing = replace(self._standing, price=line["price"])
         readings = Readings(line["temperature_c"], line["battery_j"])
-        return self._controller.plan_step(line["planned_s"], self._budget, self._standing.price, readings)
+        plan = self._controller.plan_step(line["planned_s"], self._budget, self._standing.price, readings)
+        return replace(plan, point=point) if self._budget is None else plan
 
 
 def _require_log(path: Path, first: Mapping[str, Any]) -> None:

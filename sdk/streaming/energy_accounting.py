@@ -85,7 +85,7 @@ class EnergyAccounting:
                 response=variant.response,
             )
         if log is not None:
-            log.write_options(chooser.kind, variant, costs, run_ms, known)
+            log.write_options(chooser, variant, costs, run_ms, known)
 
     @property
     def budget(self) -> Budget | None:
@@ -126,6 +126,11 @@ class EnergyAccounting:
         if self._log is not None:
             self._log.write_stream_start(now_s, energy_j)
 
+    def expect_steps(self, steps: int | None) -> None:
+        """The stream that has begun is a clip of so many steps; only the log minds."""
+        if self._log is not None:
+            self._log.write_expected_steps(steps)
+
     def set_absent_graphs(self, absent: Collection[str]) -> None:
         """From here on these graphs are not there; only the log minds."""
         if self._log is not None:
@@ -139,7 +144,8 @@ class EnergyAccounting:
             self._log.note_plan(now_s, self._readings, budget, standing.price)
         if self._controller is None:
             return standing
-        return self._controller.plan_step(now_s, budget, standing.price, self._readings)
+        plan = self._controller.plan_step(now_s, budget, standing.price, self._readings)
+        return replace(plan, point=standing.point) if budget is None else plan
 
     def finish_step(self, recognition: Recognition, trace: StepTrace) -> Recognition:
         """The step's result with what it used, and where the budget stands."""

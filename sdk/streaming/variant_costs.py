@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from runtimes.bundle import Bundle
 from runtimes.errors import ArgumentError, BundleError
-from runtimes.spec import CostTable, Variant
+from runtimes.spec import CostTable, OperatingFront, OperatingPoint, Option, Variant
 from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice, RandomChoice
+from sdk.decisions.front_choice import FrontChoice
 from sdk.decisions.option_costs import option_costs
+from sdk.decisions.point_prices import PointPrices
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +26,41 @@ class VariantCosts:
     variant: Variant
     table: CostTable | None
 
-    def chooser(self, price: float | None, fixed: str | None, every: int, random_seed: int | None) -> Chooser:
+    def chooser(
+        self,
+        price: float | None,
+        fixed: str | None,
+        every: int,
+        random_seed: int | None,
+        point: str | None = None,
+    ) -> Chooser:
         """How options are chosen, by a recognizer's arguments.
 
         Raises: ArgumentError for those that exclude each other; OptionError; BundleError without costs.
         """
-        if fixed is not None and random_seed is not None:
-            raise ArgumentError("fixed and random_seed", "exclude each other", "give one of them")
-        if price is not None and (fixed is not None or random_seed is not None or not self.variant.policy):
+        given = {"point": point, "price": price, "fixed": fixed, "random_seed": random_seed}
+        named = [name for name, value in given.items() if value is not None]
+        if named in (["price", "fixed"], ["price", "random_seed"]):
             raise ArgumentError("price", "a fixed or random choice has none", "leave it out")
-        if fixed is not None or self.variant.policy is None:
+        if len(named) > 1:
+            raise ArgumentError(" and ".join(named), "exclude each other", "give one of them")
+        if every != 1 and (fixed is None or random_seed is not None):
+            reason = "is for a fixed option"
+            if self.front is not None or self.variant.policy is not None:
+                raise ArgumentError(f"every {every}", reason, "give fixed too, or leave it out")
+        if fixed is not None:
             return FixedChoice(self.variant, fixed, every)
-        if random_seed is not None:
+        if random_seed is not None and self.variant.policy is not None:
             return RandomChoice(self.variant.action_space, random_seed)
-        if every != 1:
-            raise ArgumentError(f"every {every}", "is for a fixed option", "give fixed too, or leave it out")
+        if self.front is not None:
+            return self._along(self.front, price, point)
+        if point is not None:
+            reason = f"variant {self.variant.name} of this bundle has no operating points"
+            raise ArgumentError(f"point {point}", reason, "compile again, or give price or fixed")
+        if self.variant.policy is None:
+            if price is not None:
+                raise ArgumentError("price", "a fixed or random choice has none", "leave it out")
+            return FixedChoice(self.variant, None, every)
         chosen = self.checked_price(self.variant.price if price is None else price)
         return LearnedChoice(self.variant.action_space, self._option_costs(), chosen)
 
@@ -50,6 +72,41 @@ class VariantCosts:
             reason = "has no cost table, so no price can be put on its options"
             raise BundleError(self.bundle.location, reason, "run adaptive-bench on it, or use price 0")
         return price
+
+    @property
+    def front(self) -> OperatingFront | None:
+        """The variant's operating points, if it has any that can be run by what is known here."""
+        return self.bundle.manifest.front(self.variant.name)
+
+    def point_at(self, price: float) -> OperatingPoint:
+        """The point of the front that a price leads to. Raises: BundleError without costs."""
+        front = self.front
+        assert front is not None, "only a variant with a front has points"
+        with self.complete() as table:
+            if table is None:
+                reason = "has no cost table, so no price can be put on its points"
+                raise BundleError(self.bundle.location, reason, "run adaptive-bench on it")
+            return PointPrices.of(front, table).choose(price)
+
+    def _along(self, front: OperatingFront, price: float | None, point: str | None) -> FrontChoice:
+        manifest, policy = self.bundle.manifest, self.variant.policy
+        costs = self._option_costs() if policy is not None else np.zeros(len(self._options))
+        graph = None if policy is None else policy.graph
+        chooser = FrontChoice(self.variant.action_space, costs, front, manifest.steps.clip_steps, graph)
+        if point is not None:
+            names = [one.name for one in front.points]
+            if point not in names:
+                known = ", ".join(map(repr, names))
+                raise ArgumentError(f"point {point}", "is not on the front", f"use one of {known}")
+            chooser.stand_at(front.point(point), 0.0)
+        elif price is not None:
+            price = self.checked_price(price)
+            chooser.stand_at(self.point_at(price), price)
+        return chooser
+
+    @property
+    def _options(self) -> tuple[Option, ...]:
+        return self.variant.action_space.options
 
     @contextmanager
     def complete(self) -> Iterator[CostTable | None]:

@@ -48,7 +48,7 @@ def training(cache: ClipCache, tmp_path_factory: pytest.TempPathFactory) -> Trai
 @pytest.fixture(scope="session")
 def integer(training: Training) -> dict[str, nn.Module]:
     """The int8 networks for CPUs."""
-    return integer_networks(training, (POLICY, *BRANCHES), "uint8", training.cache.split("train"))
+    return integer_networks(training, (POLICY, *BRANCHES), "uint8", training.train_clips)
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
 @pytest.fixture(scope="module")
 def contents(training: Training) -> BundlePlan:
     parts = (POLICY, *training.model.branches)
-    integer = integer_networks(training, parts, "uint8", training.cache.split("train"))
+    integer = integer_networks(training, parts, "uint8", training.train_clips)
     return variants(training, TARGETS["cpu"], integer)
 
 

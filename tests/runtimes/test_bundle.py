@@ -15,7 +15,7 @@ import pytest
 
 from runtimes.bundle import Bundle, write_bundle, write_zip
 from runtimes.errors import BundleError
-from runtimes.spec import SCHEMA_VERSION
+from runtimes.spec import OLDEST_SCHEMA
 from tests.runtimes.bundles import cost_table, manifest_fields
 
 
@@ -64,7 +64,7 @@ def test_manifest_that_is_no_object(copy: Path, text: str) -> None:
 
 
 def test_older_schema(copy: Path) -> None:
-    edit_manifest(copy, lambda fields: fields.update(schema_version=SCHEMA_VERSION - 1))
+    edit_manifest(copy, lambda fields: fields.update(schema_version=OLDEST_SCHEMA - 1))
     with pytest.raises(BundleError, match=r"schema \d+, and the oldest read here is \d+; compile again"):
         Bundle.open(copy)
 

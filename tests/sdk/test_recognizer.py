@@ -81,6 +81,7 @@ class Script:
 
     kind, standing_plan = "scripted", Plan()
     runs_policy = True
+    fuses_looks = False
 
     def __init__(self, *decisions: Decision) -> None:
         self.options: tuple[Option, ...] = tuple({o.name: o for d in decisions for o in d.options}.values())
@@ -89,6 +90,12 @@ class Script:
 
     def decide(self, scores: Floats | None, plan: Plan, context: Context) -> Decision:
         return next(self._left)
+
+    def steps_to_wait(self, plan: Plan, answer: Floats | None) -> int:
+        return 0
+
+    def expect_steps(self, steps: int | None) -> None:
+        assert steps is None
 
     def set_absent_graphs(self, absent: Collection[str]) -> None:
         assert not absent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from runtimes.spec import Steps
 from sdk.media.sources.addresses import parse_address
 from sdk.media.sources.decoder import DecoderOptions, open_container, video_stream
 
@@ -41,3 +43,15 @@ def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
     if stream.frames and stream.average_rate:
         return float(stream.frames / stream.average_rate)
     return container.duration / av.time_base if container.duration else None
+
+
+def stated_steps(path: str | os.PathLike[str], steps: Steps) -> int | None:
+    """How many steps a file has, by what it states of its length; None if it states none.
+
+    Raises: SourceError.
+    """
+    stated = probe(path)
+    if stated.duration_s is None:
+        return None
+    last_s = stated.duration_s - (1 / stated.rate_hz if stated.rate_hz else 0.0) - steps.segment_s
+    return 1 + max(0, math.floor(last_s * steps.rate_hz + 1e-6))

@@ -15,7 +15,6 @@ from compiler.measuring.evaluation import (
     Evaluator,
     Outcome,
     best_static_within,
-    evenly_spaced,
     frame_counts,
     learned_outcome,
     random_outcome,
@@ -48,22 +47,6 @@ def table(bundle: Bundle) -> CostTable:
 def evaluator(bundle: Bundle, cache: ClipCache) -> Iterator[Evaluator]:
     with open_engine(bundle, "cpu") as engine:
         yield Evaluator(bundle.manifest, bundle.variant("fp32"), engine, cache, cache.split("val"))
-
-
-@given(st.integers(1, 64), st.integers(1, 300))
-def test_evenly_spaced(count: int, steps: int) -> None:
-    chosen = evenly_spaced(count, steps)
-    assert len(chosen) == len(set(chosen)) == min(count, steps)
-    assert chosen == sorted(chosen) and chosen[0] >= 0 and chosen[-1] < steps
-    gaps = np.diff([-chosen[0] - 1, *chosen, 2 * steps - 1 - chosen[-1]])
-    assert gaps.max() <= 2 * max(1, np.ceil(steps / count))  # no stretch is left out
-
-
-def test_evenly_spaced_by_hand() -> None:
-    assert evenly_spaced(1, 8) == [4]
-    assert evenly_spaced(2, 8) == [2, 6]
-    assert evenly_spaced(4, 16) == [2, 6, 10, 14]
-    assert evenly_spaced(16, 3) == [0, 1, 2]
 
 
 def test_static_outcomes_on_written_logits(evaluator: Evaluator, table: CostTable) -> None:

@@ -201,13 +201,13 @@ def test_an_altered_log_is_told_apart(bundle: Bundle, board: Board, tmp_path: Pa
     [
         ("", "is not a decision log"),
         ("{}\n", "is not a decision log"),
-        ('{"decision_log": 99}\n', "has format 99, and 4 is known here"),
-        ('{"decision_log": 4}\n{"chooser": "fixed"}\n', "its choices were fixed, not learned"),
-        ('{"decision_log": 4}\n{"chooser": "learned"}\n', r"is damaged: 'action_space' is missing"),
-        ('{"decision_log": 4}\nnonsense\n', "line 2: is not JSON"),
-        ('{"decision_log": 4}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
-        ('{"decision_log": 4}\n[]\n', "line 2: is not a JSON object"),
-        ('{"decision_log": 4}\n', "has no steps"),
+        ('{"decision_log": 99}\n', "has format 99, and 5 is known here"),
+        ('{"decision_log": 5}\n{"chooser": "fixed"}\n', "its choices were fixed, not learned"),
+        ('{"decision_log": 5}\n{"chooser": "learned"}\n', r"is damaged: 'action_space' is missing"),
+        ('{"decision_log": 5}\nnonsense\n', "line 2: is not JSON"),
+        ('{"decision_log": 5}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
+        ('{"decision_log": 5}\n[]\n', "line 2: is not a JSON object"),
+        ('{"decision_log": 5}\n', "has no steps"),
     ],
 )
 def test_what_is_no_log(text: str, complaint: str, tmp_path: Path) -> None:

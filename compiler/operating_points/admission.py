@@ -1,0 +1,140 @@
+"""Which candidates that are no schedules are offered: those that a paired test shows to be better.
+
+A candidate's rival is what schedules reach at its own full cost, by sharing time between the two around it;
+the two are chosen on other groups of clips than the difference is measured on. The one-sided 95 % lower bound
+of the mean difference in the probability of the true class comes from a bootstrap over groups; the largest of
+all candidates' deviations counts, as the best of many is to be admitted (max-statistic bootstrap).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.operating_points.answers import Floats
+from compiler.operating_points.candidates import Candidate
+from compiler.operating_points.front import halves, hull, sharing
+
+DRAWS = 2000
+_CONFIDENCE = 0.95
+_SAME_ANSWERS = 0.99
+_NO_WORSE = -0.005
+_TINY = 1e-9
+
+
+@dataclass(frozen=True)
+class Admission:
+    """How a candidate did: the mean difference to schedules at its cost, and its lower bound.
+
+    ``reason``: as what it is admitted; None if it is not.
+    """
+
+    difference: float
+    lower: float
+    reason: Literal["better", "cheaper twin"] | None
+
+
+def group_draws(groups: Sequence[str], seed: int = 0, draws: int = DRAWS) -> Floats:
+    """Bootstrap weights of clips (draws, clips): whole groups are drawn."""
+    names = sorted(set(groups))
+    place = {name: number for number, name in enumerate(names)}
+    rows = np.array([place[group] for group in groups])
+    generator = np.random.default_rng(seed)
+    counts = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    weights = counts[:, rows].astype(np.float64)
+    return weights / np.maximum(weights.sum(axis=1, keepdims=True), 1.0)
+
+
+def judge(
+    candidates: Sequence[Candidate], schedules: Sequence[Candidate], groups: Sequence[str]
+) -> list[Admission]:
+    """Test every candidate against ``schedules``."""
+    if not candidates:
+        return []
+    draws = group_draws(groups)
+    differences = np.stack([_rival_difference(one, schedules, groups, _true) for one in candidates])
+    right = [float(_rival_difference(one, schedules, groups, _right).mean()) for one in candidates]
+    lower = simultaneous_lower_bounds(differences, draws)
+    found = []
+    for place, one in enumerate(candidates):
+        mean = float(differences[place].mean())
+        reason: Literal["better", "cheaper twin"] | None = None
+        if lower[place] > 0 and right[place] >= 0:
+            reason = "better"
+        elif _is_cheaper_twin(one, schedules, draws):
+            reason = "cheaper twin"
+        found.append(Admission(mean, float(lower[place]), reason))
+    return found
+
+
+def simultaneous_lower_bounds(differences: Floats, draws: Floats) -> Floats:
+    """One-sided 95 % lower bounds of the mean of each row (rows, clips), all holding together."""
+    mean = differences.mean(axis=1)
+    drawn = differences @ draws.T
+    error = np.maximum(drawn.std(axis=1), _TINY)
+    deviation = ((drawn - mean[:, None]) / error[:, None]).max(axis=0)
+    return np.asarray(mean - np.quantile(deviation, _CONFIDENCE) * error)
+
+
+def _true(candidate: Candidate) -> Floats:
+    return candidate.true_probability
+
+
+def _right(candidate: Candidate) -> Floats:
+    return candidate.right.astype(np.float64)
+
+
+def _rival_difference(
+    candidate: Candidate,
+    schedules: Sequence[Candidate],
+    groups: Sequence[str],
+    value: Callable[[Candidate], Floats],
+) -> Floats:
+    """(clips,): the candidate's value less that of schedules at its cost, chosen on other clips."""
+    own = value(candidate)
+    values = np.stack([value(one) for one in schedules])
+    true = np.stack([one.true_probability for one in schedules])
+    costs = np.stack([one.cost for one in schedules])
+    total, count = np.zeros(len(own)), np.zeros(len(own))
+    for side in halves(groups):
+        for chosen_on in (side == 0, side == 1):
+            if chosen_on.all() or not chosen_on.any():
+                continue
+            mean_costs = costs[:, chosen_on].mean(axis=1)
+            front = hull(mean_costs, true[:, chosen_on].mean(axis=1))
+            one, other, share = sharing(mean_costs, front, float(candidate.cost[chosen_on].mean()))
+            rival = (1 - share) * values[one] + share * values[other]
+            total[~chosen_on] += (own - rival)[~chosen_on]
+            count[~chosen_on] += 1
+    if not count.all():  # one group alone: nothing to choose on
+        return np.full(len(own), -1.0)
+    return np.asarray(total / count)
+
+
+def _is_cheaper_twin(candidate: Candidate, schedules: Sequence[Candidate], draws: Floats) -> bool:
+    """Whether it stops a schedule of its own looks early and answers as that does, for surely less."""
+    if candidate.kind != "stopping" or candidate.plan is None:
+        return False
+    twin = next((one for one in schedules if one.plan == candidate.plan), None)
+    if twin is None:
+        return False
+    saves = np.quantile(draws @ (candidate.cost - twin.cost), _CONFIDENCE) < 0
+    difference = candidate.true_probability - twin.true_probability
+    no_worse = np.quantile(draws @ difference, 1 - _CONFIDENCE) > _NO_WORSE
+    same = _surely_same(candidate.best == twin.best)
+    return bool(saves and (no_worse or same))
+
+
+def _surely_same(same: NDArray[np.bool_]) -> bool:
+    """Whether the share of equal answers is above 99 % with 95 % confidence (Clopper-Pearson)."""
+    equal, clips = int(same.sum()), len(same)
+    as_many = sum(
+        math.comb(clips, count) * _SAME_ANSWERS**count * (1 - _SAME_ANSWERS) ** (clips - count)
+        for count in range(equal, clips + 1)
+    )
+    return as_many < 1 - _CONFIDENCE

@@ -1,0 +1,128 @@
+"""What an app may set of a recognizer while it runs: budget, price, operating point, or a fixed option."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from runtimes.errors import ArgumentError
+from runtimes.spec import Manifest, OperatingPoint, Variant
+from sdk.budget.budget import Budget
+from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice
+from sdk.decisions.decision import Plan
+from sdk.decisions.front_choice import FrontChoice
+from sdk.decisions.step_pipeline import Pipeline
+from sdk.streaming.energy_accounting import EnergyAccounting
+from sdk.streaming.variant_costs import VariantCosts
+
+_LOG = logging.getLogger(__name__)
+
+
+class ChoiceSettings:
+    """Base of the recognizer: the settings of its chooser, each of which may be changed at any time."""
+
+    variant: Variant
+    _manifest: Manifest
+    _chooser: Chooser
+    _costs: VariantCosts
+    _accounting: EnergyAccounting
+    _pipeline: Pipeline
+    _standing: Plan
+    """What holds as long as no budget does."""
+    _plan: Plan
+    """Of the last step."""
+
+    @property
+    def points(self) -> tuple[OperatingPoint, ...]:
+        """The variant's operating points, from the least to the most expensive; empty if it has none."""
+        front = self._manifest.front(self.variant.name)
+        return () if front is None else front.points
+
+    @property
+    def point(self) -> str | None:
+        """The operating point that runs, by name; None where none does. May be set at any time.
+
+        It holds from the next look on. Under a budget the policy chooses, and there is none.
+
+        Raises: AdaptiveVideoError on setting if there is none of that name, or a budget.
+        """
+        return self._plan.point if self.budget is not None else self._standing.point
+
+    @point.setter
+    def point(self, name: str) -> None:
+        chooser = self._chooser
+        if not isinstance(chooser, FrontChoice):
+            reason = "the choice here is not along operating points"
+            raise ArgumentError(f"point {name}", reason, "open the bundle without fixed and random_seed")
+        self._require_no_budget("point")
+        names = [one.name for one in chooser.front.points]
+        if name not in names:
+            fix = f"use one of {', '.join(map(repr, names))}"
+            raise ArgumentError(f"point {name}", "is not on the front", fix)
+        self._standing = chooser.plan_of(chooser.front.point(name), 0.0)
+
+    @property
+    def price(self) -> float:
+        """How much of the probability of the right answer all of the dense cost is worth; may be set at any
+        time.
+
+        A higher price never runs a more expensive operating point. Of a bundle without points: the score
+        that the most expensive option must earn more than a zero-cost one. Under a budget it is the
+        budget's, and moves by itself.
+
+        Raises: AdaptiveVideoError on setting if it is negative, the choice here goes by none, or there is a
+        budget; BundleError if no costs are known.
+        """
+        return self._standing.price if self.budget is None else self._plan.price
+
+    @price.setter
+    def price(self, price: float) -> None:
+        chooser = self._chooser
+        if not isinstance(chooser, LearnedChoice | FrontChoice):
+            raise ArgumentError("price", "a fixed or random choice has none", "leave it out")
+        self._require_no_budget("price")
+        checked = self._costs.checked_price(price)
+        if isinstance(chooser, FrontChoice):
+            self._standing = chooser.plan_of(self._costs.point_at(checked), checked)
+        else:
+            self._standing = replace(self._standing, price=checked)
+
+    def _require_no_budget(self, what: str) -> None:
+        if self.budget is not None:
+            raise ArgumentError(what, "the budget sets it", "take the budget away first (None)")
+
+    @property
+    def budget(self) -> Budget | None:
+        """What the stream may spend; None: whatever the price leads to. It may be set while a stream runs.
+
+        It holds from the next step on: the price follows what the meter says, and where even the cheapest
+        options cost too much, steps are throttled (``budget_met`` is then False). Files are streamed at their
+        own pace under a budget, as power is energy over time.
+
+        Raises: BudgetError on setting if nothing here can choose by it, or measure what it limits.
+        """
+        return self._accounting.budget
+
+    @budget.setter
+    def budget(self, budget: Budget | None) -> None:
+        self._accounting.budget = budget
+        _LOG.info("budget: %s", budget)
+
+    @property
+    def fixed(self) -> str | None:
+        """The option that is run at every step, None if it is chosen step by step.
+
+        It may be set while a stream runs, and holds from the next step on: the graphs of a variant without
+        a policy are all open, so that the switch takes no time; others open theirs when first named.
+
+        Raises: AdaptiveVideoError on setting if there is no such branch, or the choice is not fixed here.
+        """
+        return self._chooser.option if isinstance(self._chooser, FixedChoice) else None
+
+    @fixed.setter
+    def fixed(self, option: str) -> None:
+        if not isinstance(self._chooser, FixedChoice):
+            raise ArgumentError("fixed", "the choice here is made step by step", "open it with fixed")
+        for branch in self._chooser.branches(option):
+            self._pipeline.open(branch)
+        self._chooser.switch(option)
