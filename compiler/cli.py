@@ -170,8 +170,8 @@ def compile_model(
         int | None,
         typer.Option(
             min=0,
-            help="Judge operating points by so many folds of the training clips; 1 holds a share out, 0 makes "
-            "none; default: the preset's.",
+            help="Judge operating points by so many folds of the training clips; 1 holds a share out, 0 "
+            "makes none; default: the preset's.",
         ),
     ] = None,
     batch_size: Annotated[

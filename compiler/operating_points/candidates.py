@@ -44,7 +44,7 @@ class Candidate:
 def schedule_candidates(answers: Answers, fusion: LookFusion, part_costs: Floats) -> list[Candidate]:
     """Every schedule; ``part_costs`` (parts,) of one run each."""
     return [
-        _candidate(
+        of_scores(
             plan.name, "schedule", answers, course.scores[:, -1], course.runs[:, -1], part_costs, plan=plan
         )
         for plan in schedules(answers)
@@ -72,16 +72,14 @@ def stopping_candidates(
         ):
             scores, runs = course.scores[rows, left], course.runs[rows, left]
             name = f"{plan.name}, stop at {price:g}"
-            found.append(
-                _candidate(name, "stopping", answers, scores, runs, part_costs, plan=plan, rule=rule)
-            )
+            found.append(of_scores(name, "stopping", answers, scores, runs, part_costs, plan=plan, rule=rule))
     return found
 
 
 def learned_candidates(answers: Answers, part_costs: Floats) -> list[Candidate]:
     """The policy at every price that it was tried at."""
     return [
-        _candidate(
+        of_scores(
             f"policy at {one.price:g}", "learned", answers, one.scores, one.runs, part_costs, price=one.price
         )
         for one in answers.learned
@@ -110,7 +108,7 @@ def _rules(answers: Answers, course: Course, part_costs: Floats, clips: NDArray[
     return fit_rules(course.scores[clips], true, relative, PRICES)
 
 
-def _candidate(
+def of_scores(
     name: str,
     kind: Literal["schedule", "stopping", "learned"],
     answers: Answers,
@@ -122,6 +120,7 @@ def _candidate(
     rule: StopRule | None = None,
     price: float | None = None,
 ) -> Candidate:
+    """The candidate whose final ``scores`` (clips, classes) and ``runs`` (clips, parts) are these."""
     rows = np.arange(len(answers))
     true = scores[rows, answers.targets]
     best = scores.argmax(axis=1)

@@ -75,6 +75,7 @@ def choose_front(variant: str, answers: Answers, table: CostTable, judged_on: st
         points=tuple(point(one) for one in chosen),
         default=_default(chosen).name,
         dense=point(_dense(answers, schedules)),
+        schedules=tuple(schedules[place].name for place in hull(*means(schedules))),
         judged_on=judged_on,
         optimism=optimism(schedules, answers.groups),
     )

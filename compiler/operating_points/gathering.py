@@ -46,7 +46,7 @@ def gather(evaluator: Evaluator, table: CostTable, progress: Callable[[int, int]
         logits,
         ran,
         steps,
-        np.array([cache.target(clip) for clip in clips]),
+        np.array([evaluator.manifest.labels.index(entry.label) for entry in entries]),
         tuple(entry.group or entry.path.name for entry in entries),
         _learned(evaluator, table, parts) if variant.policy is not None else (),
     )

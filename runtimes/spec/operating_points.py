@@ -106,9 +106,10 @@ class OperatingFront(Spec):
     """The points of a variant that no other, nor sharing time between two others, beats; by rising cost.
 
     ``default``: the point that runs where nothing is asked for. ``fusion``: of the looks. ``dense``: the most
-    expensive look at every step, as a model that is not adaptive would run.
-    ``judged_on``: on which clips. ``optimism``: by how much the front's probability of the true class falls
-    when it is chosen on one half of these clips and judged on the other.
+    expensive look at every step, as a model that is not adaptive would run. ``schedules``: names of those
+    that are the front without anything else. ``judged_on``: on which clips. ``optimism``: by how much the
+    front's probability of the true class falls when it is chosen on one half of these clips and judged on
+    the other.
     """
 
     variant: Name
@@ -116,6 +117,7 @@ class OperatingFront(Spec):
     points: Annotated[tuple[OperatingPoint, ...], Field(min_length=1)]
     default: str
     dense: OperatingPoint
+    schedules: tuple[str, ...] = ()
     judged_on: str
     optimism: float = 0.0
 

@@ -1,0 +1,148 @@
+"""What the points of a front come to on clips that they were not chosen on, beside schedules and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.operating_points.admission import group_draws
+from compiler.operating_points.answers import Answers, Floats
+from compiler.operating_points.candidates import Candidate, of_scores, schedule_candidates
+from compiler.operating_points.gathering import part_costs
+from compiler.operating_points.plans import Plan, follow
+from compiler.operating_points.stopping import stopped_after
+from runtimes.spec import CostTable, OperatingFront, OperatingPoint
+
+_GRID = 200
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A front on some clips, at costs in ``unit`` (mJ where all were measured, else ms).
+
+    ``points``: those of the front, in order; ``schedules``: every schedule; ``dense``: the most expensive
+    look at every step. ``oracle_stop``: dense, stopped when its answer is what it will be in the end;
+    ``random_stop``: stopped at random, at the same mean cost. ``comparison``: see ``compare``.
+    """
+
+    front: OperatingFront
+    unit: str
+    points: tuple[Candidate, ...]
+    schedules: tuple[Candidate, ...]
+    dense: Candidate
+    oracle_stop: Candidate
+    random_stop: Candidate
+    comparison: Comparison
+    answers: Answers
+
+    def within(self, cost: float) -> Candidate | None:
+        """The most accurate point, as it was chosen, that costs no more; None if all cost more."""
+        return next((one for one in reversed(self.points) if one.cost.mean() <= cost * (1 + 1e-9)), None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Mean accuracy of the front less that of schedules alone, over log cost, with its 95 % interval.
+
+    Both were chosen on other clips, and both may share time between two neighboring points.
+    """
+
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def word(self) -> str:
+        """``ahead``, ``behind`` or ``level``."""
+        return "ahead" if self.low > 0 else "behind" if self.high < 0 else "level"
+
+
+def evaluate_front(front: OperatingFront, answers: Answers, table: CostTable) -> Evaluation:
+    """Run a front's points, and every schedule, over the answers of some clips.
+
+    Raises: KeyError for a part without a cost.
+    """
+    ms, mj = part_costs(answers.parts, table)
+    costs, unit = (ms, "ms") if mj is None else (mj, "mJ")
+    schedules = schedule_candidates(answers, front.fusion, costs)
+    by_name = {one.name: one for one in schedules}
+    points = tuple(candidate_of(point, front, answers, costs) for point in front.points)
+    dense = candidate_of(front.dense, front, answers, costs)
+    oracle, random = _controls(front, answers, costs)
+    rivals = [by_name[name] for name in front.schedules if name in by_name] or schedules[:1]
+    comparison = compare(points, rivals, group_draws(answers.groups))
+    return Evaluation(front, unit, points, tuple(schedules), dense, oracle, random, comparison, answers)
+
+
+def candidate_of(point: OperatingPoint, front: OperatingFront, answers: Answers, costs: Floats) -> Candidate:
+    """A point as it runs on these clips. Raises: LookupError for a policy's price that was not gathered."""
+    if point.price is not None and not point.looks:
+        own = next((one for one in answers.learned if one.price == point.price), None)
+        if own is None:
+            raise LookupError(f"nothing was gathered at price {point.price:g}")
+        return of_scores(point.name, "learned", answers, own.scores, own.runs, costs, price=point.price)
+    plan = Plan(point.looks)
+    course = follow(answers, front.fusion, plan)
+    rows = np.arange(len(answers))
+    last = np.full(len(answers), course.scores.shape[1] - 1)
+    left = last if point.stop is None else stopped_after(point.stop, course.scores)
+    scores, runs = course.scores[rows, left], course.runs[rows, left]
+    return of_scores(point.name, point.kind, answers, scores, runs, costs, plan=plan, rule=point.stop)
+
+
+def compare(points: Sequence[Candidate], rivals: Sequence[Candidate], draws: Floats) -> Comparison:
+    """Both fronts, interpolated, over the costs that both reach."""
+    ours, theirs = _curve(points), _curve(rivals)
+    low = max(ours[0].min(), theirs[0].min())
+    high = max(min(ours[0].max(), theirs[0].max()), low * (1 + 1e-9))
+    grid = np.geomspace(max(low, 1e-12), max(high, 1e-11), _GRID)
+    difference = _weights(ours[0], grid) @ ours[1] - _weights(theirs[0], grid) @ theirs[1]
+    drawn = draws @ difference
+    low_bound, high_bound = np.quantile(drawn, (0.025, 0.975))
+    return Comparison(float(difference.mean()), float(low_bound), float(high_bound))
+
+
+def _curve(points: Sequence[Candidate]) -> tuple[Floats, Floats]:
+    """Mean costs (points,), rising, and who was right (points, clips)."""
+    ranked = sorted(points, key=lambda one: float(one.cost.mean()))
+    costs = np.array([one.cost.mean() for one in ranked])
+    return costs, np.stack([one.right.astype(np.float64) for one in ranked])
+
+
+def _weights(costs: Floats, grid: Floats) -> Floats:
+    """How much each point counts (points,) on average over the grid, where neighbors share time."""
+    weights = np.zeros(len(costs))
+    for cost in grid:
+        after = int(np.searchsorted(costs, cost))
+        if after == 0 or after == len(costs):
+            weights[min(after, len(costs) - 1)] += 1
+            continue
+        share = (cost - costs[after - 1]) / (costs[after] - costs[after - 1])
+        weights[after - 1] += 1 - share
+        weights[after] += share
+    return weights / len(grid)
+
+
+def _controls(front: OperatingFront, answers: Answers, costs: Floats) -> tuple[Candidate, Candidate]:
+    """Dense stopped by an oracle, and at random at the same mean cost."""
+    plan = Plan(front.dense.looks)
+    course = follow(answers, front.fusion, plan)
+    best = course.scores.argmax(axis=-1)
+    settled = (best == best[:, -1:]).argmax(axis=1)
+    rows = np.arange(len(answers))
+    shuffled = settled[np.random.default_rng(0).permutation(len(settled))]
+    name = front.dense.name
+    return tuple(  # type: ignore[return-value]
+        of_scores(
+            f"{name}, {how} stop",
+            "stopping",
+            answers,
+            course.scores[rows, left],
+            course.runs[rows, left],
+            costs,
+            plan=plan,
+        )
+        for how, left in (("oracle", settled), ("random", shuffled))
+    )
