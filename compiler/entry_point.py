@@ -1,4 +1,4 @@
-"""The start of ``adaptive-compile``: whether what it needs is installed, before it is imported."""
+"""The start of the compiler's commands: whether what they need is installed, before it is imported."""
 
 from __future__ import annotations
 
@@ -11,14 +11,26 @@ _PACKING = ("onnx", "onnxoptimizer", "onnxscript", "matplotlib")
 
 
 def main() -> None:
-    """Entry point."""
-    missing = [package for package in (*_TRAINING, *_PACKING) if find_spec(package) is None]
-    if missing:
-        fix = "pip install 'adaptive-video[compile]'"
-        print(f"error: adaptive-compile: needs {', '.join(missing)}; {fix}", file=sys.stderr)
-        sys.exit(2)
-    # Threads of OpenMP that wait for work spin by default: beside other programs that costs both time.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    """``adaptive-compile``."""
+    _prepare("adaptive-compile")
     from compiler.cli import main as compile_main
 
     compile_main()
+
+
+def evaluate() -> None:
+    """``adaptive-evaluate``."""
+    _prepare("adaptive-evaluate")
+    from compiler.evaluate_cli import main as evaluate_main
+
+    evaluate_main()
+
+
+def _prepare(command: str) -> None:
+    missing = [package for package in (*_TRAINING, *_PACKING) if find_spec(package) is None]
+    if missing:
+        fix = "pip install 'adaptive-video[compile]'"
+        print(f"error: {command}: needs {', '.join(missing)}; {fix}", file=sys.stderr)
+        sys.exit(2)
+    # Threads of OpenMP that wait for work spin by default: beside other programs that costs both time.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

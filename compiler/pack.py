@@ -22,7 +22,10 @@ from compiler.measuring.evaluation import Evaluator
 from compiler.measuring.price_response import price_response
 from compiler.measuring.profile import Profile, measure, profile
 from compiler.operating_points.choosing import Judged, choose_front
+from compiler.operating_points.evaluating import Evaluation, evaluate_front
+from compiler.operating_points.evidence import save_evidence
 from compiler.operating_points.folds import Folds
+from compiler.operating_points.gathering import gather
 from compiler.report.report import verdicts, write_report
 from compiler.request import Request
 from compiler.targets import Target
@@ -76,14 +79,17 @@ def pack(
         console.stage("profile")
         with open_engine(draft, "cpu") as engine:
             measured = profile(draft, engine, costs, training.cache, val, console.note)
+            evaluations = _evaluated(judged, draft, engine, training.cache, console)
         console.stage("pack")
-        accuracy = _accuracy(draft, measured, gates, trained)
+        accuracy = _accuracy(draft, measured, gates, trained, evaluations)
         report = write_report(
-            draft.manifest, measured, gates, training.cache, trained.measured, trained.lines
+            draft.manifest, measured, gates, training.cache, trained.measured, trained.lines, evaluations
         )
+        for one in judged:
+            save_evidence(one, graphs)
         (graphs / "report.html").write_text(report, "utf-8")
         packed = _write(request, draft, parts, plan, graphs, fields | {"accuracy": accuracy})
-    _report(request, packed, measured, console)
+    _report(request, packed, measured, console, evaluations)
     return packed
 
 
@@ -110,6 +116,21 @@ def _judged(folds: Folds | None, trained: TrainedVariants, costs: CostTable) -> 
         return []
     answers = folds.answers(trained, costs)
     return [choose_front(name, one, costs, folds.description) for name, one in answers.items()]
+
+
+def _evaluated(
+    judged: Sequence[Judged], draft: Bundle, engine: Engine, cache: ClipCache, console: Console
+) -> list[Evaluation]:
+    """What every front comes to on the validation clips."""
+    found = []
+    (costs,) = draft.manifest.cost_tables
+    for one in judged:
+        name = one.front.variant
+        evaluator = Evaluator(draft.manifest, draft.manifest.variant(name), engine, cache, cache.split("val"))
+        with console.progress(f"{name}: operating points on validation clips") as advance:
+            answers = gather(evaluator, costs, advance)
+        found.append(evaluate_front(one.front, answers, costs))
+    return found
 
 
 def _streaming_gates(
@@ -139,18 +160,29 @@ def _write(
 
 
 def _accuracy(
-    draft: Bundle, measured: Profile, gates: Sequence[Gate], trained: TrainedVariants
+    draft: Bundle,
+    measured: Profile,
+    gates: Sequence[Gate],
+    trained: TrainedVariants,
+    evaluations: Sequence[Evaluation],
 ) -> dict[str, JsonValue]:
     return {
         **measured.to_json(),
-        "verdicts": list(verdicts(draft.manifest, measured)),
+        "verdicts": list(verdicts(draft.manifest, measured, evaluations)),
+        "operating_points": [one.to_json() for one in evaluations],
         "gates": [asdict(gate) for gate in gates],
         "precisions": [one.to_json() for one in trained.measured],
         "dropped": list(trained.lines),
     }
 
 
-def _report(request: Request, packed: Bundle, measured: Profile, console: Console) -> None:
+def _report(
+    request: Request,
+    packed: Bundle,
+    measured: Profile,
+    console: Console,
+    evaluations: Sequence[Evaluation],
+) -> None:
     """What was not run of a target, and what the bundle's policies achieve."""
     for target in request.targets:
         if target.stand_in is not None:
@@ -158,7 +190,7 @@ def _report(request: Request, packed: Bundle, measured: Profile, console: Consol
                 f"{target.name}: its graphs for {target.providers[0]} do not run on this machine; the same "
                 f"networks for {target.stand_in} were checked and measured in their place"
             )
-    for line in verdicts(packed.manifest, measured):
+    for line in verdicts(packed.manifest, measured, evaluations):
         console.note(line)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -56,12 +56,13 @@ class ClipCache:
         progress: Progress = lambda done, total: None,
         *,
         segment_s: float = 0.0,
+        require: Callable[[ClipSet, Collection[str]], None] = require_usable,
     ) -> Self:
         """The cache of these clips and views below ``root``: the one that is there, or a new one.
 
         A step brings the ``segment_s`` seconds that end at it, of pictures and sound; 0: its own picture.
         Any change of a file's name, size or date, of views, rate, steps or segment, or of the decoding
-        libraries makes a new one. It appears whole or not at all.
+        libraries makes a new one. It appears whole or not at all. ``require``: checks what could be decoded.
 
         Raises: DataError if too many clips cannot be decoded, or the disk is full.
         """
@@ -69,7 +70,7 @@ class ClipCache:
         folder = Path(root) / cache_key(clips, views, steps)
         if not (folder / _INDEX).is_file():
             with published(folder, _INDEX) as draft:
-                _write(draft, clips, views, steps, progress)
+                _write(draft, clips, views, steps, progress, require)
         return cls(folder, CacheIndex.model_validate_json((folder / _INDEX).read_text("utf-8")))
 
     def frames(self, clip: int, view: str) -> NDArray[np.uint8]:
@@ -125,6 +126,7 @@ def _write(
     views: Sequence[View],
     steps: Steps,
     progress: Progress,
+    require: Callable[[ClipSet, Collection[str]], None],
 ) -> None:
     entries: list[CachedClip] = []
     rejected = list(clips.rejected)
@@ -146,7 +148,7 @@ def _write(
                 cut += result.was_cut
             progress(done, len(clips.clips))
     usable = replace(clips, clips=tuple(entry.clip() for entry in entries), rejected=tuple(rejected))
-    require_usable(usable, clips.labels)
+    require(usable, clips.labels)
     index = CacheIndex(
         labels=clips.labels,
         views=tuple(views),

@@ -95,8 +95,43 @@ def find_clips(path: str | os.PathLike[str], *, classes: Collection[str] | None 
     return clips
 
 
-def require_usable(clips: ClipSet, labels: Collection[str]) -> None:
-    """Raises: DataError unless ``clips`` can train a model of ``labels``, rejected clips considered."""
+EVALUATED_SPLITS = ("test", "val", "train", "all")
+"""What may be evaluated on: the clips of a stated split, or all of them."""
+
+
+def find_evaluated_clips(
+    path: str | os.PathLike[str], labels: Collection[str], split: str | None = None
+) -> ClipSet:
+    """The clips of a data set to evaluate a model of ``labels`` on, all as validation clips.
+
+    ``path`` as for ``find_clips``. ``split``: those of a split that the listing states; None: its test clips,
+    else its validation clips, else all.
+
+    Raises: DataError for a listing that is malformed or has no such clips, and for classes that the model
+    does not know.
+    """
+    root = Path(path).resolve()
+    listed = _listed(root)
+    stated = {row.split for row in listed}
+    wanted = split or next((name for name in ("test", "val") if name in stated), "all")
+    rows = [row for row in listed if wanted in ("all", row.split)]
+    if not rows:
+        splits = ", ".join(sorted(name for name in stated if name)) or "none"
+        reason = f"states no {wanted} clips (splits: {splits})"
+        raise DataError(root, reason, "give --split all, or one of these")
+    unknown = sorted({row.label for row in rows} - set(labels))
+    if unknown:
+        reason = f"has the class {', '.join(unknown[:_NAMED_AT_MOST])}, which the bundle does not know"
+        raise DataError(root, reason, f"name its classes as the bundle does: {', '.join(sorted(labels))}")
+    there = tuple(Clip(row.path, row.label, row.group, "val") for row in rows if row.path.is_file())
+    rejected = tuple(Rejected(row.path, "no such file") for row in rows if not row.path.is_file())
+    clips = ClipSet(root if root.is_dir() else root.parent, there, rejected)
+    require_readable(clips)
+    return clips
+
+
+def require_readable(clips: ClipSet, labels: Collection[str] = ()) -> None:
+    """Raises: DataError if there are no clips, or more than a tenth was rejected."""
     total = len(clips.clips) + len(clips.rejected)
     if not total:
         raise DataError(
@@ -108,6 +143,11 @@ def require_usable(clips: ClipSet, labels: Collection[str]) -> None:
             f"{len(clips.rejected)} of {total} clips cannot be used: {_named(clips.rejected)}",
             "fix or remove them; up to a tenth is left out without complaint",
         )
+
+
+def require_usable(clips: ClipSet, labels: Collection[str]) -> None:
+    """Raises: DataError unless ``clips`` can train a model of ``labels``, rejected clips considered."""
+    require_readable(clips)
     if len(labels) < 2:
         raise DataError(clips.root, f"has the one class {', '.join(labels)}", "give clips of two or more")
     for label in sorted(labels):

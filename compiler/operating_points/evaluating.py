@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import JsonValue
 
 from compiler.operating_points.admission import group_draws
 from compiler.operating_points.answers import Answers, Floats
@@ -36,6 +37,27 @@ class Evaluation:
     random_stop: Candidate
     comparison: Comparison
     answers: Answers
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Every number, for the manifest."""
+        shown = [*self.points, self.dense, self.oracle_stop, self.random_stop]
+        rows: list[JsonValue] = [
+            {
+                "name": one.name,
+                "accuracy": round(float(one.right.mean()), 5),
+                "true_probability": round(float(one.true_probability.mean()), 5),
+                "cost": round(float(one.cost.mean()), 5),
+            }
+            for one in shown
+        ]
+        return {
+            "variant": self.front.variant,
+            "clips": len(self.answers),
+            "unit": self.unit,
+            "verdict": self.comparison.word,
+            "difference": [self.comparison.difference, self.comparison.low, self.comparison.high],
+            "points": rows,
+        }
 
     def within(self, cost: float) -> Candidate | None:
         """The most accurate point, as it was chosen, that costs no more; None if all cost more."""

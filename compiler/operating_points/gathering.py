@@ -16,8 +16,13 @@ LEARNED_PRICES = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Prices at which the policy is tried."""
 
 
-def gather(evaluator: Evaluator, table: CostTable, progress: Callable[[int, int], None]) -> Answers:
-    """Every look's answer at every step of the evaluator's clips, and the policy's at several prices.
+def gather(
+    evaluator: Evaluator,
+    table: CostTable,
+    progress: Callable[[int, int], None],
+    prices: Sequence[float] = LEARNED_PRICES,
+) -> Answers:
+    """Every look's answer at every step of the evaluator's clips, and the policy's at some prices.
 
     ``table``: costs that the policy's choice goes by.
     """
@@ -48,7 +53,7 @@ def gather(evaluator: Evaluator, table: CostTable, progress: Callable[[int, int]
         steps,
         np.array([evaluator.manifest.labels.index(entry.label) for entry in entries]),
         tuple(entry.group or entry.path.name for entry in entries),
-        _learned(evaluator, table, parts) if variant.policy is not None else (),
+        _learned(evaluator, table, parts, prices) if variant.policy is not None else (),
     )
 
 
@@ -95,11 +100,13 @@ def part_costs(parts: Sequence[str], table: CostTable) -> tuple[Floats, Floats |
     return np.array(ms), np.array(measured) if len(measured) == len(mj) else None
 
 
-def _learned(evaluator: Evaluator, table: CostTable, parts: Sequence[str]) -> tuple[LearnedAnswers, ...]:
+def _learned(
+    evaluator: Evaluator, table: CostTable, parts: Sequence[str], prices: Sequence[float]
+) -> tuple[LearnedAnswers, ...]:
     variant = evaluator.variant
     costs = option_costs(variant, table)
     found = []
-    for price in LEARNED_PRICES:
+    for price in prices:
         chooser = LearnedChoice(variant.action_space, costs, price)
         scores, runs = [], []
         for clip in evaluator.clips:

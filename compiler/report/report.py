@@ -20,7 +20,11 @@ from compiler.data.cache import ClipCache
 from compiler.gate import Gate
 from compiler.measuring.evaluation import Outcome, static_front
 from compiler.measuring.profile import Profile, Timeline, verdict
+from compiler.operating_points.evaluating import Evaluation
+from compiler.operating_points.summary import budget_lines, verdict_line
 from compiler.quantization.pareto import CandidateCost
+from compiler.report.operating_points import points_part
+from compiler.report.tables import table
 from runtimes.spec import CostTable, Manifest, Variant
 
 matplotlib.use("svg")
@@ -40,8 +44,14 @@ _KINDS = (("static", "#999", "."), ("random", "#8e44ad", "x"), ("curve", "#2980b
 """What is drawn as points: each kind of outcome with its color and marker."""
 
 
-def verdicts(manifest: Manifest, profile: Profile) -> list[str]:
+def verdicts(manifest: Manifest, profile: Profile, evaluations: Sequence[Evaluation] = ()) -> list[str]:
     """The first lines of the report: one verdict per variant, the default one first."""
+    if evaluations:
+        ranked = sorted(evaluations, key=lambda one: one.front.variant != manifest.default_variant)
+        return [
+            *(verdict_line(manifest.model, one) for one in ranked),
+            *budget_lines(ranked[0]),
+        ]
     names = sorted((v.name for v in manifest.variants), key=lambda name: name != manifest.default_variant)
     return [verdict(profile, name) for name in names]
 
@@ -53,13 +63,20 @@ def write_report(
     cache: ClipCache,
     precisions: Sequence[CandidateCost] = (),
     dropped: Sequence[str] = (),
+    evaluations: Sequence[Evaluation] = (),
 ) -> str:
-    """The report as HTML; ``precisions`` that were measured, and a line for each of the ``dropped``."""
+    """The report as HTML; ``precisions`` that were measured, and a line for each of the ``dropped``.
+
+    ``evaluations``: of the variants' operating points on the validation clips.
+    """
     title = f"{manifest.model} {manifest.preset} for {manifest.target}"
-    first = "".join(f'<p class="verdict">{html.escape(line)}</p>' for line in verdicts(manifest, profile))
+    first = "".join(
+        f'<p class="verdict">{html.escape(line)}</p>' for line in verdicts(manifest, profile, evaluations)
+    )
     body = [
         f"<h1>{html.escape(title)}</h1>{first}",
-        "<h2>Accuracy and cost</h2>",
+        *points_part(evaluations),
+        "<h2>Fixed, random and learned choices on the validation clips</h2>",
         _plot(manifest, profile),
         "<p>Cost: resizing, policy and branches, as measured on "
         f"{html.escape(profile.costs.device)} with {profile.costs.threads} thread(s) a branch; "
@@ -78,7 +95,7 @@ def write_report(
         "<h2>Gates</h2>",
         _gate_table(gates),
         "<h2>Where it comes from</h2>",
-        _table(("what", "value"), [(key, str(value)) for key, value in manifest.provenance.items()]),
+        table(("what", "value"), [(key, str(value)) for key, value in manifest.provenance.items()]),
     ]
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
     return f"<!doctype html><html><head>{head}</head><body>{''.join(body)}</body></html>\n"
@@ -92,12 +109,6 @@ def _energy_line(costs: CostTable) -> str:
 
 def _mj(energy_mj: float | None) -> str:
     return "" if energy_mj is None else f"{energy_mj:.2f}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    lines = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
-    return f"<table><tr>{top}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def _outcome_table(manifest: Manifest, profile: Profile) -> str:
@@ -123,7 +134,7 @@ def _outcome_table(manifest: Manifest, profile: Profile) -> str:
                 _mj(outcome.mean_mj),
             )
             rows.append(row)
-    return _table(("choice", "variant", "kind", "accuracy", "ms a clip", "of dense", "mJ a clip"), rows)
+    return table(("choice", "variant", "kind", "accuracy", "ms a clip", "of dense", "mJ a clip"), rows)
 
 
 def _precision_part(precisions: Sequence[CandidateCost], dropped: Sequence[str]) -> list[str]:
@@ -154,12 +165,12 @@ def _precision_part(precisions: Sequence[CandidateCost], dropped: Sequence[str])
         "modeled BitOps (10^9)",
     )
     lines = "".join(f"<p>{html.escape(line)}</p>" for line in dropped)
-    return ["<h2>Precisions tried</h2>", _table(head, rows), lines]
+    return ["<h2>Precisions tried</h2>", table(head, rows), lines]
 
 
 def _end_to_end_table(profile: Profile) -> str:
     rows = [(e.name, e.variant, f"{e.p50_ms:.1f}", f"{e.p95_ms:.1f}") for e in profile.end_to_end]
-    return _table(("choice", "variant", "p50 ms a clip", "p95"), rows)
+    return table(("choice", "variant", "p50 ms a clip", "p95"), rows)
 
 
 def _graph_table(manifest: Manifest, profile: Profile) -> str:
@@ -173,11 +184,11 @@ def _graph_table(manifest: Manifest, profile: Profile) -> str:
         (f"resize to {v.view}", v.view, "", f"{v.p50_ms:.3f}", f"{v.p95_ms:.3f}", _mj(v.energy_mj), "")
         for v in profile.costs.views
     ]
-    return _table(("graph", "view", "million MACs", "p50 ms", "p95 ms", "mJ", "memory MB"), rows)
+    return table(("graph", "view", "million MACs", "p50 ms", "p95 ms", "mJ", "memory MB"), rows)
 
 
 def _gate_table(gates: Sequence[Gate]) -> str:
-    return _table(("gate", "saw", ""), [(g.name, g.saw, "passed" if g.passed else "FAILED") for g in gates])
+    return table(("gate", "saw", ""), [(g.name, g.saw, "passed" if g.passed else "FAILED") for g in gates])
 
 
 def _histogram(manifest: Manifest, profile: Profile) -> str:
@@ -190,7 +201,7 @@ def _histogram(manifest: Manifest, profile: Profile) -> str:
         total = sum(choices.values())
         names = [*_choice_names(variant), "held"]
         rows.append((variant.name, *(f"{choices[name] / total:.1%}" for name in names)))
-    return _table(("variant", *names), rows)
+    return table(("variant", *names), rows)
 
 
 def _choice_names(variant: Variant) -> list[str]:
@@ -214,7 +225,7 @@ def _modality_part(manifest: Manifest, profile: Profile, cache: ClipCache) -> li
             if (labels == label).any()
         ]
         head = (f"steps that used, {variant.name}", *(group.name for group in groups))
-        parts.append(_table(head, rows))
+        parts.append(table(head, rows))
     return ["<h3>By modality and label</h3>", *parts] if parts else []
 
 

@@ -74,7 +74,7 @@ def request_of(
                 (TARGETS[target],),
                 folder / f"{target}.bundle",
                 DataRequest(clips_root, RATE_HZ),
-                training=TrainingRequest(runs=folder / "runs", hardware=CPU),
+                training=TrainingRequest(folds=0, runs=folder / "runs", hardware=CPU),
             )
             return replace(request, **parts)
 

@@ -1,0 +1,193 @@
+"""``adaptive-evaluate``: what a bundle's operating points come to on any labeled clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from compiler.cli import StageConsole
+from compiler.data.cache import ClipCache
+from compiler.data.clips import EVALUATED_SPLITS, find_evaluated_clips, require_readable
+from compiler.measuring.confusion import Confusion, draw_confusion, write_confusion
+from compiler.measuring.evaluation import Evaluator
+from compiler.operating_points.admission import group_draws
+from compiler.operating_points.answers import Answers
+from compiler.operating_points.candidates import Candidate
+from compiler.operating_points.evaluating import Evaluation, evaluate_front
+from compiler.operating_points.gathering import gather
+from compiler.operating_points.summary import budget_lines, verdict_line
+from runtimes.bundle import Bundle
+from runtimes.cache import cache_folder
+from runtimes.device import device_name
+from runtimes.engines.engine import Engine, open_engine
+from runtimes.errors import ArgumentError, BundleError
+from runtimes.spec import CostTable, OperatingFront
+from sdk.cli.command import Version, run_command
+
+_SUFFIXES = (".csv", ".png", ".svg", ".pdf")
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle: a folder or zip.")],
+    data: Annotated[
+        Path, typer.Option(help="A folder per class, or a csv path,label[,group][,split]: videos or images.")
+    ],
+    split: Annotated[
+        str | None, typer.Option(help="test, val, train or all; default: test, else val, else all clips.")
+    ] = None,
+    variant: Annotated[str | None, typer.Option(help="E.g. int8; default: the bundle's.")] = None,
+    point: Annotated[
+        str | None, typer.Option(help="The point of the class table and matrix; default: the bundle's.")
+    ] = None,
+    schedules: Annotated[bool, typer.Option(help="Also list every schedule.")] = False,
+    confusion: Annotated[
+        Path | None, typer.Option(help="Write the confusion matrix: .csv, or .png, .svg or .pdf as a plot.")
+    ] = None,
+    version: Version = False,
+) -> int:
+    """Accuracy with intervals, per class, and cost of every operating point of BUNDLE on labeled clips."""
+    opened = Bundle.open(bundle)
+    front = _front(opened, variant)
+    chosen = _chosen_point(front, point)
+    _check(split, confusion)
+    clips = find_evaluated_clips(data, opened.manifest.labels, split)
+    steps, console = opened.manifest.steps, StageConsole()
+    with console.progress("decoding clips") as advance:
+        cache = ClipCache.build(
+            clips,
+            opened.manifest.views,
+            steps.rate_hz,
+            steps.clip_steps,
+            cache_folder("clips"),
+            advance,
+            segment_s=steps.segment_s,
+            require=require_readable,
+        )
+    with open_engine(opened, "cpu") as engine:
+        costs = _costs(opened, engine)
+        answers = _answers(opened, front, engine, cache, costs, console)
+    found = evaluate_front(front, answers, costs)
+    outcome = next(one for one in found.points if one.name == chosen)
+    for path, reason in cache.rejected:
+        console.note(f"left out: {path}: {reason}")
+    _print(opened, found, outcome, schedules=schedules)
+    if confusion is not None:
+        matrix = Confusion.of(answers.targets, outcome.best, opened.manifest.labels)
+        (write_confusion if confusion.suffix == ".csv" else draw_confusion)(matrix, confusion)
+        console.note(f"wrote {confusion}")
+    return 0
+
+
+def _front(bundle: Bundle, variant: str | None) -> OperatingFront:
+    chosen = bundle.variant(variant)
+    front = bundle.manifest.front(chosen.name)
+    if front is None:
+        reason = f"has no operating points for variant {chosen.name}"
+        raise BundleError(bundle.location, reason, "compile it again, without --folds 0")
+    return front
+
+
+def _chosen_point(front: OperatingFront, point: str | None) -> str:
+    names = [one.name for one in front.points]
+    if point is not None and point not in names:
+        raise ArgumentError(
+            f"point {point}", "is not on the front", f"use one of {', '.join(map(repr, names))}"
+        )
+    return point or front.default
+
+
+def _check(split: str | None, confusion: Path | None) -> None:
+    if split is not None and split not in EVALUATED_SPLITS:
+        raise ArgumentError(f"split {split}", "is not known", f"use one of {', '.join(EVALUATED_SPLITS)}")
+    if confusion is None:
+        return
+    if confusion.suffix not in _SUFFIXES:
+        raise ArgumentError(
+            confusion, "is neither a csv nor a plot", f"end its name in {', '.join(_SUFFIXES)}"
+        )
+    if not confusion.absolute().parent.is_dir():
+        raise ArgumentError(confusion, "its folder does not exist", "make it, or name another")
+
+
+def _costs(bundle: Bundle, engine: Engine) -> CostTable:
+    costs = bundle.costs(device_name(), engine.provider)
+    if costs is None:
+        raise BundleError(bundle.location, "has no cost table", "run adaptive-bench on it")
+    return costs
+
+
+def _answers(
+    bundle: Bundle,
+    front: OperatingFront,
+    engine: Engine,
+    cache: ClipCache,
+    costs: CostTable,
+    console: StageConsole,
+) -> Answers:
+    evaluator = Evaluator(
+        bundle.manifest, bundle.variant(front.variant), engine, cache, range(len(cache.clips))
+    )
+    with console.progress("running every look") as advance:
+        prices = [point.price for point in front.points if point.price is not None]
+        return gather(evaluator, costs, advance, prices)
+
+
+def _print(bundle: Bundle, found: Evaluation, outcome: Candidate, *, schedules: bool) -> None:
+    console, manifest = Console(highlight=False), bundle.manifest
+    for line in (verdict_line(manifest.model, found), *budget_lines(found)):
+        console.print(line, soft_wrap=True, markup=False)
+    console.print(_points(found))
+    if schedules:
+        console.print(_schedules(found))
+    console.print(_classes(found, outcome, manifest.labels))
+
+
+def _points(found: Evaluation) -> Table:
+    table = Table("point", "right", "95 %", "probability", f"{found.unit} a clip", "of dense", "chosen at")
+    draws, dense = group_draws(found.answers.groups), float(found.dense.cost.mean())
+    stated = {point.name: f"{point.accuracy.mean:.1%}" for point in found.front.points}
+    shown = [(one.name, one) for one in found.points]
+    shown += [(f"dense: {found.dense.name}", found.dense)]
+    shown += [("control: oracle stop", found.oracle_stop), ("control: random stop", found.random_stop)]
+    for name, one in shown:
+        low, high = np.quantile(draws @ one.right.astype(np.float64), (0.025, 0.975))
+        cost = float(one.cost.mean())
+        table.add_row(
+            name + (" (default)" if name == found.front.default else ""),
+            f"{one.right.mean():.1%}",
+            f"{low:.1%} to {high:.1%}",
+            f"{one.true_probability.mean():.3f}",
+            f"{cost:.3f}",
+            f"{cost / dense:.0%}",
+            stated.get(name, ""),
+        )
+    return table
+
+
+def _schedules(found: Evaluation) -> Table:
+    table = Table("schedule", "right", f"{found.unit} a clip", title="every schedule")
+    for one in sorted(found.schedules, key=lambda one: float(one.cost.mean())):
+        table.add_row(one.name, f"{one.right.mean():.1%}", f"{one.cost.mean():.3f}")
+    return table
+
+
+def _classes(found: Evaluation, outcome: Candidate, labels: Sequence[str]) -> Table:
+    table = Table("class", "clips", "recall", "precision", title=f"{outcome.name}, by class")
+    targets = found.answers.targets
+    for place, label in enumerate(labels):
+        own, said = targets == place, outcome.best == place
+        recall = f"{outcome.right[own].mean():.1%}" if own.any() else "no clips"
+        precision = f"{(targets[said] == place).mean():.1%}" if said.any() else "never said"
+        table.add_row(label, str(int(own.sum())), recall, precision)
+    return table
+
+
+def main() -> None:
+    """The ``adaptive-evaluate`` command."""
+    run_command(evaluate)
