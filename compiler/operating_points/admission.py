@@ -9,7 +9,7 @@ all candidates' deviations counts, as the best of many is to be admitted (max-st
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,19 +56,17 @@ def judge(
     """Test every candidate against ``schedules``."""
     if not candidates:
         return []
-    draws = group_draws(groups)
-    differences = np.stack([_rival_difference(one, schedules, groups, _true) for one in candidates])
-    right = [float(_rival_difference(one, schedules, groups, _right).mean()) for one in candidates]
-    lower = simultaneous_lower_bounds(differences, draws)
+    draws, rivals = group_draws(groups), _Rivals(schedules, groups)
+    both = [rivals.difference(one) for one in candidates]
+    lower = simultaneous_lower_bounds(np.stack([true for true, _ in both]), draws)
     found = []
-    for place, one in enumerate(candidates):
-        mean = float(differences[place].mean())
+    for place, (one, (true, right)) in enumerate(zip(candidates, both, strict=True)):
         reason: Literal["better", "cheaper twin"] | None = None
-        if lower[place] > 0 and right[place] >= 0:
+        if lower[place] > 0 and right.mean() >= 0:
             reason = "better"
         elif _is_cheaper_twin(one, schedules, draws):
             reason = "cheaper twin"
-        found.append(Admission(mean, float(lower[place]), reason))
+        found.append(Admission(float(true.mean()), float(lower[place]), reason))
     return found
 
 
@@ -81,39 +79,35 @@ def simultaneous_lower_bounds(differences: Floats, draws: Floats) -> Floats:
     return np.asarray(mean - np.quantile(deviation, _CONFIDENCE) * error)
 
 
-def _true(candidate: Candidate) -> Floats:
-    return candidate.true_probability
+class _Rivals:
+    """What schedules reach at any cost, chosen on one half of the clips and seen on the other."""
 
+    def __init__(self, schedules: Sequence[Candidate], groups: Sequence[str]) -> None:
+        self._true = np.stack([one.true_probability for one in schedules])
+        self._right = np.stack([one.right for one in schedules]).astype(np.float64)
+        costs = np.stack([one.cost for one in schedules])
+        self._fronts = []
+        for side in halves(groups):
+            for chosen_on in (side == 0, side == 1):
+                if chosen_on.any() and not chosen_on.all():
+                    mean_costs = costs[:, chosen_on].mean(axis=1)
+                    front = hull(mean_costs, self._true[:, chosen_on].mean(axis=1))
+                    self._fronts.append((chosen_on, mean_costs, front))
 
-def _right(candidate: Candidate) -> Floats:
-    return candidate.right.astype(np.float64)
-
-
-def _rival_difference(
-    candidate: Candidate,
-    schedules: Sequence[Candidate],
-    groups: Sequence[str],
-    value: Callable[[Candidate], Floats],
-) -> Floats:
-    """(clips,): the candidate's value less that of schedules at its cost, chosen on other clips."""
-    own = value(candidate)
-    values = np.stack([value(one) for one in schedules])
-    true = np.stack([one.true_probability for one in schedules])
-    costs = np.stack([one.cost for one in schedules])
-    total, count = np.zeros(len(own)), np.zeros(len(own))
-    for side in halves(groups):
-        for chosen_on in (side == 0, side == 1):
-            if chosen_on.all() or not chosen_on.any():
-                continue
-            mean_costs = costs[:, chosen_on].mean(axis=1)
-            front = hull(mean_costs, true[:, chosen_on].mean(axis=1))
-            one, other, share = sharing(mean_costs, front, float(candidate.cost[chosen_on].mean()))
-            rival = (1 - share) * values[one] + share * values[other]
-            total[~chosen_on] += (own - rival)[~chosen_on]
-            count[~chosen_on] += 1
-    if not count.all():  # one group alone: nothing to choose on
-        return np.full(len(own), -1.0)
-    return np.asarray(total / count)
+    def difference(self, candidate: Candidate) -> tuple[Floats, Floats]:
+        """(clips,) each: its probability of the true class, and whether it is right, less theirs."""
+        true, right = candidate.true_probability, candidate.right.astype(np.float64)
+        totals, count = np.zeros((2, len(true))), np.zeros(len(true))
+        for chosen_on, costs, front in self._fronts:
+            one, other, share = sharing(costs, front, float(candidate.cost[chosen_on].mean()))
+            seen = ~chosen_on
+            for total, own, theirs in zip(totals, (true, right), (self._true, self._right), strict=True):
+                rival = (1 - share) * theirs[one] + share * theirs[other]
+                total[seen] += (own - rival)[seen]
+            count[seen] += 1
+        if not count.all():  # one group alone: nothing to choose on
+            return np.full(len(true), -1.0), np.full(len(true), -1.0)
+        return totals[0] / count, totals[1] / count
 
 
 def _is_cheaper_twin(candidate: Candidate, schedules: Sequence[Candidate], draws: Floats) -> bool:

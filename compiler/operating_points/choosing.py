@@ -96,11 +96,12 @@ def _default(chosen: Sequence[Candidate]) -> Candidate:
     """The cheapest point that gives up next to nothing of the best."""
     best = max(float(one.right.mean()) for one in chosen)
     surest = max(float(one.true_probability.mean()) for one in chosen)
-    return next(
+    settled = (
         one
         for one in chosen
         if one.right.mean() >= best - _GIVEN_UP and one.true_probability.mean() >= surest - 2 * _GIVEN_UP
     )
+    return next(settled, chosen[-1])
 
 
 def _escalation_order(answers: Answers, schedules: Sequence[Candidate], costs: Floats) -> list[str]:

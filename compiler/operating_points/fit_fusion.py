@@ -49,9 +49,9 @@ def fit_fusion(answers: Answers, seed: int = 0) -> LookFusion:
         optimizer.step()
     names = answers.looks
     return LookFusion(
-        scales=dict(zip(names, scales.exp().tolist(), strict=True)),
-        weights=dict(zip(names, weights.exp().tolist(), strict=True)),
-        exponent=float(exponent.sigmoid()),
+        scales=dict(zip(names, scales.detach().exp().tolist(), strict=True)),
+        weights=dict(zip(names, weights.detach().exp().tolist(), strict=True)),
+        exponent=float(exponent.detach().sigmoid()),
     )
 
 
