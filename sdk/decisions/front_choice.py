@@ -42,7 +42,7 @@ class FrontChoice:
         looks = [option for chooser in self._choosers.values() for option in chooser.options]
         self.options = tuple({option.name: option for option in [*own, *looks]}.values())
         self.stand_at(front.point(front.default), 0.0)
-        self._current = self._chooser(self.standing_plan)
+        self._current, self._began = self._chooser(self.standing_plan), False
 
     def stand_at(self, point: OperatingPoint, price: float) -> None:
         """Run a point as long as nothing else is planned; ``price``: that led to it."""
@@ -66,9 +66,9 @@ class FrontChoice:
     def steps_to_wait(self, plan: Plan, answer: Floats | None) -> int:
         """Those of the plan's point, which is the one in use from here on."""
         chooser = self._chooser(plan)
-        if chooser is not self._current:
+        if chooser is not self._current and self._began:
             chooser.reset()
-            self._current = chooser
+        self._current, self._began = chooser, True
         return chooser.steps_to_wait(plan, answer)
 
     def decide(self, scores: Floats | None, plan: Plan, context: Context) -> Decision:
@@ -88,7 +88,9 @@ class FrontChoice:
 
     def reset(self) -> None:
         """Begin a new stream."""
-        self._current.reset()
+        self._began = False
+        for chooser in self._choosers.values():
+            chooser.reset()
 
     def _chooser(self, plan: Plan) -> Chooser:
         if plan.point is not None and plan.point in self._choosers:

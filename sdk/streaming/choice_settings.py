@@ -46,7 +46,7 @@ class ChoiceSettings:
 
         Raises: AdaptiveVideoError on setting if there is none of that name, or a budget.
         """
-        return self._plan.point if self.budget is not None else self._standing.point
+        return self._standing.point if self.budget is None else None
 
     @point.setter
     def point(self, name: str) -> None:
