@@ -40,14 +40,15 @@ from runtimes.errors import ArgumentError
 from sdk.cli.command import Version, run_command
 
 STAGES = 7
-"""Of a compile: data, training, split, verification, operating points, profile and packing."""
+"""Of a compile: data, training, split, verification, operating points (if any), profile and packing."""
 
 
 class StageConsole:
     """Prints stages, notes and progress bars on the terminal."""
 
-    def __init__(self, times: StageTimes | None = None) -> None:
-        """``times``: what the stages took the last time."""
+    def __init__(self, times: StageTimes | None = None, stages: int = STAGES) -> None:
+        """``times``: what the stages took the last time; ``stages``: how many there are."""
+        self._stages = stages
         self._console = Console(highlight=False)
         self._count = 0
         self._times = times
@@ -64,7 +65,7 @@ class StageConsole:
         if left_s is not None:
             said.append(f"about {_minutes(left_s)} left, by the last compile of this kind")
         since = f"  ({'; '.join(said)})" if said else ""
-        self._console.print(f"[bold]\\[{self._count}/{STAGES}] {name}[/bold]{since}")
+        self._console.print(f"[bold]\\[{self._count}/{self._stages}] {name}[/bold]{since}")
 
     def finish(self) -> None:
         """The stage in progress is done; what it took is kept."""
@@ -99,7 +100,7 @@ def _stage_times(request: Request) -> StageTimes:
     """Those of compiles of the same model, preset, targets, data and epochs."""
     model, how = request.model, request.training
     targets = [target.name for target in request.targets]
-    facts = [model.name, model.preset, *targets, request.data.folder, how.epochs, how.batch]
+    facts = [model.name, model.preset, *targets, request.data.folder, how.epochs, how.batch, how.folds]
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
     return StageTimes(cache_folder("stage-times") / f"{key}.json")
 
@@ -223,7 +224,7 @@ def compile_model(
     request.training.hardware.check()
     if dry_run:
         return _describe(request, StageConsole())
-    console = StageConsole(_stage_times(request))
+    console = StageConsole(_stage_times(request), STAGES - (folds == 0))
     try:
         bundle = compile_bundle(request, console)
     except KeyboardInterrupt:

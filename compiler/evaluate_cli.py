@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +31,7 @@ from runtimes.errors import ArgumentError, BundleError
 from runtimes.spec import CostTable, OperatingFront
 from sdk.cli.command import Version, run_command
 
+_PIPE_WIDTH = 160
 _SUFFIXES = (".csv", ".png", ".svg", ".pdf")
 
 
@@ -139,7 +141,9 @@ def _answers(
 
 
 def _print(bundle: Bundle, found: Evaluation, outcome: Candidate, *, schedules: bool) -> None:
-    console, manifest = Console(highlight=False), bundle.manifest
+    # A pipe has no width: nothing in it is to be cut.
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    console, manifest = Console(highlight=False, width=width), bundle.manifest
     for line in (verdict_line(manifest.model, found), *budget_lines(found)):
         console.print(line, soft_wrap=True, markup=False)
     console.print(_points(found))

@@ -72,7 +72,8 @@ def pack(
             console.note(f"{'passed' if gate.passed else 'FAILED'}: {gate.name}: {gate.saw}")
         require(gates)
         (costs,) = draft.manifest.cost_tables
-        console.stage("judge operating points")
+        if folds is not None:
+            console.stage("judge operating points")
         judged = _judged(folds, trained, costs)
         fronts = tuple(one.front for one in judged)
         draft = replace(draft, manifest=draft.manifest.model_copy(update={"fronts": fronts}))
