@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from runtimes.errors import OutputError
 from runtimes.spec import Variant
 from sdk.budget.budget import Budget
+from sdk.budget.metered_energy import MeterMark
 from sdk.budget.power_limit import Readings
 from sdk.decisions.choosers import Chooser
 from sdk.decisions.front_choice import FrontChoice
@@ -31,7 +32,7 @@ from sdk.decisions.trace import StepTrace
 from sdk.power.window import StepEnergy
 from sdk.results import Recognition
 
-FORMAT = 5
+FORMAT = 6
 
 
 class DecisionLog:
@@ -95,13 +96,16 @@ class DecisionLog:
         """From here on these graphs are not there."""
         self._write({"absent_graphs": sorted(absent)})
 
-    def note_plan(self, now_s: float, readings: Readings, budget: Budget | None, price: float) -> None:
-        """What was known when a step was due; ``price``: without a budget."""
+    def note_plan(
+        self, now_s: float, readings: Readings, budget: Budget | None, price: float, since: MeterMark
+    ) -> None:
+        """What was known when a step was due; ``price``: without a budget, ``since``: when it was set."""
         self._planned = {"planned_s": now_s, **asdict(readings)}
         if budget is not self._budget:
             self._budget = budget
             self._planned["budget"] = None if budget is None else asdict(budget)
             self._planned["app_price"] = price
+            self._planned["since"] = asdict(since)
 
     def write_step(
         self, now_s: float, energy: StepEnergy | None, trace: StepTrace, recognition: Recognition

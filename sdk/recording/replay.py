@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from runtimes.spec import ActionSpace, OperatingFront, Option, PriceResponse
 from sdk.budget.budget import Budget, BudgetError
 from sdk.budget.controller import BudgetController
+from sdk.budget.metered_energy import MeterMark
 from sdk.budget.power_limit import Readings
 from sdk.decisions.choosers import LEARNED, Chooser, LearnedChoice
 from sdk.decisions.decision import Decision, Observation, Plan
@@ -183,7 +184,9 @@ class _Replay:
         elif self._budget is None:
             self._standing = replace(self._standing, price=line["price"])
         readings = Readings(line["temperature_c"], line["battery_j"])
-        plan = self._controller.plan_step(line["planned_s"], self._budget, self._standing.price, readings)
+        since = MeterMark(**line["since"]) if "budget" in line else None
+        price, now_s = self._standing.price, line["planned_s"]
+        plan = self._controller.plan_step(now_s, self._budget, price, readings, since)
         return replace(plan, point=point) if self._budget is None else plan
 
 

@@ -201,13 +201,13 @@ def test_an_altered_log_is_told_apart(bundle: Bundle, board: Board, tmp_path: Pa
     [
         ("", "is not a decision log"),
         ("{}\n", "is not a decision log"),
-        ('{"decision_log": 99}\n', "has format 99, and 5 is known here"),
-        ('{"decision_log": 5}\n{"chooser": "fixed"}\n', "its choices were fixed, not learned"),
-        ('{"decision_log": 5}\n{"chooser": "learned"}\n', r"is damaged: 'action_space' is missing"),
-        ('{"decision_log": 5}\nnonsense\n', "line 2: is not JSON"),
-        ('{"decision_log": 5}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
-        ('{"decision_log": 5}\n[]\n', "line 2: is not a JSON object"),
-        ('{"decision_log": 5}\n', "has no steps"),
+        ('{"decision_log": 99}\n', "has format 99, and 6 is known here"),
+        ('{"decision_log": 6}\n{"chooser": "fixed"}\n', "its choices were fixed, not learned"),
+        ('{"decision_log": 6}\n{"chooser": "learned"}\n', r"is damaged: 'action_space' is missing"),
+        ('{"decision_log": 6}\nnonsense\n', "line 2: is not JSON"),
+        ('{"decision_log": 6}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
+        ('{"decision_log": 6}\n[]\n', "line 2: is not a JSON object"),
+        ('{"decision_log": 6}\n', "has no steps"),
     ],
 )
 def test_what_is_no_log(text: str, complaint: str, tmp_path: Path) -> None:
@@ -307,3 +307,37 @@ def test_a_file_is_taken_at_its_own_pace_under_a_budget(bundle: Bundle, tmp_path
         began = time.monotonic()
         list(recognizer.stream(clip))
         assert time.monotonic() - began < 1.2
+
+
+@pytest.mark.parametrize("before", [None, Budget(watts=6.0)], ids=["no budget", "another budget"])
+@pytest.mark.parametrize("set_s", [0.0, 0.06], ids=["after a result", "between two steps"])
+def test_power_is_energy_since_the_budget_was_set_over_time_since(
+    bundle: Bundle, board: Board, before: Budget | None, set_s: float
+) -> None:
+    expected: list[float] = []
+
+    def pictures() -> Iterator[tuple[NDArray[np.uint8], float]]:
+        for number in range(70):
+            board.now_s, board.used_j = board.now_s + set_s, board.used_j + set_s
+            if number == 40:
+                recognizer.budget = Budget(watts=3.0)
+                mark.extend((board.now_s, board.used_j))
+            board.now_s, board.used_j = board.now_s + 0.1 - set_s, board.used_j + 0.1 - set_s
+            yield flat(BRIGHT), number / RATE_HZ
+
+    mark: list[float] = []
+    with StreamRecognizer(bundle, "cpu", meter=board.meter(), clock=board.clock, budget=before) as recognizer:
+        results = []
+        for result in recognizer.stream(pictures()):
+            if mark:
+                expected.append((board.used_j - mark[1]) / (board.now_s - mark[0]))
+            results.append(board.draw(result))
+    after = results[40:]
+    assert len(after) == len(expected)
+    early = [result for result in after if result.power_w is None]
+    assert 9 <= len(early) <= 11
+    assert {(result.budget_met, result.budget_problem) for result in early} == {
+        (None, "the power is not known yet")
+    }
+    known = [(result.power_w, watts) for result, watts in zip(after, expected, strict=True)][len(early) :]
+    assert [power_w for power_w, _ in known] == pytest.approx([watts for _, watts in known])
