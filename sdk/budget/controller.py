@@ -55,8 +55,8 @@ class BudgetState:
     ``power_w``: average since the budget was set, of the last 30 s at most, None in the first second and
     where it is not known.
     ``met``: whether the budget holds and no step is throttled for it, None where that is not known, as in the
-    first second of a limited power. ``why``: what is wrong, if anything is. ``predicted_mj``: what the time since the step before was expected to take,
-    None where nothing is known.
+    first second of a limited power. ``why``: what is wrong, if anything is. ``predicted_mj``: what the time
+    since the step before was expected to take, None where nothing is known.
     """
 
     power_w: float | None

@@ -44,7 +44,8 @@ def measure(
     meter: Annotated[
         str | None,
         typer.Option(
-            help="Measure energy: auto, a meter of adaptive-inspect --power, or modeled:IDLE_W,BUSY_W."
+            help="Measure energy: auto, a meter of adaptive-inspect --power, or modeled:IDLE_W,MORE_W, "
+            "a model: so much idle, so much more while busy."
         ),
     ] = None,
     minutes: Annotated[
