@@ -42,7 +42,7 @@ class Bundle:
     missing: frozenset[str] = frozenset()
 
     @classmethod
-    def open(cls, path: str | Path, partial: bool = False) -> Bundle:
+    def open(cls, path: str | os.PathLike[str], partial: bool = False) -> Bundle:
         """Open and verify the bundle at ``path``, a folder or a zip (unpacked once, to the user's cache).
 
         ``partial``: low planes of its stores may be missing; the 8-bit graphs are then not available.
