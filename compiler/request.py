@@ -69,7 +69,7 @@ class PrecisionRequest:
     """``names``: the precisions that one policy (or the app) chooses among; None leaves it to the method.
 
     ``keep_all``: also those that cost no less than a more accurate one. ``modeled_costs``: the policy's
-    loss counts modeled BitOps.
+    loss counts modeled BitOps, relative to int8 (``compiler.quantization.pareto.modeled_cost``).
     """
 
     names: tuple[str, ...] | None = None
