@@ -186,7 +186,7 @@ class Bundle:
 
     def save_device_costs(self, table: CostTable) -> Path:
         """Keep ``table`` beside the bundle, in place of one of the same device, providers and threads."""
-        kept = [old for old in self.device_costs() if _measured_on(old) != _measured_on(table)]
+        kept = [old for old in self.device_costs() if old.setup != table.setup]
         path = self.device_costs_path
         growing = path.with_name(f".{path.name}.part")
         growing.write_bytes(_COST_TABLES.dump_json((table, *kept), indent=1))
@@ -383,10 +383,6 @@ def _record(path: Path) -> FileRecord:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _measured_on(table: CostTable) -> tuple[str, tuple[str, ...], int]:
-    return table.device, table.providers, table.threads
 
 
 def _first_complaint(error: ValidationError) -> str:

@@ -176,7 +176,19 @@ def test_bench_measures_and_keeps_the_costs(copy: Path) -> None:
 def test_bench_fails_above_a_limit_and_names_the_row(copy: Path) -> None:
     done = call("bench", copy, "--runs", 3, "--source", SOURCE, "--max-p95-ms", 1e-4)
     assert_mistake(done, "net-fp32 on rgb224: p95", status=1)
-    assert "adaptive (x" in done.stdout
+    assert "adaptive (" in done.stdout and "no costs written" in done.stderr
+    assert not Bundle.open(copy).device_costs_path.exists()
+
+
+def test_bench_keeps_costs_of_more_runs_unless_told_otherwise(copy: Path) -> None:
+    for runs, asked, kept, said in (
+        (4, (), 4, ""),
+        (2, (), 4, "has 4 runs of each graph, and this has 2; --replace-costs replaces it"),
+        (2, ("--replace-costs",), 2, ""),
+    ):
+        done = call("bench", copy, "--runs", runs, "--source", SOURCE, "--json", *asked)
+        assert done.returncode == 0 and said in done.stderr and bool(said) == bool(done.stderr)
+        assert [table.runs for table in Bundle.open(copy).device_costs()] == [kept]
 
 
 def test_bench_passes_below_a_limit(copy: Path) -> None:
@@ -194,6 +206,8 @@ def test_bench_runs_on_and_tells_each_minute(copy: Path) -> None:
     ("arguments", "words"),
     [
         (("--runs", 0), "use 1 or more"),
+        (("--max-p95-ms", -1), "--max-p95-ms -1.0: is not a time in ms; use more than 0"),
+        (("--compare", "--replace-costs"), "--compare: takes no --meter"),
         (("--minutes", 0), "minutes 0.0: is not a duration; use more than 0"),
         (("--meter", "nonsense"), "meter nonsense: is unknown"),
         (("--meter", "modeled:2"), "does not know (the bundle's cost table has no energies"),
