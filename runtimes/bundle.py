@@ -19,12 +19,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from pydantic import TypeAdapter, ValidationError
 
 from runtimes.cache import cache_folder, whole_folder
-from runtimes.errors import BundleError
+from runtimes.errors import BundleError, NotABundleError
 from runtimes.notebook import html_table
 from runtimes.spec import OLDEST_SCHEMA, SCHEMA_VERSION, CostTable, FileRecord, Manifest, Variant
 
 MANIFEST = "manifest.json"
 _COPY_AGAIN = "compile again, or copy the bundle whole"
+_NAME_IT = "name the folder or zip that adaptive-compile wrote"
 _COST_TABLES = TypeAdapter(tuple[CostTable, ...])
 
 
@@ -51,10 +52,10 @@ class Bundle:
         """
         if not isinstance(path, str | os.PathLike):
             reason = f"is {type(path).__name__}, not a path"
-            raise BundleError(repr(path), reason, "give the folder or zip that adaptive-compile wrote")
+            raise NotABundleError(repr(path), reason, "give the folder or zip that adaptive-compile wrote")
         location = Path(path)
         if not location.exists():
-            raise BundleError(location, "does not exist", "check the path, or run adaptive-compile")
+            raise NotABundleError(location, "does not exist", "check the path, or run adaptive-compile")
         if location.is_dir():
             return cls._verified(location, location, partial)
         folder = _unpacked(location)
@@ -283,7 +284,12 @@ def _unpacked(location: Path) -> Path:
         with zipfile.ZipFile(location) as archive, whole_folder(folder) as growing:
             _unpack(archive, growing, location)
     except (zipfile.BadZipFile, EOFError) as error:
-        raise BundleError(location, f"is neither a folder nor a whole zip ({error})", _COPY_AGAIN) from error
+        with location.open("rb") as file:
+            if file.read(2) != b"PK":
+                raise NotABundleError(
+                    location, "is not a bundle: it is no folder and no zip", _NAME_IT
+                ) from None
+        raise BundleError(location, f"is not a whole zip ({error})", _COPY_AGAIN) from error
     return folder
 
 
@@ -295,7 +301,7 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, location: Path) -> None:
     tops = {PurePosixPath(name).parts[0] for name in names}
     prefix = f"{tops.pop()}/" if len(tops) == 1 and MANIFEST not in names else ""
     if prefix + MANIFEST not in names:
-        raise BundleError(location / MANIFEST, "is missing", _COPY_AGAIN)
+        raise NotABundleError(location, f"is not a bundle: it has no {MANIFEST}", _NAME_IT)
     manifest = _parse_manifest(archive.read(prefix + MANIFEST), location)
     may_come_later = _low_planes(manifest)
     packed_files = [file for file in manifest.files if prefix + file in names or file not in may_come_later]
@@ -312,9 +318,7 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, location: Path) -> None:
 
 def _read_manifest(path: Path, location: Path) -> Manifest:
     if not path.is_file():
-        raise BundleError(
-            location, f"is not a bundle: it has no {MANIFEST}", "name the folder adaptive-compile wrote"
-        )
+        raise NotABundleError(location, f"is not a bundle: it has no {MANIFEST}", _NAME_IT)
     return _parse_manifest(path.read_bytes(), location)
 
 

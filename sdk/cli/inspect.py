@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from runtimes.bundle import Bundle
-from runtimes.errors import BundleError
+from runtimes.errors import BundleError, NotABundleError
 from runtimes.spec import CostTable, Manifest, Option
 from sdk.cli.command import FAILED_LIMIT, Version, fail, run_command
 from sdk.power import MeterInfo, discover
@@ -31,6 +31,8 @@ def inspect(
     try:
         opened = Bundle.open(bundle, partial)
         tables = (*opened.device_costs(), *opened.manifest.cost_tables)
+    except NotABundleError:  # a mistake, as any other; what follows is found by looking
+        raise
     except BundleError as error:
         return fail(str(error), FAILED_LIMIT)
     manifest = opened.manifest

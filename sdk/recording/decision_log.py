@@ -3,7 +3,7 @@
 It holds all that the choices depended on, to the last bit, so that they can be made again without the
 bundle, the source or the device (replay.py). The first line says where it comes from, the second what
 there was to choose from; ``stream`` lines begin a stream, ``expected_steps`` lines say how long a clip is,
-``absent_graphs`` lines which graphs are not there; all others are steps.
+``absent_graphs`` lines which graphs are not there, and an ``end`` line comes last; all others are steps.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.errors import OutputError
+from runtimes.outputs import require_writable
 from runtimes.spec import Variant
 from sdk.budget.budget import Budget
 from sdk.budget.metered_energy import MeterMark
@@ -33,6 +34,7 @@ from sdk.power.window import StepEnergy
 from sdk.results import Recognition
 
 FORMAT = 6
+_EXAMPLE = "decisions.jsonl"
 
 
 class DecisionLog:
@@ -42,14 +44,16 @@ class DecisionLog:
             list(recognizer.stream("clip.mp4"))
         differing = [step for step in replay("decisions.jsonl") if not step.same]
 
-    A context manager; once entered, give it to one recognizer.
+    A context manager; once entered, give it to one recognizer. A file that is there already is replaced at
+    the first step: a stream that never begins changes nothing.
     """
-
-    _file: TextIO
 
     def __init__(self, path: str | Path, about: Mapping[str, Any] | None = None) -> None:
         """``about``: what else the first line is to say, such as the source."""
         self._path = Path(path)
+        self._file: TextIO | None = None
+        self._waiting: list[str] = []
+        self._steps = 0
         self._about = {
             "decision_log": FORMAT,
             "command": " ".join(sys.argv),
@@ -110,8 +114,10 @@ class DecisionLog:
     def write_step(
         self, now_s: float, energy: StepEnergy | None, trace: StepTrace, recognition: Recognition
     ) -> None:
-        """A step's decision, and what came of it."""
+        """A step's decision, and what came of it. Raises: OutputError if the file cannot be written."""
         result = recognition
+        self._open()
+        self._steps += 1
         self._write(
             {
                 **self._planned,
@@ -145,19 +151,34 @@ class DecisionLog:
         )
 
     def __enter__(self) -> Self:
-        """Raises: AdaptiveVideoError if the file cannot be written."""
-        try:
-            self._file = self._path.open("w", buffering=1, encoding="utf-8")
-        except OSError as error:
-            fix = "name a file in a folder that exists and can be written to"
-            raise OutputError(self._path, f"cannot be written ({error.strerror})", fix) from None
+        """Raises: OutputError if the file cannot be written."""
+        require_writable(self._path, _EXAMPLE)
         self._write(self._about)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        if self._file is None and kind is not None:
+            return
+        self._write({"end": True, "steps": self._steps})
+        self._open().close()
+
+    def _open(self) -> TextIO:
+        """The file, with all that was to be written so far."""
+        if self._file is None:
+            try:
+                self._file = self._path.open("w", buffering=1, encoding="utf-8")
+            except OSError as error:
+                reason = f"cannot be written: {(error.strerror or 'unknown error').lower()}"
+                raise OutputError(self._path, reason, f"name a file like {_EXAMPLE} elsewhere") from None
+            self._file.writelines(self._waiting)
+            self._waiting.clear()
+        return self._file
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line) + "\n")
+        text = json.dumps(line) + "\n"
+        if self._file is None:
+            self._waiting.append(text)
+        else:
+            self._file.write(text)

@@ -16,7 +16,7 @@ from sdk import Budget, BudgetError, StreamRecognizer
 from sdk.power import AppMeter
 from sdk.power.meter import Meter
 from sdk.recording.decision_log import DecisionLog
-from sdk.recording.replay import replay
+from sdk.recording.replay import breaks_off, replay
 from sdk.results import Recognition
 from tests.sdk.films import BRIGHT, DARK, MIDDLE, encode, flat
 
@@ -155,7 +155,8 @@ def test_decisions_can_be_made_again(bundle: Bundle, board: Board, tmp_path: Pat
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert lines[0]["source"] == "a film" and lines[1]["chooser"] == "learned"
     assert lines[2] == {"stream": True, "began_s": 0.0, "energy_j": 0.0}
-    step = lines[-1]
+    assert lines[-1] == {"end": True, "steps": len(results)} and not breaks_off(path)
+    step = lines[-2]
     for name in (
         "scores",
         "price",
@@ -194,6 +195,28 @@ def test_an_altered_log_is_told_apart(bundle: Bundle, board: Board, tmp_path: Pa
     path.write_text("\n".join([*lines[:40], json.dumps(altered), *lines[41:]]) + "\n")
     differing = [step for step in replay(path) if not step.same]
     assert differing and differing[0].logged[1] == "rgb84"
+    path.write_text("\n".join(lines[:-20] + lines[-1:]) + "\n")
+    with pytest.raises(AdaptiveVideoError, match=r"is damaged: \d+ of its 100 steps are there"):
+        list(replay(path))
+
+
+def test_a_log_without_its_end_is_told_apart(bundle: Bundle, board: Board, tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    with DecisionLog(path) as log:
+        recognize(bundle, board, seconds=2, log=log)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert breaks_off(path) and len(list(replay(path))) == 20
+
+
+def test_a_log_is_replaced_when_a_stream_begins(bundle: Bundle, board: Board, tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    path.write_text("an older log")
+    with pytest.raises(AdaptiveVideoError, match="device npu"), DecisionLog(path) as log:
+        StreamRecognizer(bundle, "npu", log=log)
+    assert path.read_text() == "an older log"
+    with DecisionLog(path) as log:
+        recognize(bundle, board, seconds=1, log=log)
+    assert path.read_text().startswith('{"decision_log": 6')
 
 
 @pytest.mark.parametrize(

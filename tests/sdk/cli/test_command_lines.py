@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import av
@@ -77,11 +78,78 @@ def test_run_keeps_to_a_budget_draws_it_logs_it_and_replays_it(bundle: Bundle, t
     done = call("run", "--replay", log)
     assert done.returncode == 0 and done.stdout == "20 steps decided again: 0 choices and 0 prices differ\n"
     lines = log.read_text().splitlines()
-    changed = {**json.loads(lines[-1]), "choice": ["rgb84"], "price": 77.0}
-    log.write_text("\n".join([*lines[:-1], json.dumps(changed)]) + "\n")
+    changed = {**json.loads(lines[-2]), "choice": ["rgb84"], "price": 77.0}
+    log.write_text("\n".join([*lines[:-2], json.dumps(changed), lines[-1]]) + "\n")
     done = call("run", "--replay", log)
-    assert_mistake(done, "1 steps are decided otherwise", status=1)
-    assert "step 19: price and choice" in done.stdout
+    assert_mistake(done, "1 step is decided otherwise", status=1)
+    assert "step 19: price and choice" in done.stdout and "1 choice and 1 price differ" in done.stdout
+
+
+def test_a_log_that_breaks_off_is_said(bundle: Bundle, tmp_path: Path) -> None:
+    log = tmp_path / "decisions.jsonl"
+    assert call("run", bundle.folder, SOURCE, "--log", log).returncode == 0
+    whole = log.read_text()
+    log.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    done = call("run", "--replay", log)
+    assert done.returncode == 0 and done.stdout.startswith("20 steps decided again: 0 choices")
+    assert "breaks off: its end is missing, so the stream was interrupted" in done.stderr
+    log.write_text(whole[:-200])
+    done = call("run", "--replay", log)
+    assert_mistake(done, "is cut off; the stream was interrupted: delete that line")
+    assert done.stdout.startswith("19 steps decided again")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("{bundle}", SOURCE, "--save-video", "{tmp}/zz.txt"), "no format for H.264 video has this suffix"),
+        (
+            ("{bundle}", SOURCE, "--save-video", "{tmp}/sound.wav"),
+            "no format for H.264 video has this suffix",
+        ),
+        (("{bundle}", SOURCE, "--plot", "{tmp}/power.txt"), "is of no kind that can be drawn"),
+        (("{bundle}", SOURCE, "--log", "{bundle}/log.jsonl"), "lies inside the bundle"),
+        (("{bundle}", SOURCE, "--plot", "{bundle}/deep.png"), "lies inside the bundle"),
+        (("{bundle}", SOURCE, "--log", "{tmp}"), "cannot be written: it is a folder"),
+        (("{bundle}", SOURCE, "--plot", "{tmp}/one.png", "--log", "{tmp}/one.png"), "is --log too"),
+        (("{bundle}", "{tmp}/clip.mp4", "--save-video", "{tmp}/clip.mp4"), "is SOURCE too"),
+        (("{bundle}", "missing.mp4"), "no such file"),
+        (("{bundle}", "{tmp}/clip.mp4"), "clip.mp4"),
+        (("{tmp}/clip.mp4", SOURCE), "is not a bundle"),
+        (("{bundle}", SOURCE, "--variant", "fp64"), "use one of fp32, int8"),
+        (("{bundle}", SOURCE, "--device", "npu"), "is unknown"),
+    ],
+)
+def test_a_mistake_changes_no_file(
+    bundle: Bundle, arguments: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "old.jsonl").write_text("an older log")
+    (tmp_path / "clip.mp4").write_bytes(b"no video" * 100)
+    before = {path: path.read_bytes() for path in [*tmp_path.iterdir(), *bundle.folder.iterdir()]}
+    filled = [
+        text.replace("{bundle}", str(bundle.folder)).replace("{tmp}", str(tmp_path)) for text in arguments
+    ]
+    if "--log" not in filled:
+        filled += ["--log", str(tmp_path / "old.jsonl")]
+    assert_mistake(call("run", *filled), words)
+    after = {path: path.read_bytes() for path in [*tmp_path.iterdir(), *bundle.folder.iterdir()]}
+    assert after == before
+
+
+@pytest.mark.parametrize("budget", [("--thermal-budget", "70C"), ("--battery-budget", "3h")])
+def test_every_budget_of_power_finds_a_meter(bundle: Bundle, budget: tuple[str, str]) -> None:
+    done = call("run", bundle.folder, SOURCE, *budget)
+    assert "needs a meter, and none was given" not in done.stderr
+    assert_mistake(call("run", bundle.folder, SOURCE, *budget, "--meter", "zeus"), "zeus")
+
+
+def test_with_a_control_file_a_clip_runs_at_its_own_pace(bundle: Bundle, tmp_path: Path) -> None:
+    clip = encode(tmp_path / "clip.mp4", [BRIGHT] * 60)
+    (tmp_path / "budget.txt").write_text("off")
+    began_s = time.monotonic()
+    assert call("run", bundle.folder, clip, "--control", tmp_path / "budget.txt").returncode == 0
+    assert time.monotonic() - began_s > 1.9
+    assert "its own pace" in " ".join(call("run", "--help").stdout.replace("│", " ").split())
 
 
 def test_run_saves_an_annotated_video(bundle: Bundle, tmp_path: Path) -> None:
@@ -135,7 +203,14 @@ def test_interrupt_ends_with_the_summary(bundle: Bundle, ending: signal.Signals)
         (("{bundle}", SOURCE, "--meter", "modeled:2,x"), "give powers in W"),
         (("{bundle}", SOURCE, "--save-video", "/no/such/folder/out.mp4"), "cannot be written"),
         (("{bundle}", SOURCE, "--color"), "--color"),
-        (("{bundle}",), "BUNDLE and SOURCE: are missing; give both, or --replay LOG"),
+        ((), "BUNDLE and SOURCE: are missing; give both, or --replay LOG"),
+        (("{bundle}",), "error: SOURCE: is missing; give a file, camera:0"),
+        (("test://", "{bundle}"), "test://: is a source, not a bundle; give BUNDLE first, then SOURCE"),
+        (
+            ("{bundle}", SOURCE, "--replay", "log.jsonl"),
+            "--replay: takes no BUNDLE, SOURCE, output or budget",
+        ),
+        (("--replay", "log.jsonl", "--power-budget", "5W"), "--replay: takes no BUNDLE"),
         (("{bundle}", SOURCE, "--power-budget", "5"), "budget 5: has no unit; write it with one of mW, W"),
         (("{bundle}", SOURCE, "--power-budget", "-5W"), "is not a number above 0"),
         (("{bundle}", SOURCE, "--power-budget", "0W"), "is not a number above 0"),
@@ -235,6 +310,13 @@ def test_inspect_finds_damage(copy: Path) -> None:
     path = copy / "policy.onnx"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     assert_mistake(call("inspect", copy), "policy.onnx: SHA-256 differs", status=1)
+
+
+def test_inspect_of_what_is_no_bundle_is_a_mistake(tmp_path: Path) -> None:
+    assert_mistake(call("inspect", tmp_path / "none.bundle"), "does not exist")
+    (tmp_path / "net.tflite").write_bytes(b"TFL3" * 100)
+    assert_mistake(call("inspect", tmp_path / "net.tflite"), "net.tflite: is not a bundle")
+    assert_mistake(call("inspect", tmp_path), "is not a bundle: it has no manifest.json")
 
 
 @pytest.mark.parametrize("name", ["run", "bench", "inspect"])
