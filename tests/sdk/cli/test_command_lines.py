@@ -197,7 +197,7 @@ def test_interrupt_ends_with_the_summary(bundle: Bundle, ending: signal.Signals)
         (("{bundle}", SOURCE, "--price", "-1"), "not a price"),
         (("{bundle}", SOURCE, "--fixed", ""), "use one of"),
         (("{bundle}", SOURCE, "--every", "2"), "give fixed too"),
-        (("{bundle}", "test://?duration=0"), "give a duration above 0"),
+        (("{bundle}", "test://?duration=0"), "duration=0 is not a number above 0"),
         (("{bundle}", SOURCE, "--device", "npu"), "is unknown"),
         (("{bundle}", SOURCE, "--meter", "wall"), "use auto, one of jetson, nvml, rapl, zeus, or a model"),
         (("{bundle}", SOURCE, "--meter", "modeled:2,x"), "give powers in W"),
