@@ -12,6 +12,7 @@ import numpy as np
 
 from runtimes.errors import MissingPackageError, OutputError
 from runtimes.outputs import require_writable
+from runtimes.words import install
 from sdk.budget.budget import Budget
 from sdk.results import HELD, Recognition
 
@@ -128,6 +129,5 @@ def _new_figure() -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        fix = "pip install '.[plot]' from a clone"
-        raise MissingPackageError("plot", "matplotlib is not installed", fix) from None
+        raise MissingPackageError("plot", "matplotlib is not installed", install("plot")) from None
     return Figure(figsize=(10, 7), layout="constrained")
