@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from runtimes.notebook import html_table
+from runtimes.words import counted
 
 HELD = "held"
 """The choice of a step that an earlier skip holds."""
@@ -159,7 +160,7 @@ class ClipRecognition:
         choices = ", ".join(f"{choice} {count}" for choice, count in self.choices.items())
         return (
             f"<ClipRecognition {self.path!r}: {self.label!r} {self.score:.2f}, "
-            f"{self.steps} steps ({choices}), {self.latency_ms.total:.1f} ms>"
+            f"{counted(self.steps, 'step')} ({choices}), {self.latency_ms.total:.1f} ms>"
         )
 
     def _repr_html_(self) -> str:

@@ -22,6 +22,7 @@ from compiler.measuring.evaluation import Outcome, static_front
 from compiler.measuring.profile import Profile, Timeline, verdict
 from compiler.quantization.pareto import CandidateCost
 from runtimes.spec import CostTable, Manifest, Variant
+from runtimes.words import counted
 
 matplotlib.use("svg")
 
@@ -66,7 +67,7 @@ def write_report(
         "<h2>Accuracy and cost</h2>",
         _plot(manifest, profile),
         "<p>Cost: resizing, policy and branches, as measured on "
-        f"{html.escape(profile.costs.device)} with {profile.costs.threads} thread(s) a branch; "
+        f"{html.escape(profile.costs.device)} with {counted(profile.costs.threads, 'thread')} a branch; "
         "decoding is the same for all and comes on top (see whole clips). "
         f"{html.escape(_energy_line(profile.costs))}</p>",
         _outcome_table(manifest, profile),

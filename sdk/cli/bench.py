@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from runtimes.bundle import Bundle
 from runtimes.errors import ArgumentError
 from runtimes.spec import Manifest
+from runtimes.words import counted
 from sdk.benchmark.bench import DEFAULT_SOURCE, BenchReport, PipelineReport, bench
 from sdk.benchmark.comparison import compare_targets
 from sdk.benchmark.device_costs import better_kept, open_whole
@@ -24,6 +24,7 @@ from sdk.cli.command import FAILED_LIMIT, Version, fail, run_command
 from sdk.cli.comparison import print_comparison
 from sdk.cli.display import print_json
 from sdk.power import open_meter
+from sdk.tables import console, table
 
 
 def measure(
@@ -116,36 +117,37 @@ def _keep(bundle: Bundle, report: BenchReport, replace: bool, as_json: bool) -> 
 def _print_tables(report: BenchReport, manifest: Manifest, target: str | None) -> None:
     costs, load = report.costs, report.load
     memory = "not measured" if report.memory_mb is None else f"{report.memory_mb:.0f} MB"
-    console = Console(highlight=False)
-    console.print(f"{costs.device}, {', '.join(costs.providers)}, {costs.threads} threads; memory {memory}")
-    console.print(
+    threads = counted(costs.threads, "thread")
+    out = console()
+    out.print(f"{costs.device}, {', '.join(costs.providers)}, {threads}; memory {memory}")
+    out.print(
         f"verified in {load.verify_ms:.0f} ms, opened in {load.graphs_ms:.0f} ms, "
         f"first result after {load.first_result_ms:.0f} ms"
     )
     if costs.energy_source is None:
-        console.print("energy was not measured: give --meter")
+        out.print("energy was not measured: give --meter")
     else:
-        console.print(f"energy beyond the idle device's {costs.idle_w:.2f} W; from {costs.energy_source}")
-    console.print(_costs_table(report, manifest, target), _pipeline_table(report))
+        out.print(f"energy beyond the idle device's {costs.idle_w:.2f} W; from {costs.energy_source}")
+    out.print(_costs_table(report, manifest, target), _pipeline_table(report))
     if report.switching is not None:
-        console.print(_switching_line(report.switching), soft_wrap=True)
+        out.print(_switching_line(report.switching), soft_wrap=True)
     if report.sustained:
-        console.print(_sustained_line(report), soft_wrap=True)
+        out.print(_sustained_line(report), soft_wrap=True)
 
 
 def _costs_table(report: BenchReport, manifest: Manifest, target: str | None) -> Table:
-    table = Table("graph", "view", "p50 ms", "p95 ms", "mJ", "MB")
+    rows = table("graph", "view", "p50 ms", "p95 ms", "mJ", "MB")
     for row in report.costs.graphs:
         memory = "" if row.memory_mb is None else f"{row.memory_mb:.1f}"
         if manifest.shares_files(manifest.graph(row.graph, target)):
             memory = "shared"
-        table.add_row(
+        rows.add_row(
             row.graph, row.view, f"{row.p50_ms:.3f}", f"{row.p95_ms:.3f}", _mj(row.energy_mj), memory
         )
     for view in report.costs.views:
         spent = f"{view.p50_ms:.3f}", f"{view.p95_ms:.3f}", _mj(view.energy_mj)
-        table.add_row("(resizing)", view.view, *spent, "")
-    return table
+        rows.add_row("(resizing)", view.view, *spent, "")
+    return rows
 
 
 def _mj(energy_mj: float | None) -> str:
@@ -155,8 +157,8 @@ def _mj(energy_mj: float | None) -> str:
 def _pipeline_table(report: BenchReport) -> Table:
     pipeline = report.pipeline
     head = ("pipeline", "mean ms", "p50 ms", "p95 ms", "mJ a clip", "choices")
-    table = Table(*head, title=f"variant {pipeline.variant}")
-    rows = (
+    rows = table(*head, title=f"variant {pipeline.variant}")
+    pair = (
         (
             f"{pipeline.chosen} ({_faster(pipeline)})",
             pipeline.adaptive_mean_ms,
@@ -165,12 +167,12 @@ def _pipeline_table(report: BenchReport) -> Table:
         ),
         (f"always {pipeline.dense_option}", pipeline.dense_mean_ms, pipeline.dense, pipeline.dense_mj),
     )
-    for name, mean_ms, statistics, energy_mj in rows:
+    for name, mean_ms, statistics, energy_mj in pair:
         total = statistics.latency_ms["total"]
         choices = ", ".join(f"{choice} {count}" for choice, count in statistics.choices.items())
         spent = f"{mean_ms:.2f}", f"{total.p50:.2f}", f"{total.p95:.2f}", _mj(energy_mj)
-        table.add_row(name, *spent, choices)
-    return table
+        rows.add_row(name, *spent, choices)
+    return rows
 
 
 def _faster(pipeline: PipelineReport) -> str:
@@ -196,7 +198,7 @@ def _silent(minute: Minute) -> None:
 
 
 def _say_minute(minute: Minute) -> None:
-    parts = [f"{minute.steps} steps", f"p50 {minute.p50_ms:.2f} ms", f"p95 {minute.p95_ms:.2f} ms"]
+    parts = [counted(minute.steps, "step"), f"p50 {minute.p50_ms:.2f} ms", f"p95 {minute.p95_ms:.2f} ms"]
     parts.append("power not measured" if minute.power_w is None else f"{minute.power_w:.2f} W")
     hot = "temperature not known" if minute.temperature_c is None else f"{minute.temperature_c:.1f} °C"
     slowed = "throttling not known"

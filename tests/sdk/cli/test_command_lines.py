@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
 
 import av
 import pytest
+from rich.console import Console
 
 from runtimes.bundle import Bundle
+from sdk.tables import table
 from tests.sdk.films import BRIGHT, DARK, encode
 
 SOURCE = "test://?duration=2&live=0"
@@ -285,7 +288,10 @@ def test_bench_runs_on_and_tells_each_minute(copy: Path) -> None:
         (("--compare", "--replace-costs"), "--compare: takes no --meter"),
         (("--minutes", 0), "minutes 0.0: is not a duration; use more than 0"),
         (("--meter", "nonsense"), "meter nonsense: is unknown"),
-        (("--meter", "modeled:2"), "does not know (the bundle's cost table has no energies"),
+        (
+            ("--meter", "modeled:2"),
+            "what runs): gives no energy: the bundle's cost table has no energies",
+        ),
     ],
 )
 def test_bench_mistakes(arguments: tuple[object, ...], words: str, copy: Path) -> None:
@@ -297,6 +303,25 @@ def test_inspect_shows_what_is_in_it(bundle: Bundle) -> None:
     assert done.returncode == 0, done.stderr
     for words in ("net-int8", "skip4", "rgb224", "bench board", "all 4 files"):
         assert words in done.stdout
+
+
+def test_nothing_is_cut_off_in_a_pipe(bundle: Bundle, tmp_path: Path) -> None:
+    long = "policy-of-a-name-that-no-narrow-column-holds"
+    manifest = (bundle.folder / "manifest.json").read_text().replace('"policy"', f'"{long}"')
+    renamed = Path(shutil.copytree(bundle.folder, tmp_path / "long.bundle"))
+    (renamed / "manifest.json").write_text(
+        manifest.replace(f'"{long}":', '"policy":')
+        .replace(f'"role":"{long}"', '"role":"policy"')
+        .replace(f'"role": "{long}"', '"role": "policy"')
+    )
+    done = call("inspect", renamed)
+    assert done.returncode == 0, done.stderr
+    assert long in done.stdout and "…" not in done.stdout and "1 threads" not in done.stdout
+    folded = StringIO()
+    rows = table("graph", "a", "b")
+    rows.add_row(long, "x" * 20, "y" * 20)
+    Console(file=folded, width=50).print(rows)
+    assert "…" not in folded.getvalue()
 
 
 def test_inspect_shows_the_meters() -> None:
