@@ -95,8 +95,8 @@ class Bundle:
     def require_target(self, target: str | None) -> None:
         """Raises: BundleError if the bundle has no graphs for ``target``; None is its own."""
         if target is not None and target not in self.manifest.targets:
-            fix = f"use one of {', '.join(self.manifest.targets)}, or compile it for one of adaptive-compile "
-            fix += "--list-targets"
+            known = ", ".join(self.manifest.targets)
+            fix = f"use one of {known}, or compile it for another that adaptive-compile --list-targets shows"
             raise BundleError(self.location, f"has no graphs for target {target}", fix)
 
     def __repr__(self) -> str:

@@ -21,7 +21,7 @@ from typing import Any, Self, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.errors import OutputError
+from runtimes.errors import ArgumentError, OutputError
 from runtimes.outputs import require_writable
 from runtimes.spec import Variant
 from sdk.budget.budget import Budget
@@ -54,6 +54,7 @@ class DecisionLog:
         self._file: TextIO | None = None
         self._waiting: list[str] = []
         self._steps = 0
+        self._entered = False
         self._about = {
             "decision_log": FORMAT,
             "command": " ".join(sys.argv),
@@ -153,6 +154,7 @@ class DecisionLog:
     def __enter__(self) -> Self:
         """Raises: OutputError if the file cannot be written."""
         require_writable(self._path, _EXAMPLE)
+        self._entered = True
         self._write(self._about)
         return self
 
@@ -177,6 +179,9 @@ class DecisionLog:
         return self._file
 
     def _write(self, line: Mapping[str, Any]) -> None:
+        if not self._entered:
+            fix = "use it as a context manager: with DecisionLog(path) as log"
+            raise ArgumentError(f"log {self._path}", "is not entered", fix)
         text = json.dumps(line) + "\n"
         if self._file is None:
             self._waiting.append(text)

@@ -208,6 +208,11 @@ def test_a_log_without_its_end_is_told_apart(bundle: Bundle, board: Board, tmp_p
     assert breaks_off(path) and len(list(replay(path))) == 20
 
 
+def test_a_log_that_is_not_entered_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(AdaptiveVideoError, match="is not entered; use it as a context manager"):
+        StreamRecognizer(bundle, "cpu", log=DecisionLog(tmp_path / "decisions.jsonl"))
+
+
 def test_a_log_is_replaced_when_a_stream_begins(bundle: Bundle, board: Board, tmp_path: Path) -> None:
     path = tmp_path / "decisions.jsonl"
     path.write_text("an older log")
