@@ -29,6 +29,7 @@ from compiler.request import (
     TrainingRequest,
     check_model,
     check_precisions,
+    check_runs_folder,
 )
 from compiler.stage_times import StageTimes
 from compiler.targets import TARGETS, find_targets
@@ -216,6 +217,7 @@ def compile_model(
         MeasuringRequest(costs, meter),
     )
     check_model(request.model)
+    check_runs_folder(request.training)
     with request.measuring.open_meter():  # hours before it is needed
         pass
     check_precisions(request)

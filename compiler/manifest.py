@@ -48,7 +48,9 @@ def provenance(request: Request, training: Training, recipe: Recipe) -> dict[str
         "seed": request.training.seed,
         "precisions": list(request.precisions or ()),
         "keep_all_precisions": precision.keep_all,
-        "policy_costs": "modeled BitOps" if precision.modeled_costs else str(measuring.costs or "measured"),
+        "policy_costs": "modeled BitOps, relative to int8"
+        if precision.modeled_costs
+        else str(measuring.costs or "measured"),
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "python": platform.python_version(),
         "machine": platform.platform(),

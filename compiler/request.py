@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +70,7 @@ class PrecisionRequest:
     """``names``: the precisions that one policy (or the app) chooses among; None leaves it to the method.
 
     ``keep_all``: also those that cost no less than a more accurate one. ``modeled_costs``: the policy's
-    loss counts modeled BitOps.
+    loss counts modeled BitOps, relative to int8 (``compiler.quantization.pareto.modeled_cost``).
     """
 
     names: tuple[str, ...] | None = None
@@ -162,6 +163,18 @@ def _check_modalities(model: ModelRequest, names: tuple[str, ...]) -> None:
     if not names or len(set(names)) != len(names) or not set(names) <= set(known):
         reason = "name one twice" if len(set(names)) != len(names) else "are not what the model knows"
         raise CompileError(given, reason, f"give some of {', '.join(known)}, each once")
+
+
+def check_runs_folder(training: TrainingRequest) -> None:
+    """Raises: CompileError if training results cannot be kept where they are to be."""
+    folder, fix = training.runs, "name a folder that can be written to"
+    if folder is None:
+        return
+    if folder.exists() and not folder.is_dir():
+        raise CompileError(f"--runs {folder}", "is a file", fix)
+    parent = next(above for above in (folder, *folder.absolute().parents) if above.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise CompileError(f"--runs {folder}", f"cannot be made: {parent} is not a writable folder", fix)
 
 
 def check_precisions(request: Request) -> None:

@@ -177,8 +177,9 @@ def _policy(mixed: Training, target: Target, stage: str) -> Network:
 def _costs(model: AdaptiveModel, kept: Sequence[CandidateCost], precision: str, *, modeled: bool) -> Tensor:
     """Cost (A,) of each option: measured mJ, else ms, or modeled BitOps; zero for the policy's own heads.
 
-    A long skip saves runs of the policy. The policy is not made yet: it is taken to cost per MAC what the
-    branches do in its ``precision``, or in any if there are none.
+    Modeled BitOps are relative to int8 (``modeled_cost``). A long skip saves runs of the policy. The policy
+    is not made yet: it is taken to cost per MAC what the branches do in its ``precision``, or in any if
+    there are none.
     """
     if modeled:
         each = {one.name: one.macs * modeled_cost(one.bits) for one in kept}

@@ -19,12 +19,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from pydantic import TypeAdapter, ValidationError
 
 from runtimes.cache import cache_folder, whole_folder
-from runtimes.errors import BundleError
+from runtimes.errors import BundleError, NotABundleError
 from runtimes.notebook import html_table
 from runtimes.spec import OLDEST_SCHEMA, SCHEMA_VERSION, CostTable, FileRecord, Manifest, Variant
 
 MANIFEST = "manifest.json"
 _COPY_AGAIN = "compile again, or copy the bundle whole"
+_NAME_IT = "name the folder or zip that adaptive-compile wrote"
 _COST_TABLES = TypeAdapter(tuple[CostTable, ...])
 
 
@@ -42,7 +43,7 @@ class Bundle:
     missing: frozenset[str] = frozenset()
 
     @classmethod
-    def open(cls, path: str | Path, partial: bool = False) -> Bundle:
+    def open(cls, path: str | os.PathLike[str], partial: bool = False) -> Bundle:
         """Open and verify the bundle at ``path``, a folder or a zip (unpacked once, to the user's cache).
 
         ``partial``: low planes of its stores may be missing; the 8-bit graphs are then not available.
@@ -51,10 +52,10 @@ class Bundle:
         """
         if not isinstance(path, str | os.PathLike):
             reason = f"is {type(path).__name__}, not a path"
-            raise BundleError(repr(path), reason, "give the folder or zip that adaptive-compile wrote")
+            raise NotABundleError(repr(path), reason, "give the folder or zip that adaptive-compile wrote")
         location = Path(path)
         if not location.exists():
-            raise BundleError(location, "does not exist", "check the path, or run adaptive-compile")
+            raise NotABundleError(location, "does not exist", "check the path, or run adaptive-compile")
         if location.is_dir():
             return cls._verified(location, location, partial)
         folder = _unpacked(location)
@@ -94,7 +95,8 @@ class Bundle:
     def require_target(self, target: str | None) -> None:
         """Raises: BundleError if the bundle has no graphs for ``target``; None is its own."""
         if target is not None and target not in self.manifest.targets:
-            fix = f"use one of {', '.join(self.manifest.targets)}, or compile it with --target {target}"
+            known = ", ".join(self.manifest.targets)
+            fix = f"use one of {known}, or compile it for another that adaptive-compile --list-targets shows"
             raise BundleError(self.location, f"has no graphs for target {target}", fix)
 
     def __repr__(self) -> str:
@@ -186,7 +188,7 @@ class Bundle:
 
     def save_device_costs(self, table: CostTable) -> Path:
         """Keep ``table`` beside the bundle, in place of one of the same device, providers and threads."""
-        kept = [old for old in self.device_costs() if _measured_on(old) != _measured_on(table)]
+        kept = [old for old in self.device_costs() if old.setup != table.setup]
         path = self.device_costs_path
         growing = path.with_name(f".{path.name}.part")
         growing.write_bytes(_COST_TABLES.dump_json((table, *kept), indent=1))
@@ -283,7 +285,12 @@ def _unpacked(location: Path) -> Path:
         with zipfile.ZipFile(location) as archive, whole_folder(folder) as growing:
             _unpack(archive, growing, location)
     except (zipfile.BadZipFile, EOFError) as error:
-        raise BundleError(location, f"is neither a folder nor a whole zip ({error})", _COPY_AGAIN) from error
+        with location.open("rb") as file:
+            if file.read(2) != b"PK":
+                raise NotABundleError(
+                    location, "is not a bundle: it is no folder and no zip", _NAME_IT
+                ) from None
+        raise BundleError(location, f"is not a whole zip ({error})", _COPY_AGAIN) from error
     return folder
 
 
@@ -295,7 +302,7 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, location: Path) -> None:
     tops = {PurePosixPath(name).parts[0] for name in names}
     prefix = f"{tops.pop()}/" if len(tops) == 1 and MANIFEST not in names else ""
     if prefix + MANIFEST not in names:
-        raise BundleError(location / MANIFEST, "is missing", _COPY_AGAIN)
+        raise NotABundleError(location, f"is not a bundle: it has no {MANIFEST}", _NAME_IT)
     manifest = _parse_manifest(archive.read(prefix + MANIFEST), location)
     may_come_later = _low_planes(manifest)
     packed_files = [file for file in manifest.files if prefix + file in names or file not in may_come_later]
@@ -312,9 +319,7 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, location: Path) -> None:
 
 def _read_manifest(path: Path, location: Path) -> Manifest:
     if not path.is_file():
-        raise BundleError(
-            location, f"is not a bundle: it has no {MANIFEST}", "name the folder adaptive-compile wrote"
-        )
+        raise NotABundleError(location, f"is not a bundle: it has no {MANIFEST}", _NAME_IT)
     return _parse_manifest(path.read_bytes(), location)
 
 
@@ -383,10 +388,6 @@ def _record(path: Path) -> FileRecord:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _measured_on(table: CostTable) -> tuple[str, tuple[str, ...], int]:
-    return table.device, table.providers, table.threads
 
 
 def _first_complaint(error: ValidationError) -> str:

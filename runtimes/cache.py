@@ -34,7 +34,8 @@ def whole_folder(destination: Path) -> Iterator[Path]:
         growing = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
     except OSError as error:
         fix = "set ADAPTIVE_VIDEO_CACHE to a folder that can be"
-        raise OutputError(destination.parent, f"cannot be written ({error.strerror})", fix) from error
+        reason = f"cannot be written: {(error.strerror or 'unknown reason').lower()}"
+        raise OutputError(destination.parent, reason, fix) from error
     try:
         yield growing
         try:

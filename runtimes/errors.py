@@ -21,6 +21,10 @@ class BundleError(AdaptiveVideoError):
     """A bundle is missing, altered, of an unknown schema, or not made for what is asked of it."""
 
 
+class NotABundleError(BundleError):
+    """What was named is no bundle: it does not exist, or is something else."""
+
+
 class EngineError(AdaptiveVideoError):
     """A runtime cannot open or run a graph as asked, e.g. the accelerator is missing."""
 

@@ -4,6 +4,7 @@
         for result in recognizer.stream("rtsp://camera/stream"):
             print(result.label, result.score)
 
+Every error that a user is to handle is an ``AdaptiveVideoError``; its kinds are names of this package, too.
 Names are imported when first used, so that ``import sdk`` costs a program nothing it does not need.
 """
 
@@ -16,34 +17,76 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runtimes.errors import AdaptiveVideoError, BundleError, EngineError
+    from runtimes.errors import (
+        AdaptiveVideoError,
+        ArgumentError,
+        BundleError,
+        EngineError,
+        MissingPackageError,
+        NotABundleError,
+        OutputError,
+    )
     from sdk.budget.budget import Budget, BudgetError
-    from sdk.errors import SourceError
+    from sdk.errors import (
+        BusyError,
+        ModalityError,
+        OptionError,
+        RecordingError,
+        SourceError,
+        SourceErrorCode,
+        SourceOptionError,
+        ViewError,
+    )
+    from sdk.power.meter import MeterError
     from sdk.recognizer import StreamRecognizer
     from sdk.results import ClipRecognition, Recognition
 
 __all__ = [
     "AdaptiveVideoError",
+    "ArgumentError",
     "Budget",
     "BudgetError",
     "BundleError",
+    "BusyError",
     "ClipRecognition",
     "EngineError",
+    "MeterError",
+    "MissingPackageError",
+    "ModalityError",
+    "NotABundleError",
+    "OptionError",
+    "OutputError",
     "Recognition",
+    "RecordingError",
     "SourceError",
+    "SourceErrorCode",
+    "SourceOptionError",
     "StreamRecognizer",
+    "ViewError",
 ]
 
 _HOMES = {
     "AdaptiveVideoError": "runtimes.errors",
+    "ArgumentError": "runtimes.errors",
     "Budget": "sdk.budget.budget",
     "BudgetError": "sdk.budget.budget",
     "BundleError": "runtimes.errors",
+    "BusyError": "sdk.errors",
     "ClipRecognition": "sdk.results",
     "EngineError": "runtimes.errors",
+    "MeterError": "sdk.power.meter",
+    "MissingPackageError": "runtimes.errors",
+    "ModalityError": "sdk.errors",
+    "NotABundleError": "runtimes.errors",
+    "OptionError": "sdk.errors",
+    "OutputError": "runtimes.errors",
     "Recognition": "sdk.results",
+    "RecordingError": "sdk.errors",
     "SourceError": "sdk.errors",
+    "SourceErrorCode": "sdk.errors",
+    "SourceOptionError": "sdk.errors",
     "StreamRecognizer": "sdk.recognizer",
+    "ViewError": "sdk.errors",
 }
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from runtimes.notebook import html_table
+from runtimes.words import counted
 
 HELD = "held"
 """The choice of a step that an earlier skip holds."""
@@ -51,8 +52,9 @@ class Recognition:
     ``label`` and ``score`` are the fusion's over the stream so far, ``top`` its best classes. ``choice``
     names what was chosen to run (several groups joined by ``+``), a skip, or ``held``; ``precision`` is that
     of what ran, None for nothing. ``dropped`` counts source frames lost since the step before; ``restarted``
-    says that the source broke off and memory began anew. ``modalities`` says of each group of options that it
-    ``ran``, or why not: ``not chosen``, ``held``, ``late``, ``absent: <reason>`` or ``failed: <reason>``.
+    says that the source broke off and memory began anew. ``modalities`` says of each group of options (a
+    modality each, where a bundle has several; else there is one group) that it ``ran``, or why not: ``not
+    chosen``, ``held``, ``late``, ``absent: <reason>`` or ``failed: <reason>``.
 
     ``energy_mj`` is what the whole device used since the step before (of the first: since the stream began),
     by the meter that ``energy_source`` names; None where that is not known (``energy_problem`` says why), or
@@ -159,7 +161,7 @@ class ClipRecognition:
         choices = ", ".join(f"{choice} {count}" for choice, count in self.choices.items())
         return (
             f"<ClipRecognition {self.path!r}: {self.label!r} {self.score:.2f}, "
-            f"{self.steps} steps ({choices}), {self.latency_ms.total:.1f} ms>"
+            f"{counted(self.steps, 'step')} ({choices}), {self.latency_ms.total:.1f} ms>"
         )
 
     def _repr_html_(self) -> str:

@@ -52,7 +52,7 @@ def list_csv(listing: Path) -> list[Listed]:
     if missing:
         raise DataError(
             listing,
-            f"lacks the column {' and '.join(missing)}",
+            f"lacks the column{'s' if len(missing) > 1 else ''} {' and '.join(missing)}",
             "its first line must name path,label and may name group,split",
         )
     listed = [_row(listing, number, row) for number, row in enumerate(rows, start=2)]

@@ -14,6 +14,7 @@ from compiler.errors import DataError
 from models.contract import StepTiming
 from runtimes.cache import cache_folder
 from runtimes.spec import View
+from runtimes.words import counted
 
 
 def find_training_clips(folder: Path | None, console: Console, *, seed: int, audible: bool) -> ClipSet:
@@ -49,7 +50,9 @@ def load_clips(
         console.note(f"left out: {path}: {reason}")
     note_absent(cache, console)
     if cache.cut_clips:
-        console.note(f"{cache.cut_clips} clips are longer than {steps} steps: only their beginning is used")
+        console.note(
+            f"longer than {steps} steps, only the beginning is used: {counted(cache.cut_clips, 'clip')}"
+        )
     return cache
 
 

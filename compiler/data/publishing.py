@@ -32,7 +32,8 @@ def published(folder: Path, marker: str) -> Iterator[Path]:
         if error.errno in (ENOSPC, EDQUOT):
             fix = "free some space, or choose a folder on another disk"
             raise DataError(folder.parent, "the disk is full", fix) from error
-        raise DataError(folder.parent, f"cannot be written: {error}", "choose another folder") from error
+        reason = f"cannot be written: {(error.strerror or 'unknown reason').lower()}"
+        raise DataError(folder.parent, reason, "choose another folder") from error
 
 
 def _rename(draft: Path, folder: Path, marker: str) -> None:

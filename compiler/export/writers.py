@@ -13,6 +13,7 @@ from compiler.errors import CompileError
 from compiler.export.export_result import Written
 from compiler.targets import Target
 from runtimes.spec import Store
+from runtimes.words import install
 
 _EXTRAS = {"executorch": "executorch", "litert": "ai_edge_litert"}
 """What a runtime's exporter imports; its extra is called as the runtime is."""
@@ -55,5 +56,5 @@ def require_runtime(target: Target) -> None:
     try:
         import_module(package)
     except ImportError as error:
-        fix = f"pip install 'adaptive-video[compile,{target.runtime}]'"
+        fix = install("compile", target.runtime)
         raise CompileError(f"target {target.name}", f"needs {package} ({error})", fix) from error

@@ -14,6 +14,7 @@ from compiler.errors import CompileError
 from compiler.targets import Target
 from models.macs import network_macs
 from runtimes.spec import CostTable, GraphCost, ViewCost
+from runtimes.words import counted
 
 
 class CostMeasurer(Protocol):
@@ -40,7 +41,8 @@ def read_costs(path: Path, graphs: Sequence[str]) -> CostTable:
     except FileNotFoundError:
         raise CompileError(path, "no such file", "check the path given to --costs") from None
     except ValidationError as error:
-        raise CompileError(path, f"is not a cost table ({error.error_count()} mistakes)", fix) from None
+        mistakes = counted(error.error_count(), "mistake")
+        raise CompileError(path, f"is not a cost table ({mistakes})", fix) from None
     for table in tables:
         lacking = set(graphs) - {row.graph for row in table.graphs}
         if not lacking:

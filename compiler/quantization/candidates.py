@@ -31,7 +31,7 @@ from runtimes.spec import CostTable
 class PrecisionSet:
     """Which precisions are tried, and what becomes of those that cost no less than a more accurate one.
 
-    ``modeled``: the policy's loss counts modeled BitOps instead of measured costs.
+    ``modeled``: the policy's loss counts modeled BitOps (relative to int8) instead of measured costs.
     """
 
     names: tuple[str, ...]

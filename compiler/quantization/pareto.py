@@ -37,13 +37,13 @@ class CandidateCost:
         return f"{self.branch}-{self.precision}"
 
     @property
-    def bit_operations(self) -> float:
-        """Modeled BitOps of one run: MACs times min(bits, 8)^2 / 64, the papers' law; no time."""
+    def int8_equivalent_macs(self) -> float:
+        """MACs of one run times min(bits, 8)^2 / 64: the papers' law of BitOps, relative to int8; no time."""
         return self.macs * modeled_cost(self.bits)
 
     def to_json(self) -> dict[str, JsonValue]:
         """For the manifest."""
-        return {**asdict(self), "modeled_bitops": self.bit_operations}
+        return {**asdict(self), "int8_equivalent_macs": self.int8_equivalent_macs}
 
 
 def modeled_cost(bits: int) -> float:

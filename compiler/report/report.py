@@ -26,6 +26,7 @@ from compiler.quantization.pareto import CandidateCost
 from compiler.report.operating_points import points_part
 from compiler.report.tables import table
 from runtimes.spec import CostTable, Manifest, Variant
+from runtimes.words import counted
 
 matplotlib.use("svg")
 
@@ -42,6 +43,10 @@ _COLORS = ("#c0392b", "#e67e22", "#f1c40f", "#27ae60", "#95a5a6", "#7f8c8d", "#6
 _HELD = "#dfe4e6"
 _KINDS = (("static", "#999", "."), ("random", "#8e44ad", "x"), ("curve", "#2980b9", "."))
 """What is drawn as points: each kind of outcome with its color and marker."""
+_INT8_EQUIVALENT = (
+    "int8-equivalent GMACs: billions of multiply-accumulates of a run times min(bits, 8)² / 64, the papers' "
+    "law of BitOps relative to int8 (fp32 counts as int8). A model of the work, no time."
+)
 
 
 def verdicts(manifest: Manifest, profile: Profile, evaluations: Sequence[Evaluation] = ()) -> list[str]:
@@ -79,7 +84,7 @@ def write_report(
         "<h2>Fixed, random and learned choices on the validation clips</h2>",
         _plot(manifest, profile),
         "<p>Cost: resizing, policy and branches, as measured on "
-        f"{html.escape(profile.costs.device)} with {profile.costs.threads} thread(s) a branch; "
+        f"{html.escape(profile.costs.device)} with {counted(profile.costs.threads, 'thread')} a branch; "
         "decoding is the same for all and comes on top (see whole clips). "
         f"{html.escape(_energy_line(profile.costs))}</p>",
         _outcome_table(manifest, profile),
@@ -138,7 +143,7 @@ def _outcome_table(manifest: Manifest, profile: Profile) -> str:
 
 
 def _precision_part(precisions: Sequence[CandidateCost], dropped: Sequence[str]) -> list[str]:
-    """Bits by accuracy, size, time and the papers' modeled BitOps, which are no time."""
+    """Bits by accuracy, size, time and the papers' law of BitOps, which is no time."""
     if not precisions:
         return []
     rows = [
@@ -150,7 +155,7 @@ def _precision_part(precisions: Sequence[CandidateCost], dropped: Sequence[str])
             f"{one.megabytes:.2f}",
             f"{one.ms:.2f}",
             _mj(one.mj),
-            f"{one.bit_operations / 1e9:.3f}",
+            f"{one.int8_equivalent_macs / 1e9:.3f}",
         )
         for one in precisions
     ]
@@ -162,10 +167,10 @@ def _precision_part(precisions: Sequence[CandidateCost], dropped: Sequence[str])
         "MB",
         "ms",
         "mJ",
-        "modeled BitOps (10^9)",
+        "int8-equivalent GMACs",
     )
     lines = "".join(f"<p>{html.escape(line)}</p>" for line in dropped)
-    return ["<h2>Precisions tried</h2>", table(head, rows), lines]
+    return ["<h2>Precisions tried</h2>", table(head, rows), f"<p>{_INT8_EQUIVALENT}</p>", lines]
 
 
 def _end_to_end_table(profile: Profile) -> str:
@@ -178,6 +183,8 @@ def _graph_table(manifest: Manifest, profile: Profile) -> str:
     for cost in profile.costs.graphs:
         macs = manifest.graph(cost.graph).macs.get(cost.view, 0)
         memory = "unknown" if cost.memory_mb is None else f"{cost.memory_mb:.1f}"
+        if manifest.shares_files(manifest.graph(cost.graph)):
+            memory = "shared"
         spent = f"{cost.p50_ms:.3f}", f"{cost.p95_ms:.3f}", _mj(cost.energy_mj)
         rows.append((cost.graph, cost.view, f"{macs / 1e6:.1f}", *spent, memory))
     rows += [

@@ -121,8 +121,8 @@ def opened(
 
 
 def closed(graph: str) -> EngineError:
-    """What is raised when a graph is asked of an engine that is closed, or run."""
-    return EngineError(f"graph {graph}", "its engine is closed", "open the engine again")
+    """What is raised when a graph is asked of an engine that is closed, or run: in its owner's words."""
+    return EngineError("recognizer", f"is closed, and graph {graph} with it", "open a new one")
 
 
 def one_line(error: Exception) -> str:

@@ -26,6 +26,7 @@ from runtimes.engines.native_log import native_log
 from runtimes.engines.pte import delegates
 from runtimes.errors import EngineError
 from runtimes.spec import Graph, Manifest, Tensor
+from runtimes.words import install
 
 XNNPACK = "XnnpackBackend"
 VULKAN = "VulkanBackend"
@@ -241,8 +242,8 @@ def _library() -> _Library:
             kernels = Path(str(native.__file__)).parents[2] / "lib" / "libexecutorch_kernels_quantized.so"
             ctypes.CDLL(str(kernels))
         except (ImportError, OSError) as error:
-            fix = "pip install 'adaptive-video[executorch]'"
-            raise EngineError("executorch", f"does not import: {one_line(error)}", fix) from error
+            reason = f"does not import: {one_line(error)}"
+            raise EngineError("executorch", reason, install("executorch")) from error
     return _Library(torch, native)
 
 

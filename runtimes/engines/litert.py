@@ -19,11 +19,12 @@ from runtimes.engines.litert_sessions import GPU, XNNPACK, Session
 from runtimes.engines.native_log import native_log
 from runtimes.errors import EngineError
 from runtimes.spec import Graph, Tensor
+from runtimes.words import install
 
 _DEVICES = ("auto", "cpu", "gpu")
 _FLOAT = ("fp32", "fp16")
 _WEIGHTS = "weights.xnnpack"
-_RENEW = "copy the bundle again, or upgrade the runtime: pip install -U 'adaptive-video[litert]'"
+_RENEW = f"copy the bundle again, or upgrade the runtime: {install('litert')}"
 
 
 class LitertEngine(OpenedGraphs["LitertRunner"]):
@@ -57,9 +58,7 @@ class LitertEngine(OpenedGraphs["LitertRunner"]):
         """What is wanted if this version of the runtime has it, or the allowed fallback."""
         if self._wanted == GPU and sessions.compiled_model_module() is None:
             if not self._allow_fallback:
-                raise EngineError(
-                    self._version, "runs nothing on a GPU", "pip install 'adaptive-video[litert]'"
-                )
+                raise EngineError(self._version, "runs nothing on a GPU", install("litert"))
             return XNNPACK
         return self._wanted
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from runtimes.engines.engine import Array
 from runtimes.errors import EngineError
+from runtimes.words import install
 
 XNNPACK = "LiteRT-XNNPACK"
 BUILTIN = "LiteRT-builtin"
@@ -144,7 +145,7 @@ def interpreter_module() -> Any:
             return import_module(f"{package}.interpreter")
         except ImportError:
             continue
-    raise EngineError("LiteRT", "is not installed", "pip install 'adaptive-video[litert]'")
+    raise EngineError("LiteRT", "is not installed", install("litert"))
 
 
 @cache

@@ -37,7 +37,8 @@ class CostTable(Spec):
     """Measured costs of every graph and view on one named device.
 
     ``idle_w``: what the device used while nothing ran; ``energy_source``: the meter that measured the
-    energies. None where there was none.
+    energies. None where there was none. ``runs``: those of each graph on each view; None where that was not
+    kept.
     """
 
     device: str
@@ -47,6 +48,12 @@ class CostTable(Spec):
     views: tuple[ViewCost, ...]
     idle_w: float | None = None
     energy_source: str | None = None
+    runs: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def setup(self) -> tuple[str, tuple[str, ...], int]:
+        """Where and how it was measured: device, providers and threads. One table of each is kept."""
+        return self.device, self.providers, self.threads
 
     def graph_ms(self, graph: str, view: str) -> float:
         """Median ms of one run of ``graph`` on ``view``, resizing included.

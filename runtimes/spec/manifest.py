@@ -151,6 +151,13 @@ class Manifest(Spec):
             return own
         return (*own, *self.store(graph.store).planes(graph.bits))
 
+    def shares_files(self, graph: Graph) -> bool:
+        """Whether another graph of the same target is made of some of the same files: neither has its memory
+        to itself.
+        """
+        others = (other for other in self.graphs_of(graph.target) if other.name != graph.name)
+        return any(not set(self.files_of(graph)).isdisjoint(self.files_of(other)) for other in others)
+
     def store(self, name: str) -> Store:
         """The store called ``name``. Raises: KeyError if there is none."""
         return {store.name: store for store in self.stores}[name]

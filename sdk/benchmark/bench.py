@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from runtimes.bundle import Bundle
 from runtimes.device import process_memory_mb
 from runtimes.engines.engine import Engine, open_engine
 from runtimes.errors import ArgumentError
 from runtimes.spec import CostTable, Manifest, Variant
-from sdk.benchmark.graph_costs import measure_costs, noise_inputs
+from sdk.benchmark.device_costs import open_whole
+from sdk.benchmark.graph_costs import measure_costs, noise_inputs, require_runs
 from sdk.benchmark.sustained import Minute, sustain
 from sdk.benchmark.switching import SwitchCost, measure_switching
 from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice
@@ -47,6 +48,7 @@ class PipelineReport:
     """The adaptive pipeline beside one that always runs ``dense_option``, on the same frames in turns.
 
     Where the app chooses, its first option stands in for the policy's choices; ``chosen`` says which it is.
+    ``spread``: of ``speed_up``, two standard errors of the mean difference of a step; None of one step alone.
     ``adaptive_mj``, ``dense_mj``: what the whole source takes, beyond the idle device; None where not known.
     """
 
@@ -57,6 +59,7 @@ class PipelineReport:
     dense: StatisticsSnapshot
     adaptive_mean_ms: float
     dense_mean_ms: float
+    spread: float | None
     adaptive_mj: float | None = None
     dense_mj: float | None = None
 
@@ -64,6 +67,12 @@ class PipelineReport:
     def speed_up(self) -> float:
         """How many times less the mean step takes than a dense one, decoding included."""
         return self.dense_mean_ms / self.adaptive_mean_ms
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two ran different things, and the difference in time is larger than its spread."""
+        same = self.chosen == f"always {self.dense_option}"
+        return not same and self.spread is not None and abs(self.speed_up - 1) > self.spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +138,11 @@ def bench(
     Raises: BundleError, EngineError, SourceError, MeterError; AdaptiveVideoError if ``runs`` is less than 1,
         or ``minutes`` not positive.
     """
-    _require(runs, minutes)
+    require_runs(runs)
+    if minutes is not None and not 0 < minutes < float("inf"):
+        raise ArgumentError(f"minutes {minutes}", "is not a duration", "use more than 0")
     began = time.perf_counter()
-    bundle = Bundle.open(path)
+    bundle = open_whole(path)
     verified = time.perf_counter()
     manifest = bundle.manifest
     chosen = bundle.variant(variant, target)
@@ -157,11 +168,12 @@ def bench(
         return replace(report, sustained=tuple(sustained))
 
 
-def _require(runs: int, minutes: float | None) -> None:
-    if runs < 1:
-        raise ArgumentError(f"runs {runs}", "is not a number of runs", "use 1 or more")
-    if minutes is not None and not 0 < minutes < float("inf"):
-        raise ArgumentError(f"minutes {minutes}", "is not a duration", "use more than 0")
+def _spread(one_ms: Sequence[float], other_ms: Sequence[float]) -> float | None:
+    """Two standard errors of the mean difference of pairs, in units of the first's mean; None of one pair."""
+    if len(one_ms) < 2:
+        return None
+    apart = np.array(other_ms) - np.array(one_ms)
+    return float(2 * apart.std(ddof=1) / math.sqrt(len(apart)) / np.mean(one_ms))
 
 
 def _free(variant: Variant) -> Chooser:
@@ -220,6 +232,7 @@ class _Pair:
             dense=statistics[1].snapshot(),
             adaptive_mean_ms=float(np.mean(totals[0])),
             dense_mean_ms=float(np.mean(totals[1])),
+            spread=_spread(*totals),
             adaptive_mj=adaptive_mj,
             dense_mj=dense_mj,
         )

@@ -15,7 +15,8 @@ from runtimes.bundle import Bundle
 from runtimes.device import process_memory_mb
 from runtimes.engines.engine import Engine, open_engine
 from runtimes.spec import Variant
-from sdk.benchmark.graph_costs import graph_calls, timed_in_turns
+from sdk.benchmark.device_costs import open_whole
+from sdk.benchmark.graph_costs import graph_calls, require_runs, timed_in_turns
 from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice
 from sdk.decisions.option_costs import option_costs
 from sdk.decisions.step_pipeline import Pipeline
@@ -60,7 +61,8 @@ def compare_targets(
 
     Raises: BundleError, EngineError (also if a target's runtime is not installed), SourceError.
     """
-    bundle = Bundle.open(path)
+    require_runs(runs)
+    bundle = open_whole(path)
     chosen = bundle.variant(variant)
     with ExitStack() as stack:
         opened = [

@@ -11,6 +11,7 @@ import numpy as np
 
 from runtimes.device import device_name, process_memory_mb
 from runtimes.engines.engine import Array, Engine
+from runtimes.errors import ArgumentError
 from runtimes.spec import PRESENT, CostTable, Graph, GraphCost, Manifest, Policy, View, ViewCost
 from sdk.media.frames import Frame
 from sdk.media.views.renderers import renderer
@@ -65,6 +66,7 @@ def measure_costs(
         ),
         idle_w=None if energy is None else energy.idle_w,
         energy_source=None if meter is None else meter.source,
+        runs=runs,
     )
 
 
@@ -83,6 +85,12 @@ def graph_calls(
         )
         for graph, view in pairs
     }
+
+
+def require_runs(runs: int) -> None:
+    """Raises: ArgumentError if ``runs`` is less than 1."""
+    if runs < 1:
+        raise ArgumentError(f"runs {runs}", "is not a number of runs", "use 1 or more")
 
 
 def _run(engine: Engine, graph: str, inputs: Mapping[str, Array]) -> object:

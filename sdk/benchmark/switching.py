@@ -24,6 +24,11 @@ class SwitchCost:
     ratio: float
     spread: float
 
+    @property
+    def differs(self) -> bool:
+        """Whether the ratio is further from 1 than the rounds' quartiles are from each other."""
+        return abs(self.ratio - 1) > 2 * self.spread
+
 
 def measure_switching(
     calls: dict[str, Callable[[], object]], runs: int, clock: Callable[[], float] = time.perf_counter

@@ -24,7 +24,7 @@ from sdk.budget.budget import Budget
 from sdk.budget.cost_estimator import CostEstimator
 from sdk.budget.energy_reserve import WINDOW_S, EnergyReserve
 from sdk.budget.latency_estimator import LatencyEstimator
-from sdk.budget.metered_energy import SPAN_S, MeteredEnergy, RecentPower, Span
+from sdk.budget.metered_energy import SPAN_S, MeteredEnergy, MeterMark, RecentPower, Span
 from sdk.budget.power_limit import PowerLimit, Readings
 from sdk.budget.power_model import PowerModel
 from sdk.budget.price_search import HIGHEST_PRICE, Powers, PriceSearch
@@ -54,9 +54,9 @@ class BudgetState:
 
     ``power_w``: average since the budget was set, of the last 30 s at most, None in the first second and
     where it is not known.
-    ``met``: whether the budget holds and no step is throttled for it, None where that is not known. ``why``:
-    what is wrong, if anything is. ``predicted_mj``: what the time since the step before was expected to take,
-    None where nothing is known.
+    ``met``: whether the budget holds and no step is throttled for it, None where that is not known, as in the
+    first second of a limited power. ``why``: what is wrong, if anything is. ``predicted_mj``: what the time
+    since the step before was expected to take, None where nothing is known.
     """
 
     power_w: float | None
@@ -129,14 +129,16 @@ class BudgetController:
         budget: Budget | None,
         app_price: float = 0.0,
         readings: Readings = _NOTHING_READ,
+        since: MeterMark | None = None,
     ) -> Plan:
         """The plan of the step that is due now; a new budget is in force from here on.
 
-        ``app_price``: the price where no power is limited.
+        ``app_price``: the price where no power is limited. ``since``: when a new budget was set, and what the
+        meter said then; None counts from the last step.
         """
         self._readings, self._app_price = readings, app_price
         if budget is not self._active_budget:
-            self._activate(budget, now_s)
+            self._activate(budget, now_s, since)
         if self._watts is None:
             return Plan(app_price, self._option_costs, (self._time_left,))
         price = self._price_search.price_at(self._reserve.share)
@@ -184,20 +186,38 @@ class BudgetController:
         options = {name: 1e3 * self._energies[place] for name, place in self._places.items()}
         return {"policy": 1e3 * self._energies[0]} | {name: mj for name, mj in options.items() if mj > 0}
 
-    def _activate(self, budget: Budget | None, now_s: float) -> None:
+    def _activate(self, budget: Budget | None, now_s: float, since: MeterMark | None = None) -> None:
         """What was learned of the device stays; what was judged of the last budget goes."""
         if self._active_budget is None:
             self._price_search.price = self._app_price
-            self._metered.restart(now_s)
+        counted_from_s = self._count_from(since or MeterMark(now_s))
         self._active_budget = budget
         self._power_limit = None if budget is None else PowerLimit(budget, now_s)
-        self._reserve, self._power = EnergyReserve(), RecentPower(now_s)
+        self._reserve, self._power = EnergyReserve(), RecentPower(counted_from_s)
         self._watts: float | None = None
         self._price_search.restart()
         self._late = 0.0
         self._taken_s = self._throttled_s = self._moved_s = -math.inf
         self._time_left = Limit()
         self._move_price(now_s)
+
+    def _count_from(self, mark: MeterMark) -> float:
+        """Separate what was used until ``mark`` from what comes after; the time (s) that this succeeded for.
+
+        Without a reading, or where a step has ended since, that is the end of the last step.
+        """
+        if self._active_budget is None:  # then no step was recorded of late
+            self._metered.restart(mark.at_s, mark.energy_j)
+            return mark.at_s
+        last_s = self._metered.last_s
+        if mark.energy_j is None or mark.at_s < last_s:
+            return last_s
+        idle_j = self._costs.base_w * (mark.at_s - last_s)
+        _, span = self._metered.record_step(mark.at_s, mark.energy_j, (), idle_j)
+        if span is not None:
+            self._learn(span)
+        self._began = True
+        return mark.at_s
 
     def _record_step(self, now_s: float, energy_j: float | None, trace: StepTrace) -> float:
         """Record what was used since the last step, and learn from it; what was expected of it (J)."""
@@ -289,4 +309,8 @@ class BudgetController:
         unknown = self._power_limit.unknown
         if unknown is None and watts is not None and self._metered.unmetered:
             unknown = "the power"
-        return (True, None) if unknown is None else (None, f"{unknown} is not known")
+        if unknown is not None:
+            return None, f"{unknown} is not known"
+        if watts is not None and power.seconds < SPAN_S:
+            return None, "the power is not known yet"
+        return True, None

@@ -35,6 +35,14 @@ class Span:
     energy_j: float
 
 
+@dataclass(frozen=True, slots=True)
+class MeterMark:
+    """A moment (s) and the meter's joules then; None: not known."""
+
+    at_s: float
+    energy_j: float | None = None
+
+
 class MeteredEnergy:
     """What was used since the last step, and since the budget was set.
 
@@ -64,6 +72,11 @@ class MeteredEnergy:
     def unmetered(self) -> bool:
         """Whether the meter gave no last reading."""
         return self._span_j is None
+
+    @property
+    def last_s(self) -> float:
+        """When the last step was recorded, or counting began; 0 before."""
+        return self._last_s or 0.0
 
     def elapsed_s(self, now_s: float) -> float:
         """Seconds since the last recorded step; 0 before the first."""

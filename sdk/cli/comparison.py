@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from sdk.benchmark.comparison import TargetReport, to_json
+from sdk.tables import console, table
 
 
 def print_comparison(reports: Sequence[TargetReport], as_json: bool) -> None:
@@ -16,12 +16,12 @@ def print_comparison(reports: Sequence[TargetReport], as_json: bool) -> None:
     if as_json:
         print(json.dumps(to_json(reports)))
         return
-    Console(highlight=False).print(_targets(reports), _graphs(reports))
+    console().print(_targets(reports), _graphs(reports))
 
 
 def _targets(reports: Sequence[TargetReport]) -> Table:
     """A column each: there are more things to tell than fit side by side."""
-    table = Table("", *(report.target for report in reports))
+    rows_table = table("", *(report.target for report in reports))
     rows: dict[str, Callable[[TargetReport], str]] = {
         "runs on": lambda r: r.provider,
         "files, MB": lambda r: f"{r.file_mb:.2f}",
@@ -33,12 +33,12 @@ def _targets(reports: Sequence[TargetReport]) -> Table:
         "scores apart": lambda r: f"{r.score_difference:.1e}",
     }
     for name, tell in rows.items():
-        table.add_row(name, *map(tell, reports))
-    return table
+        rows_table.add_row(name, *map(tell, reports))
+    return rows_table
 
 
 def _graphs(reports: Sequence[TargetReport]) -> Table:
-    table = Table("graph", *(f"{report.target} ms" for report in reports))
+    rows_table = table("graph", *(f"{report.target} ms" for report in reports))
     for graph in reports[0].graph_ms:
-        table.add_row(graph, *(f"{report.graph_ms[graph]:.3f}" for report in reports))
-    return table
+        rows_table.add_row(graph, *(f"{report.graph_ms[graph]:.3f}" for report in reports))
+    return rows_table

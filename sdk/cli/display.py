@@ -8,13 +8,14 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
 from sdk.results import HELD, NOT_CHOSEN, RAN, THROTTLED, Recognition
 from sdk.streaming.statistics import StatisticsSnapshot
 from sdk.streaming.summary import summary_table
+from sdk.tables import console, table
 
 _REDRAWS_HZ = 4
 
@@ -35,7 +36,7 @@ def display(
 
 def print_summary(statistics: StatisticsSnapshot, as_json: bool) -> None:
     """Print the statistics; with JSON lines on stdout, they go to stderr."""
-    Console(stderr=as_json, highlight=False).print(summary_table(statistics))
+    console(stderr=as_json).print(summary_table(statistics))
 
 
 def print_missing(missing: Collection[str], options: Collection[str]) -> None:
@@ -96,10 +97,10 @@ def _live_table(statistics: Callable[[], StatisticsSnapshot]) -> Iterator[Callab
 
 
 def _answer(recognition: Recognition) -> Table:
-    table = Table("time", "label", "score", "choice", "ms", "W", "price", "budget")
+    rows = table("time", "label", "score", "choice", "ms", "W", "price", "budget")
     power = "" if recognition.power_w is None else f"{recognition.power_w:.2f}"
     met = {True: "met", False: f"not met: {recognition.budget_problem}"}
-    table.add_row(
+    rows.add_row(
         f"{recognition.time_s:.2f} s",
         recognition.label,
         f"{recognition.score:.2f}",
@@ -109,4 +110,4 @@ def _answer(recognition: Recognition) -> Table:
         f"{recognition.price:.2f}",
         met.get(bool(recognition.budget_met), "") if recognition.budget_met is not None else "",
     )
-    return table
+    return rows

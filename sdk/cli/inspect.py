@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from runtimes.bundle import Bundle
-from runtimes.errors import BundleError
+from runtimes.errors import BundleError, NotABundleError
 from runtimes.spec import CostTable, Manifest, Option
+from runtimes.words import counted
 from sdk.cli.command import FAILED_LIMIT, Version, fail, run_command
 from sdk.power import MeterInfo, discover
+from sdk.tables import console, table
 
 
 def inspect(
@@ -25,57 +26,59 @@ def inspect(
 ) -> int:
     """Verify every file of BUNDLE, and show its graphs, options, views, costs, accuracy and provenance."""
     if power:
-        Console(highlight=False).print(_meters(discover()))
+        console().print(_meters(discover()))
     if bundle is None:
         return 0 if power else fail("BUNDLE: is missing; give a bundle, or --power")
     try:
         opened = Bundle.open(bundle, partial)
         tables = (*opened.device_costs(), *opened.manifest.cost_tables)
+    except NotABundleError:  # a mistake, as any other; what follows is found by looking
+        raise
     except BundleError as error:
         return fail(str(error), FAILED_LIMIT)
     manifest = opened.manifest
-    console = Console(highlight=False)
-    console.print(_headline(manifest), soft_wrap=True)
-    console.print(_graphs(manifest))
+    out = console()
+    out.print(_headline(manifest), soft_wrap=True)
+    out.print(_graphs(manifest))
     if manifest.stores:
-        console.print(_stores(opened))
-    console.print(_views(manifest), _options(manifest))
-    for table in tables:
-        console.print(_costs(table))
+        out.print(_stores(opened))
+    out.print(_views(manifest), _options(manifest))
+    for costs in tables:
+        out.print(_costs(costs))
     for line in (*_accuracy(manifest), *_provenance(manifest)):
-        console.print(line, soft_wrap=True, markup=False)
-    console.print(_verdict(opened), soft_wrap=True)
+        out.print(line, soft_wrap=True, markup=False)
+    out.print(_verdict(opened), soft_wrap=True)
     return 0
 
 
 def _meters(meters: Sequence[MeterInfo]) -> Table:
-    table = Table("meter", "kind", "reads")
+    rows = table("meter", "kind", "reads")
     for meter in meters:
-        table.add_row(meter.name, meter.kind, meter.source or f"nothing: {meter.problem}")
-    return table
+        rows.add_row(meter.name, meter.kind, meter.source or f"nothing: {meter.problem}")
+    return rows
 
 
 def _headline(manifest: Manifest) -> str:
     targets = " and ".join(manifest.targets)
     return (
         f"{manifest.model} ({manifest.preset}) for {targets}: {len(manifest.labels)} labels, "
-        f"{manifest.steps.rate_hz:g} steps/s, trained on {manifest.steps.clip_steps} steps, "
-        f"fusion over {manifest.fusion.window} steps"
+        f"{manifest.steps.rate_hz:g} steps/s, trained on {counted(manifest.steps.clip_steps, 'step')}, "
+        f"fusion over {counted(manifest.fusion.window, 'step')}"
     )
 
 
 def _graphs(manifest: Manifest) -> Table:
-    table = Table("graph", "target", "role", "precision", "MB", "weights", "MMACs by view")
+    rows = table("graph", "target", "role", "precision", "MB", "weights", "MMACs by view")
     for graph in manifest.graphs:
         size = _megabytes(manifest, graph.file, *graph.weight_files)
         weights = f"{graph.bits} bits of {graph.store}" if graph.store else "its own"
         macs = ", ".join(f"{view} {count / 1e6:.1f}" for view, count in graph.macs.items())
-        table.add_row(graph.name, graph.target, graph.role, graph.precision, size, weights, macs)
-    return table
+        rows.add_row(graph.name, graph.target, graph.role, graph.precision, size, weights, macs)
+    return rows
 
 
 def _stores(bundle: Bundle) -> Table:
-    table = Table("store", "tensors", "always 8 bits", "M codes", "for bits", "file", "MB", "state")
+    rows = table("store", "tensors", "always 8 bits", "M codes", "for bits", "file", "MB", "state")
     manifest = bundle.manifest
     for store in manifest.stores:
         widths = sorted({graph.bits for graph in manifest.graphs if graph.store == store.name and graph.bits})
@@ -85,8 +88,8 @@ def _stores(bundle: Bundle) -> Table:
         for file in (store.high, store.low):
             bits = ", ".join(str(width) for width in widths if file in store.planes(width))
             state = "missing" if file in bundle.missing else "verified"
-            table.add_row(store.name, *counts, bits, file, _megabytes(manifest, file), state)
-    return table
+            rows.add_row(store.name, *counts, bits, file, _megabytes(manifest, file), state)
+    return rows
 
 
 def _megabytes(manifest: Manifest, *files: str) -> str:
@@ -94,20 +97,20 @@ def _megabytes(manifest: Manifest, *files: str) -> str:
 
 
 def _views(manifest: Manifest) -> Table:
-    table = Table("view", "modality", "px", "resize")
+    rows = table("view", "modality", "px", "resize")
     for view in manifest.views:
-        table.add_row(view.name, view.modality, str(view.size), view.resize)
-    return table
+        rows.add_row(view.name, view.modality, str(view.size), view.resize)
+    return rows
 
 
 def _options(manifest: Manifest) -> Table:
-    table = Table("variant", "price", "group", "option", "runs")
+    rows = table("variant", "price", "group", "option", "runs")
     for variant in manifest.variants:
         name = f"{variant.name} (default)" if variant.name == manifest.default_variant else variant.name
         for group in variant.action_space.groups:
             for option in group.options:
-                table.add_row(name, f"{variant.price:g}", group.name, option.name, _what_runs(option))
-    return table
+                rows.add_row(name, f"{variant.price:g}", group.name, option.name, _what_runs(option))
+    return rows
 
 
 def _verdict(bundle: Bundle) -> str:
@@ -121,18 +124,18 @@ def _verdict(bundle: Bundle) -> str:
 
 def _what_runs(option: Option) -> str:
     if option.skip:
-        return f"nothing, for {option.skip} steps"
+        return f"nothing, for {counted(option.skip, 'step')}"
     return f"{option.graph} on {option.view} ({option.precision})"
 
 
 def _costs(costs: CostTable) -> Table:
-    title = f"{costs.device}, {', '.join(costs.providers)}, {costs.threads} threads"
-    table = Table("graph", "view", "p50 ms", "p95 ms", "with resizing", "mJ", title=title)
+    title = f"{costs.device}, {', '.join(costs.providers)}, {counted(costs.threads, 'thread')}"
+    rows = table("graph", "view", "p50 ms", "p95 ms", "with resizing", "mJ", title=title)
     for row in costs.graphs:
         energy = "" if row.energy_mj is None else f"{row.energy_mj:.2f}"
         whole = f"{costs.graph_ms(row.graph, row.view):.2f}"
-        table.add_row(row.graph, row.view, f"{row.p50_ms:.2f}", f"{row.p95_ms:.2f}", whole, energy)
-    return table
+        rows.add_row(row.graph, row.view, f"{row.p50_ms:.2f}", f"{row.p95_ms:.2f}", whole, energy)
+    return rows
 
 
 def _accuracy(manifest: Manifest) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
@@ -13,23 +14,26 @@ import typer
 
 from runtimes.errors import ArgumentError
 from sdk.budget.budget import Budget
-from sdk.cli.command import FAILED_LIMIT, Version, fail, run_command
+from sdk.cli.command import Version, run_command
 from sdk.cli.control import ControlFile
 from sdk.cli.display import display, print_missing, print_summary
+from sdk.cli.outputs import check_outputs
+from sdk.cli.replaying import replay_log
+from sdk.errors import redact
 from sdk.media.frames import Frame
+from sdk.media.sources.addresses import parse_address
 from sdk.power import open_meter
 from sdk.recognizer import StreamRecognizer
 from sdk.recording.decision_log import DecisionLog
-from sdk.recording.replay import replay
 from sdk.results import Recognition
 from sdk.sinks.annotated_video import AnnotatedVideo
 from sdk.sinks.plot import PowerPlot
 
-_SHOWN_DIFFERENCES = 5
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:")
 
 
 def run(
-    bundle: Annotated[Path | None, typer.Argument(help="The bundle, a folder or a zip.")] = None,
+    bundle: Annotated[str | None, typer.Argument(help="The bundle, a folder or a zip.")] = None,
     source: Annotated[
         str | None, typer.Argument(help="A file, camera:0, rtsp://..., or test://?duration=5.")
     ] = None,
@@ -53,11 +57,16 @@ def run(
     meter: Annotated[
         str | None,
         typer.Option(
-            help="Measure energy: auto, a meter of adaptive-inspect --power, or modeled:IDLE_W[,BUSY_W]."
+            help="Measure energy: auto, a meter of adaptive-inspect --power, or modeled:IDLE_W[,MORE_W], "
+            "a model: so much idle, so much more while busy."
         ),
     ] = None,
     power_budget: Annotated[
-        str | None, typer.Option(help="Keep the average power below this, e.g. 5W or 800mW.")
+        str | None,
+        typer.Option(
+            help="Keep the average power below this, e.g. 5W or 800mW. Under any budget, and with --control, "
+            "a file runs at its own pace."
+        ),
     ] = None,
     latency_budget: Annotated[
         str | None, typer.Option(help="Keep 95 % of the steps below this, e.g. 20ms.")
@@ -75,20 +84,23 @@ def run(
     log: Annotated[
         Path | None, typer.Option(help="Write every decision, and all it depended on, to this .jsonl.")
     ] = None,
-    replay_log: Annotated[
+    replayed: Annotated[
         Path | None, typer.Option("--replay", help="Make the choices of such a log again, and compare.")
     ] = None,
     save_video: Annotated[Path | None, typer.Option(help="Write the annotated steps to this mp4.")] = None,
     version: Version = False,
 ) -> int:
     """Recognize SOURCE with BUNDLE, running at each step only what is worth its cost."""
-    if replay_log is not None:
-        return _replay(replay_log)
-    if bundle is None or source is None:
-        return fail("BUNDLE and SOURCE: are missing; give both, or --replay LOG")
-    budget = _budget(power_budget, latency_budget, thermal_budget, battery_budget)
+    budgets = (power_budget, latency_budget, thermal_budget, battery_budget)
+    if replayed is not None:
+        _require_nothing_beside_replay(bundle, source, log, plot, save_video, control, *budgets)
+        return replay_log(replayed)
+    bundle, source = _require_both(bundle, source)
+    budget = _budget(*budgets)
+    read = {"BUNDLE": bundle, "SOURCE": source} | ({} if control is None else {"--control": str(control)})
+    check_outputs(log, plot, save_video, read)
     with ExitStack() as opened:
-        if meter is None and budget is not None and budget.watts is not None:
+        if meter is None and _needs_meter(budget):
             meter = "auto"
         decisions = DecisionLog(log, {"bundle": str(bundle), "source": source}) if log else None
         recognizer = opened.enter_context(
@@ -122,7 +134,8 @@ def run(
                 said = ControlFile(control, lambda changed: setattr(recognizer, "budget", changed))
                 said.poll()
                 takers.append(lambda *_: said.poll())
-            pairs = stack.enter_context(closing(recognizer.stream_with_frames(source)))
+            pace = {} if control is None else {"own_pace": True}
+            pairs = stack.enter_context(closing(recognizer.stream_with_frames(source, **pace)))
             # Ctrl-C is the usual way to end a live stream; the summary still comes.
             stack.enter_context(suppress(KeyboardInterrupt))
             for frame, recognition in islice(pairs, max_steps):
@@ -130,6 +143,32 @@ def run(
                     take(frame, recognition)
         print_summary(recognizer.stats(), as_json)
     return 0
+
+
+def _require_nothing_beside_replay(*given: object) -> None:
+    """Raises: ArgumentError if anything is given that a replay would not look at."""
+    if any(value is not None for value in given):
+        reason = "takes no BUNDLE, SOURCE, output or budget: the log has all that it needs"
+        raise ArgumentError("--replay", reason, "leave them out")
+
+
+def _require_both(bundle: str | None, source: str | None) -> tuple[str, str]:
+    """The bundle and the source. Raises: ArgumentError if one is missing or they are swapped; SourceError."""
+    if bundle is None:
+        raise ArgumentError("BUNDLE and SOURCE", "are missing", "give both, or --replay LOG")
+    if _ADDRESS.match(bundle) and not Path(bundle).exists():
+        raise ArgumentError(redact(bundle), "is a source, not a bundle", "give BUNDLE first, then SOURCE")
+    if source is None:
+        raise ArgumentError(
+            "SOURCE", "is missing", "give a file, camera:0, rtsp://... or test:// after BUNDLE"
+        )
+    parse_address(source)
+    return bundle, source
+
+
+def _needs_meter(budget: Budget | None) -> bool:
+    limits = () if budget is None else (budget.watts, budget.thermal_c, budget.battery_hours)
+    return any(limit is not None for limit in limits)
 
 
 def _budget(*parts: str | None) -> Budget | None:
@@ -147,17 +186,6 @@ def _budget(*parts: str | None) -> Budget | None:
             fix = "give 5W, 20ms, 70C and 3h each to its own option"
             raise ArgumentError(f"{option[name]} {text}", "is of another kind", fix)
     return Budget(**values)
-
-
-def _replay(path: Path) -> int:
-    """Compare each step; the first differences are shown."""
-    steps = list(replay(path))
-    differing = [step for step in steps if not step.same]
-    for step in differing[:_SHOWN_DIFFERENCES]:
-        print(f"step {step.step}: price and choice {step.replayed} where {step.logged} is logged")
-    prices, choices = (sum(s.logged[part] != s.replayed[part] for s in differing) for part in (0, 1))
-    print(f"{len(steps)} steps decided again: {choices} choices and {prices} prices differ")
-    return fail(f"{path}: {len(differing)} steps are decided otherwise", FAILED_LIMIT) if differing else 0
 
 
 def main() -> None:

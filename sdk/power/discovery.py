@@ -24,7 +24,7 @@ _KNOWN: tuple[tuple[str, Kind, Open], ...] = (
 """By how much of the device they see: a Jetson's rails feed all of it, a package is the processor alone."""
 
 
-_OTHERWISE = "give ModeledMeter (--meter modeled:IDLE_W,BUSY_W), or a meter of the app's own"
+_OTHERWISE = "give ModeledMeter (--meter modeled:IDLE_W,MORE_W), or a meter of the app's own"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ def _problem(error: MeterError) -> str:
 
 
 def open_meter(text: str) -> Meter:
-    """The meter that ``text`` names: one of ``find_meter``'s, or ``modeled:IDLE_W[,BUSY_W]``.
+    """The meter that ``text`` names: one of ``find_meter``'s, or ``modeled:IDLE_W[,MORE_W]``.
+
+    ``MORE_W`` comes on top of ``IDLE_W`` while the device is busy.
 
     Raises: MeterError.
     """
@@ -77,9 +79,12 @@ def open_meter(text: str) -> Meter:
     try:
         idle, comma, busy = powers.partition(",")
         return ModeledMeter(float(idle), float(busy) if comma else None)
-    except ValueError:
-        fix = "give powers in W, 0 or more: modeled:2,5, or modeled:2 to go by the cost table's mJ"
-        raise MeterError(f"meter {text}", "is not modeled:IDLE_W[,BUSY_W]", fix) from None
+    except (ValueError, MeterError):
+        fix = (
+            "give powers in W, 0 or more: modeled:2,5 for 2 W idle and 5 W more while busy, or modeled:2 to "
+            "go by the cost table's mJ"
+        )
+        raise MeterError(f"meter {text}", "is not modeled:IDLE_W[,MORE_W]", fix) from None
 
 
 def find_meter(name: str = "auto", root: Path = Path("/")) -> Meter:
@@ -92,7 +97,7 @@ def find_meter(name: str = "auto", root: Path = Path("/")) -> Meter:
     """
     names = [known for known, _, _ in _KNOWN]
     if name != "auto" and name not in names:
-        fix = f"use auto, one of {', '.join(names)}, or a model: modeled:IDLE_W[,BUSY_W]"
+        fix = f"use auto, one of {', '.join(names)}, or a model: modeled:IDLE_W[,MORE_W]"
         raise MeterError(f"meter {name}", "is unknown", fix)
     problems = []
     for known, _, open_meter in _KNOWN:

@@ -67,6 +67,8 @@ def _run_j(meter: Meter, call: Callable[[], object], span_s: float, idle_w: floa
 def _read(meter: Meter) -> float:
     joules = meter.read()
     if joules is None:
-        fix = "give another: adaptive-inspect --power lists them"
-        raise MeterError(f"meter {meter.source}", f"does not know ({meter.error})", fix)
+        fix = "give modeled:IDLE_W,MORE_W, or one that adaptive-inspect --power lists"
+        raise MeterError(
+            f"meter ({meter.source})", f"gives no energy: {meter.error or 'it does not say why'}", fix
+        )
     return joules

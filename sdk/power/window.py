@@ -29,6 +29,10 @@ class EnergyWindow:
         self._last_j = self._meter.read()
         return self._last_j
 
+    def read(self) -> float | None:
+        """The meter's joules now, None where not known; what a step used is counted on as it was."""
+        return self._meter.read()
+
     def step(self, worked_ms: float, worked_mj: float | None = None) -> StepEnergy:
         """The energy since the last reading; what a step's work took meanwhile, for meters that are models.
 

@@ -3,7 +3,7 @@
 It holds all that the choices depended on, to the last bit, so that they can be made again without the
 bundle, the source or the device (replay.py). The first line says where it comes from, the second what
 there was to choose from; ``stream`` lines begin a stream, ``expected_steps`` lines say how long a clip is,
-``absent_graphs`` lines which graphs are not there; all others are steps.
+``absent_graphs`` lines which graphs are not there, and an ``end`` line comes last; all others are steps.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from typing import Any, Self, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.errors import OutputError
+from runtimes.errors import ArgumentError, OutputError
+from runtimes.outputs import require_writable
 from runtimes.spec import Variant
 from sdk.budget.budget import Budget
+from sdk.budget.metered_energy import MeterMark
 from sdk.budget.power_limit import Readings
 from sdk.decisions.choosers import Chooser
 from sdk.decisions.front_choice import FrontChoice
@@ -31,7 +33,8 @@ from sdk.decisions.trace import StepTrace
 from sdk.power.window import StepEnergy
 from sdk.results import Recognition
 
-FORMAT = 5
+FORMAT = 6
+_EXAMPLE = "decisions.jsonl"
 
 
 class DecisionLog:
@@ -41,14 +44,17 @@ class DecisionLog:
             list(recognizer.stream("clip.mp4"))
         differing = [step for step in replay("decisions.jsonl") if not step.same]
 
-    A context manager; once entered, give it to one recognizer.
+    A context manager; once entered, give it to one recognizer. A file that is there already is replaced at
+    the first step: a stream that never begins changes nothing.
     """
-
-    _file: TextIO
 
     def __init__(self, path: str | Path, about: Mapping[str, Any] | None = None) -> None:
         """``about``: what else the first line is to say, such as the source."""
         self._path = Path(path)
+        self._file: TextIO | None = None
+        self._waiting: list[str] = []
+        self._steps = 0
+        self._entered = False
         self._about = {
             "decision_log": FORMAT,
             "command": " ".join(sys.argv),
@@ -95,19 +101,24 @@ class DecisionLog:
         """From here on these graphs are not there."""
         self._write({"absent_graphs": sorted(absent)})
 
-    def note_plan(self, now_s: float, readings: Readings, budget: Budget | None, price: float) -> None:
-        """What was known when a step was due; ``price``: without a budget."""
+    def note_plan(
+        self, now_s: float, readings: Readings, budget: Budget | None, price: float, since: MeterMark
+    ) -> None:
+        """What was known when a step was due; ``price``: without a budget, ``since``: when it was set."""
         self._planned = {"planned_s": now_s, **asdict(readings)}
         if budget is not self._budget:
             self._budget = budget
             self._planned["budget"] = None if budget is None else asdict(budget)
             self._planned["app_price"] = price
+            self._planned["since"] = asdict(since)
 
     def write_step(
         self, now_s: float, energy: StepEnergy | None, trace: StepTrace, recognition: Recognition
     ) -> None:
-        """A step's decision, and what came of it."""
+        """A step's decision, and what came of it. Raises: OutputError if the file cannot be written."""
         result = recognition
+        self._open()
+        self._steps += 1
         self._write(
             {
                 **self._planned,
@@ -141,19 +152,38 @@ class DecisionLog:
         )
 
     def __enter__(self) -> Self:
-        """Raises: AdaptiveVideoError if the file cannot be written."""
-        try:
-            self._file = self._path.open("w", buffering=1, encoding="utf-8")
-        except OSError as error:
-            fix = "name a file in a folder that exists and can be written to"
-            raise OutputError(self._path, f"cannot be written ({error.strerror})", fix) from None
+        """Raises: OutputError if the file cannot be written."""
+        require_writable(self._path, _EXAMPLE)
+        self._entered = True
         self._write(self._about)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        if self._file is None and kind is not None:
+            return
+        self._write({"end": True, "steps": self._steps})
+        self._open().close()
+
+    def _open(self) -> TextIO:
+        """The file, with all that was to be written so far."""
+        if self._file is None:
+            try:
+                self._file = self._path.open("w", buffering=1, encoding="utf-8")
+            except OSError as error:
+                reason = f"cannot be written: {(error.strerror or 'unknown error').lower()}"
+                raise OutputError(self._path, reason, f"name a file like {_EXAMPLE} elsewhere") from None
+            self._file.writelines(self._waiting)
+            self._waiting.clear()
+        return self._file
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line) + "\n")
+        if not self._entered:
+            fix = "use it as a context manager: with DecisionLog(path) as log"
+            raise ArgumentError(f"log {self._path}", "is not entered", fix)
+        text = json.dumps(line) + "\n"
+        if self._file is None:
+            self._waiting.append(text)
+        else:
+            self._file.write(text)

@@ -8,6 +8,7 @@ its runtime computes, the choices that follow from these, and the scores that it
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -33,8 +34,8 @@ FORMAT = 1
 
 
 def trace_decisions(
-    bundle: Bundle,
-    source: str,
+    bundle: str | os.PathLike[str] | Bundle,
+    source: str | os.PathLike[str],
     *,
     target: str | None = None,
     variant: str | None = None,
@@ -42,16 +43,25 @@ def trace_decisions(
 ) -> dict[str, Any]:
     """The trace of a source (a file or a test pattern) with a variant that has a policy, at its own price.
 
-    Options are priced by the bundle's first cost table, not by this device's.
+    ``bundle``: its path, or the bundle opened. Options are priced by the bundle's first cost table, not by
+    this device's.
 
-    Raises: AdaptiveVideoError if the variant has no policy or the bundle no costs; EngineError; SourceError.
+    Raises: BundleError; AdaptiveVideoError if the variant has no policy or the bundle no costs; EngineError;
+    SourceError.
     """
+    if not isinstance(bundle, Bundle):
+        bundle = Bundle.open(bundle)
     with open_engine(bundle, device, target=target) as engine:
         return trace_engine(engine, bundle, source, target=target, variant=variant)
 
 
 def trace_engine(
-    engine: Engine, bundle: Bundle, source: str, *, target: str | None = None, variant: str | None = None
+    engine: Engine,
+    bundle: Bundle,
+    source: str | os.PathLike[str],
+    *,
+    target: str | None = None,
+    variant: str | None = None,
 ) -> dict[str, Any]:
     """The same, of an engine that is open for the target.
 
@@ -72,7 +82,7 @@ def trace_engine(
         steps.append(_step(pipeline, recognition, manifest, chosen, listening.heard))
     return {
         "decision_trace": FORMAT,
-        "source": source,
+        "source": os.fspath(source),
         "labels": list(manifest.labels),
         "action_space": chosen.action_space.model_dump(mode="json"),
         "fusion": manifest.fusion.model_dump(mode="json"),

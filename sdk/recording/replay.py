@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from runtimes.spec import ActionSpace, OperatingFront, Option, PriceResponse
 from sdk.budget.budget import Budget, BudgetError
 from sdk.budget.controller import BudgetController
+from sdk.budget.metered_energy import MeterMark
 from sdk.budget.power_limit import Readings
 from sdk.decisions.choosers import LEARNED, Chooser, LearnedChoice
 from sdk.decisions.decision import Decision, Observation, Plan
@@ -44,7 +45,7 @@ class ReplayedStep:
 
 
 def replay(path: str | Path) -> Iterator[ReplayedStep]:
-    """Decide each step of the log at ``path`` again.
+    """Decide each step of the log at ``path`` again; one that an interruption broke off, as far as it goes.
 
     Raises: AdaptiveVideoError if the file is not a log, is damaged, or is one of choices that were not
     learned.
@@ -62,6 +63,14 @@ def replay(path: str | Path) -> Iterator[ReplayedStep]:
             step = replaying.take(line)
         if step is not None:
             yield step
+
+
+def breaks_off(path: str | Path) -> bool:
+    """Whether the log at ``path`` lacks its end: what wrote it was killed. Raises: RecordingError."""
+    ended = False
+    for _, line in _lines(Path(path)):
+        ended = "end" in line
+    return not ended
 
 
 @contextmanager
@@ -117,6 +126,7 @@ class _Replay:
                 response=None if response is None else PriceResponse.model_validate(response),
             )
         self._loop = DecisionLoop(chooser)
+        self._steps = 0
 
     def take(self, line: Mapping[str, Any]) -> ReplayedStep | None:
         """The step of a line, if it is one."""
@@ -128,7 +138,11 @@ class _Replay:
             self._loop.expect_steps(line["expected_steps"])
         elif "absent_graphs" in line:
             self._loop.chooser.set_absent_graphs(line["absent_graphs"])
+        elif "end" in line:
+            if line["steps"] != self._steps:
+                raise ValueError(f"{self._steps} of its {line['steps']} steps are there")
         else:
+            self._steps += 1
             return self._step(line)
         return None
 
@@ -183,7 +197,9 @@ class _Replay:
         elif self._budget is None:
             self._standing = replace(self._standing, price=line["price"])
         readings = Readings(line["temperature_c"], line["battery_j"])
-        plan = self._controller.plan_step(line["planned_s"], self._budget, self._standing.price, readings)
+        since = MeterMark(**line["since"]) if "budget" in line else None
+        price, now_s = self._standing.price, line["planned_s"]
+        plan = self._controller.plan_step(now_s, self._budget, price, readings, since)
         return replace(plan, point=point) if self._budget is None else plan
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from fractions import Fraction
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +14,7 @@ from av.video.stream import VideoStream
 from PIL import Image, ImageDraw, ImageFont
 
 from runtimes.errors import OutputError
+from runtimes.outputs import require_writable
 from sdk.media.frames import Frame
 from sdk.results import Recognition
 
@@ -34,14 +34,9 @@ class AnnotatedVideo:
         self._stream: VideoStream | None = None
 
     def __enter__(self) -> Self:
-        """Raises: AdaptiveVideoError if the file cannot be written."""
-        try:
-            # FFmpeg touches the file at the first picture only; better to know before the stream starts.
-            Path(self._path).touch()
-            self._container = av.open(self._path, "w")
-        except (OSError, ValueError) as error:
-            fix = "name a file like out.mp4 in a folder that exists"
-            raise OutputError(self._path, f"cannot be written ({error})", fix) from error
+        """Raises: OutputError if the file cannot be written. It is touched at the first picture only."""
+        check_video_path(self._path)
+        self._container = av.open(self._path, "w")
         return self
 
     def __exit__(
@@ -71,6 +66,19 @@ class AnnotatedVideo:
         stream.width, stream.height = picture.width // 2 * 2, picture.height // 2 * 2
         stream.pix_fmt = "yuv420p"
         return stream
+
+
+def check_video_path(path: str | os.PathLike[str]) -> None:
+    """Change nothing. Raises: OutputError if no H.264 video can be written at ``path``."""
+    require_writable(path, "out.mp4")
+    try:
+        with av.open(os.fspath(path), "w") as container:  # FFmpeg touches no file before the first picture
+            known = "h264" in container.supported_codecs
+    except (OSError, ValueError):
+        known = False
+    if not known:
+        reason = "cannot be written: no format for H.264 video has this suffix"
+        raise OutputError(path, reason, "name a file like out.mp4 or out.mkv")
 
 
 def _draw(picture: Image.Image, recognition: Recognition) -> None:

@@ -11,6 +11,8 @@ from typing import Any, Self
 import numpy as np
 
 from runtimes.errors import MissingPackageError, OutputError
+from runtimes.outputs import require_writable
+from runtimes.words import install
 from sdk.budget.budget import Budget
 from sdk.results import HELD, Recognition
 
@@ -39,34 +41,17 @@ class PowerPlot:
         self._points: list[_Point] = []
 
     def __enter__(self) -> Self:
-        """Raises: AdaptiveVideoError without matplotlib, or if the picture cannot be written."""
-        try:
-            from matplotlib.figure import Figure
-        except ImportError:
-            fix = "pip install 'adaptive-video[plot]'"
-            raise MissingPackageError("plot", "matplotlib is not installed", fix) from None
-        self._figure = Figure(figsize=(10, 7), layout="constrained")
-        suffixes = self._figure.canvas.get_supported_filetypes()
-        try:
-            self._path.touch()  # better to know before the stream starts
-        except OSError as error:
-            fix = "name a file like power.png in a folder that exists"
-            raise OutputError(self._path, f"cannot be written ({error.strerror})", fix) from None
-        if self._path.suffix.removeprefix(".") not in suffixes:
-            self._path.unlink()
-            fix = f"use one of {', '.join(sorted(suffixes))}"
-            raise OutputError(self._path, "is of no kind that can be drawn", fix)
+        """Raises: MissingPackageError without matplotlib, OutputError if the picture cannot be written."""
+        check_plot_path(self._path)
+        self._figure = _new_figure()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._points:
-            if not self._path.stat().st_size:  # one that was there before stays
-                self._path.unlink()
-            return
-        self._draw()
-        self._figure.savefig(self._path, dpi=120)
+        if self._points:
+            self._draw()
+            self._figure.savefig(self._path, dpi=120)
 
     def add_point(self, recognition: Recognition, budget: Budget | None) -> None:
         """Take one step in."""
@@ -125,3 +110,24 @@ class PowerPlot:
         rows = [names.index(point.choice) for point in self._points]
         panel.scatter(times, rows, s=4, color="#27ae60")
         panel.set_yticks(range(len(names)), names, fontsize=8)
+
+
+def check_plot_path(path: str | os.PathLike[str]) -> None:
+    """Change nothing, and tell whether a plot can be drawn at ``path``.
+
+    Raises: MissingPackageError without matplotlib, OutputError.
+    """
+    suffixes = _new_figure().canvas.get_supported_filetypes()
+    require_writable(path, "power.png")
+    if Path(path).suffix.removeprefix(".") not in suffixes:
+        raise OutputError(
+            path, "is of no kind that can be drawn", f"use one of {', '.join(sorted(suffixes))}"
+        )
+
+
+def _new_figure() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingPackageError("plot", "matplotlib is not installed", install("plot")) from None
+    return Figure(figsize=(10, 7), layout="constrained")

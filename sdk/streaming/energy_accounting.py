@@ -13,6 +13,7 @@ from runtimes.errors import ArgumentError
 from runtimes.spec import CostTable, Variant
 from sdk.budget.budget import Budget, BudgetError
 from sdk.budget.controller import BudgetController, BudgetState
+from sdk.budget.metered_energy import MeterMark
 from sdk.budget.power_limit import Readings
 from sdk.decisions.choosers import LEARNED, Chooser
 from sdk.decisions.decision import Plan
@@ -74,7 +75,8 @@ class EnergyAccounting:
         run_ms = None if table is None else run_costs(variant, table)
         costs = run_ms if self._energies is None else self._energies
         known = self._energies is not None and table is not None and table.device == device_name()
-        self._budget: Budget | None = None
+        self._began = MeterMark(clock())
+        self._setting: tuple[Budget | None, MeterMark] = (None, self._began)
         self._controller: BudgetController | None = None
         if chooser.kind == LEARNED and costs is not None and run_ms is not None:
             self._controller = BudgetController(
@@ -90,7 +92,7 @@ class EnergyAccounting:
     @property
     def budget(self) -> Budget | None:
         """What limits the stream; None: nothing."""
-        return self._budget
+        return self._setting[0]
 
     @budget.setter
     def budget(self, budget: Budget | None) -> None:
@@ -103,7 +105,8 @@ class EnergyAccounting:
             if self._controller is None:
                 raise self._no_controller(budget)
             self._find_sensors(budget)
-        self._budget = budget
+        energy_j = None if budget is None or self._window is None else self._window.read()
+        self._setting = budget, MeterMark(self._clock(), energy_j)
 
     def _no_controller(self, budget: Budget) -> BudgetError:
         if self._kind != LEARNED:
@@ -121,6 +124,7 @@ class EnergyAccounting:
         """A stream begins."""
         now_s = self._clock()
         energy_j = None if self._window is None else self._window.begin()
+        self._began = MeterMark(now_s, energy_j)
         if self._controller is not None:
             self._controller.begin_stream(now_s, energy_j)
         if self._log is not None:
@@ -138,13 +142,14 @@ class EnergyAccounting:
 
     def plan_step(self, standing: Plan) -> Plan:
         """The plan of the step that is due now; ``standing``: what holds without a budget."""
-        now_s, budget = self._clock(), self._budget  # read once: it may be changed meanwhile
+        now_s, (budget, set_at) = self._clock(), self._setting  # read once: it may be changed meanwhile
+        since = max(set_at, self._began, key=lambda mark: mark.at_s)
         self._sense(now_s, budget)
         if self._log is not None:
-            self._log.note_plan(now_s, self._readings, budget, standing.price)
+            self._log.note_plan(now_s, self._readings, budget, standing.price, since)
         if self._controller is None:
             return standing
-        plan = self._controller.plan_step(now_s, budget, standing.price, self._readings)
+        plan = self._controller.plan_step(now_s, budget, standing.price, self._readings, since)
         return replace(plan, point=standing.point) if budget is None else plan
 
     def finish_step(self, recognition: Recognition, trace: StepTrace) -> Recognition:

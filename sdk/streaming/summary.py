@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
+from runtimes.words import counted
+from sdk.tables import table
+
 if TYPE_CHECKING:
     from sdk.streaming.statistics import StatisticsSnapshot
 
@@ -33,7 +36,7 @@ def summary_table(statistics: StatisticsSnapshot) -> Group:
     """All of a stream's statistics, for a console of rich's."""
     rate = "" if statistics.fps is None else f", {statistics.fps:.1f} steps/s"
     drops = ", ".join(f"{cause} {count}" for cause, count in statistics.drops.items() if count) or "none"
-    headline = f"{statistics.steps} steps{rate}; drops: {drops}{_energy(statistics)}"
+    headline = f"{counted(statistics.steps, 'step')}{rate}; drops: {drops}{_energy(statistics)}"
     return Group(headline, _choices(statistics), _stages(statistics), _graphs(statistics))
 
 
@@ -46,29 +49,29 @@ def _energy(statistics: StatisticsSnapshot) -> str:
     used = f"; {statistics.energy_mj / 1e3:.2f} J, {each:.1f} mJ a step ({statistics.energy_source})"
     if not statistics.budget:
         return used
-    steps = ", ".join(f"{said} at {count} steps" for said, count in statistics.budget.items())
+    steps = ", ".join(f"{said} at {counted(count, 'step')}" for said, count in statistics.budget.items())
     power = "power not known" if statistics.power_w is None else f"{statistics.power_w:.2f} W of late"
     return f"{used}; {power}, budget {steps}"
 
 
 def _choices(statistics: StatisticsSnapshot) -> Table:
-    table = Table("choice", "steps", "share")
+    rows = table("choice", "steps", "share")
     for choice, count in statistics.choices.items():
-        table.add_row(choice, str(count), f"{count / statistics.steps:.0%}")
-    return table
+        rows.add_row(choice, str(count), f"{count / statistics.steps:.0%}")
+    return rows
 
 
 def _stages(statistics: StatisticsSnapshot) -> Table:
-    table = Table("stage", "p50 ms", "p95 ms", "p99 ms", "steps")
+    rows = table("stage", "p50 ms", "p95 ms", "p99 ms", "steps")
     for stage, spent in statistics.latency_ms.items():
         percentiles = (f"{value:.2f}" for value in (spent.p50, spent.p95, spent.p99))
-        table.add_row(stage, *percentiles, str(spent.count))
-    return table
+        rows.add_row(stage, *percentiles, str(spent.count))
+    return rows
 
 
 def _graphs(statistics: StatisticsSnapshot) -> Table:
-    table = Table("graph", "precision", "runs on", "threads", "runs")
+    rows = table("graph", "precision", "runs on", "threads", "runs")
     for graph in statistics.graphs:
         where = f"{graph.provider} (fallback)" if graph.fallback else graph.provider
-        table.add_row(graph.graph, graph.precision, where, str(graph.threads), str(graph.runs))
-    return table
+        rows.add_row(graph.graph, graph.precision, where, str(graph.threads), str(graph.runs))
+    return rows

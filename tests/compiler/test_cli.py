@@ -118,6 +118,8 @@ def test_a_preset_for_pretrained_weights_warns_without_any(
         ((*GOOD, "--dry-run", "--out", __file__), "exists and is not a bundle"),
         ((*GOOD, "--out", f"{__file__}/x.bundle"), "is not a writable folder"),
         ((*GOOD, "--dry-run", "--data", "none"), "none: no such file or folder"),
+        ((*GOOD, "--dry-run", "--runs", __file__), "test_cli.py: is a file; name a folder"),
+        ((*GOOD, "--runs", f"{__file__}/runs"), "test_cli.py is not a writable folder"),
         ((*GOOD, "--dry-run", "--devices", "many"), "hardware: "),
         ((*GOOD, "--dry-run", "--precision", "7-bit"), "hardware: "),
         ((*GOOD, "--dry-run", "--rate-hz", "0"), "--rate-hz"),

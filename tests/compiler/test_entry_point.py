@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.machinery import ModuleSpec
+from importlib.metadata import version
 
 import pytest
 
@@ -17,11 +18,22 @@ def test_a_missing_extra_is_named(
         return None if name in ("torch", "brevitas") else ModuleSpec(name, None)
 
     monkeypatch.setattr(entry_point, "find_spec", found)
-    with pytest.raises(SystemExit) as caught:
-        entry_point.main()
-    assert caught.value.code == 2
-    expected = "error: adaptive-compile: needs torch, brevitas; pip install 'adaptive-video[compile]'\n"
-    assert capsys.readouterr() == ("", expected)
+
+    def main(*arguments: str) -> object:
+        monkeypatch.setattr("sys.argv", ["adaptive-compile", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            entry_point.main()
+        return caught.value.code
+
+    install = "pip install '.[compile]' in a clone of adaptive-video\n"
+    for arguments in ((), ("--list-targets",)):
+        assert main(*arguments) == 2
+        expected = f"error: adaptive-compile: needs torch, brevitas; {install}"
+        assert capsys.readouterr() == ("", expected)
+    assert main("--version") == 0 and capsys.readouterr() == (f"{version('adaptive-video')}\n", "")
+    assert main("--help") == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Usage: adaptive-compile") and shown.endswith(install)
 
 
 @pytest.mark.parametrize(("given", "kept"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])

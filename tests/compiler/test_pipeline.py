@@ -187,9 +187,11 @@ def test_bit_widths_compile_for_every_target(
     assert any("declared, not measured" in note for note in told.notes) == (target == "jetson")
     tried: Any = manifest.accuracy["precisions"]
     assert [one["precision"] for one in tried] == ["fp32", "int8", "int4", "int2"]
-    assert tried[2]["modeled_bitops"] == tried[1]["modeled_bitops"] / 4
+    assert tried[2]["int8_equivalent_macs"] == tried[1]["int8_equivalent_macs"] / 4
+    assert tried[1]["int8_equivalent_macs"] == tried[1]["macs"]
     report = Bundle.open(tmp_path / "v.bundle").path("report.html").read_text("utf-8")
-    assert "modeled BitOps" in report and "Precisions tried" in report
+    assert "int8-equivalent GMACs" in report and "Precisions tried" in report
+    assert report.count("<td>shared</td>") >= 3, "graphs of one store have no memory of their own"
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from runtimes.bundle import Bundle, write_bundle, write_zip
-from runtimes.errors import BundleError
+from runtimes.errors import BundleError, NotABundleError
 from runtimes.spec import OLDEST_SCHEMA
 from tests.runtimes.bundles import cost_table, manifest_fields
 
@@ -161,15 +162,23 @@ def test_zip_that_lacks_a_file(bundle: Bundle, tmp_path: Path) -> None:
 
 def test_file_that_is_no_zip(tmp_path: Path) -> None:
     path = tmp_path / "noise.bundle"
-    path.write_bytes(os.urandom(1000))
-    with pytest.raises(BundleError, match="neither a folder nor a whole zip"):
+    path.write_bytes(b"no" + os.urandom(1000))
+    with pytest.raises(
+        NotABundleError, match="is not a bundle: it is no folder and no zip; name the folder or zip"
+    ):
         Bundle.open(path)
+
+
+def test_a_zip_of_something_else(tmp_path: Path) -> None:
+    np.savez(tmp_path / "weights.npz", weight=np.zeros(3))
+    with pytest.raises(NotABundleError, match=r"weights\.npz: is not a bundle: it has no manifest\.json"):
+        Bundle.open(tmp_path / "weights.npz")
 
 
 def test_truncated_zip(bundle: Bundle, tmp_path: Path) -> None:
     packed = write_zip(bundle, tmp_path / "cut.zip")
     packed.write_bytes(packed.read_bytes()[:-5000])
-    with pytest.raises(BundleError, match="neither a folder nor a whole zip"):
+    with pytest.raises(BundleError, match="is not a whole zip"):
         Bundle.open(packed)
 
 

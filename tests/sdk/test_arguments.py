@@ -69,3 +69,10 @@ def test_options_of_another_type_are_one_clear_error(
     with pytest.raises(ArgumentError) as caught:
         StreamRecognizer(bundle, "cpu", **options)
     assert str(caught.value).startswith(words)
+
+
+def test_what_is_closed_is_the_recognizer(bundle: Bundle) -> None:
+    recognizer = StreamRecognizer(bundle, "cpu")
+    recognizer.close()
+    with pytest.raises(EngineError, match=r"recognizer: is closed, and graph \S+ with it; open a new one"):
+        recognizer.step(np.zeros((96, 128, 3), np.uint8), 0.0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from importlib.metadata import version
 
 import pytest
+
+import sdk
 
 _HEAVY = "{'torch', 'onnx', 'lightning', 'models', 'compiler'}"
 
@@ -31,13 +34,24 @@ def test_nothing_heavy_is_imported(module: str) -> None:
 
 
 def test_public_names() -> None:
-    import sdk
-
     assert dir(sdk) == sorted([*sdk.__all__, "__version__"])
     for name in sdk.__all__:
         assert getattr(sdk, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'Recognizer'"):
         sdk.Recognizer  # noqa: B018
+
+
+def test_every_error_is_a_public_name() -> None:
+    for module in ("sdk.recognizer", "sdk.benchmark.bench", "sdk.recording.golden_trace"):
+        importlib.import_module(module)
+
+    def kinds(of: type[Exception]) -> set[type[Exception]]:
+        return {of}.union(*(kinds(kind) for kind in of.__subclasses__()))
+
+    errors = {
+        kind.__name__ for kind in kinds(sdk.AdaptiveVideoError) if not kind.__module__.startswith("compiler")
+    }
+    assert {name for name in errors if not name.startswith("_")} <= set(sdk.__all__)
 
 
 def test_onnx_runtime_sends_and_keeps_no_events() -> None:
@@ -47,6 +61,4 @@ def test_onnx_runtime_sends_and_keeps_no_events() -> None:
 
 
 def test_version() -> None:
-    import sdk
-
     assert sdk.__version__ == version("adaptive-video")

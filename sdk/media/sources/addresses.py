@@ -29,6 +29,25 @@ _TONE = "sine=frequency=220:beep_factor=4:sample_rate=24000"
 """A test pattern's sound: a tone, and the first 40 ms of each second a beep of 880 Hz over it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """What a field of an address may be: a regular expression, the same in words, and one of them."""
+
+    pattern: str
+    said: str
+    example: str
+
+
+_PATTERNS = (
+    "testsrc2", "testsrc", "color", "gradients", "pal100bars", "pal75bars", "rgbtestsrc", "smptebars",
+    "smptehdbars", "yuvtestsrc", "zoneplate",
+)  # fmt: skip
+_SIZE = _Values(r"[1-9]\d{0,3}x[1-9]\d{0,3}", "a width x a height in pixels", "320x240")
+_POSITIVE = _Values(r"(?=.*[1-9])\d+(\.\d+)?", "a number above 0", "10")
+_SWITCH = _Values("[01]", "0 or 1", "0")
+_PATTERN = _Values("|".join(_PATTERNS), f"one of {', '.join(_PATTERNS)}", _PATTERNS[0])
+
+
 class Kind(Enum):
     """Where frames come from."""
 
@@ -145,7 +164,7 @@ def _camera(text: str) -> Address:
             "plug the camera in, or list /dev/video*",
             SourceErrorCode.NOT_FOUND,
         )
-    fields = _fields(text, {"size": r"\d+x\d+", "rate": r"\d+(\.\d+)?"})
+    fields = _fields(text, {"size": _SIZE, "rate": _POSITIVE})
     names = {"size": "video_size", "rate": "framerate"}
     options = {names[key]: value for key, value in fields.items()}
     if microphone:  # ALSA's times are of the wall clock: so must be the camera's
@@ -154,31 +173,28 @@ def _camera(text: str) -> Address:
 
 
 def _test_pattern(text: str) -> Address:
-    number = r"\d+(\.\d+)?"
-    allowed = {"size": r"[1-9]\d{0,3}x[1-9]\d{0,3}", "rate": number, "duration": number}
-    allowed |= {"pattern": r"[a-z0-9]+", "live": "[01]", "sound": "[01]"}
-    fields = _fields(text, allowed)
+    allowed = {"size": _SIZE, "rate": _POSITIVE, "duration": _POSITIVE}
+    fields = _fields(text, allowed | {"pattern": _PATTERN, "live": _SWITCH, "sound": _SWITCH})
     sounds = fields.pop("sound", "1") == "1"
     live = fields.pop("live", "1") == "1"
     pattern = fields.pop("pattern", "testsrc2")
     settings = {"size": "320x240", "rate": "30"} | fields
-    for name in ("rate", "duration"):
-        if name in fields and not float(fields[name]) > 0:
-            raise _malformed(text, f"{name}={fields[name]} is not above 0", f"give a {name} above 0")
     graph = ":".join(f"{key}={value}" for key, value in settings.items())
     tone = _TONE + (f":duration={fields['duration']}" if "duration" in fields else "")
     return Address(Kind.TEST, f"{pattern}={graph}", "lavfi", live=live, sound_graph=tone if sounds else None)
 
 
-def _fields(text: str, allowed: dict[str, str]) -> dict[str, str]:
-    """The query of an address, each value checked against its pattern: it becomes an FFmpeg option."""
+def _fields(text: str, allowed: dict[str, _Values]) -> dict[str, str]:
+    """The query of an address, each value checked: it becomes an FFmpeg option. Raises: SourceError."""
     fields = {
         key: values[-1] for key, values in parse_qs(urlsplit(text).query, keep_blank_values=True).items()
     }
     for key, value in fields.items():
-        if key not in allowed or not re.fullmatch(allowed[key], value):
-            wanted = ", ".join(sorted(allowed))
-            raise _malformed(text, f"{key}={value} is not understood", f"these may be set: {wanted}")
+        if key not in allowed:
+            raise _malformed(text, f"{key} is unknown", f"these may be set: {', '.join(sorted(allowed))}")
+        if not re.fullmatch(allowed[key].pattern, value):
+            reason = f"{key}={value} is not {allowed[key].said}"
+            raise _malformed(text, reason, f"give it so, as {key}={allowed[key].example}")
     return fields
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from runtimes.errors import ArgumentError, MissingPackageError
 from runtimes.spec import View
+from runtimes.words import install
 from sdk.media.absence import Absence
 from sdk.media.frames import Frame
 from sdk.media.views.pixels import PictureScaler, segment_pictures, spaced_pictures
@@ -111,7 +112,7 @@ def _opencv() -> Any:
         import cv2
     except ImportError:
         raise MissingPackageError(
-            "optical flow", "needs OpenCV, which is not installed", "pip install 'adaptive-video[flow]'"
+            "optical flow", "needs OpenCV, which is not installed", install("flow")
         ) from None
     cv2.setNumThreads(1)
     return cv2

@@ -101,7 +101,7 @@ def test_fingerprint_moves_with_the_folder_and_changes_with_the_content(tmp_path
         (["path,label", "1.mp4,"], "line 2.*no label"),
         (["path,label", "1.mp4,a", "./1.mp4,b"], "twice"),
         (["path,label"], "no clips"),
-        ([""], "column path and label"),
+        ([""], "lacks the columns path and label"),
         (["path,label,split", "1.mp4,a,train", "2.mp4,a,val"], "one class a"),
         ([HEADER, *GOOD, "5.mp4,c,g,train"], "class c has no usable val"),
         (["path,label", "1.mp4,a", "2.mp4,b"], "class a has no usable val"),

@@ -68,4 +68,4 @@ def test_something_is_always_left(entries: list[tuple[int, float, float]]) -> No
 
 def test_the_papers_law() -> None:
     assert [modeled_cost(bits) for bits in (32, 8, 4, 2)] == [1.0, 1.0, 0.25, 0.0625]
-    assert precise("int4", 4, 0.5, 1.0).bit_operations == pytest.approx(250)
+    assert precise("int4", 4, 0.5, 1.0).int8_equivalent_macs == pytest.approx(250)

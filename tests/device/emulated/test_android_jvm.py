@@ -26,7 +26,7 @@ from tests.device.emulated.root import MissingToolError, aarch64_java
 from tests.golden.bundles import SOURCES, build_golden
 from tests.golden.test_golden import assert_alike, golden
 
-pytest.importorskip("executorch", reason="executorch is missing: pip install 'adaptive-video[executorch]'")
+pytest.importorskip("executorch", reason="executorch is missing: pip install '.[executorch]'")
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(3000)]
 

@@ -22,7 +22,7 @@ from tests.device.emulated.root import MissingToolError
 from tests.golden.bundles import SOURCES, build_golden
 from tests.golden.test_golden import assert_alike, golden
 
-pytest.importorskip("ai_edge_litert", reason="LiteRT is missing: pip install 'adaptive-video[litert]'")
+pytest.importorskip("ai_edge_litert", reason="LiteRT is missing: pip install '.[litert]'")
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(3000)]
 

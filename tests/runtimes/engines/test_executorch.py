@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip(
-    "executorch", reason="executorch is not installed: pip install 'adaptive-video[executorch]'"
-)
+pytest.importorskip("executorch", reason="executorch is not installed: pip install '.[executorch]'")
 
 from runtimes.bundle import Bundle
 from runtimes.engines import executorch as engines
@@ -220,9 +218,7 @@ def test_missing_package(phone: Bundle, monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(engines.importlib, "import_module", without)
     engines._library.cache_clear()
-    with pytest.raises(
-        EngineError, match=r"executorch: does not import: .*pip install 'adaptive-video\[executorch\]'"
-    ):
+    with pytest.raises(EngineError, match=r"executorch: does not import: .*pip install '\.\[executorch\]'"):
         ExecutorchEngine(phone, target=TARGET)
     engines._library.cache_clear()
 

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from runtimes.bundle import Bundle
-from sdk.benchmark.bench import bench
+from runtimes.errors import BundleError
+from sdk.benchmark.bench import PipelineReport, _spread, bench
+from sdk.benchmark.comparison import compare_targets
+from sdk.cli.bench import _faster
 from sdk.decisions.option_costs import option_costs, run_costs, run_energies
 from sdk.power import ModeledMeter, dynamic
+from sdk.streaming.statistics import Statistics
 
 
 def test_energies_of_graphs_views_and_the_whole_source(
@@ -32,3 +36,35 @@ def test_energies_of_graphs_views_and_the_whole_source(
     assert report.pipeline.adaptive_mj is not None and report.pipeline.dense_mj is not None
     assert len(report.sustained) == 1 and report.sustained[0].power_w is not None
     assert json.loads(json.dumps(report.to_json()))["sustained"][0]["number"] == 1
+
+
+@pytest.mark.parametrize(
+    ("chosen", "adaptive_ms", "spread", "said"),
+    [
+        ("adaptive", 5.0, 0.1, "x2.00 ± 0.10"),
+        ("adaptive", 9.9, 0.1, "no difference within ± 0.10"),
+        ("adaptive", 20.0, 0.6, "no difference within ± 0.60"),
+        ("adaptive", 20.0, None, "no difference"),
+        ("always rgb224", 20.0, 0.1, "no difference within ± 0.10"),
+    ],
+)
+def test_a_speed_up_is_said_where_it_is_more_than_chance(
+    chosen: str, adaptive_ms: float, spread: float | None, said: str
+) -> None:
+    none = Statistics().snapshot()
+    report = PipelineReport("int8", chosen, "rgb224", none, none, adaptive_ms, 10.0, spread)
+    assert _faster(report) == said
+
+
+def test_one_slow_step_is_no_speed_up() -> None:
+    same, slow = [10.0] * 20, [10.0] * 19 + [2000.0]
+    spread = _spread(slow, same)
+    assert spread is not None and abs(np.mean(same) / np.mean(slow) - 1) < spread
+    assert _spread([1.0], [2.0]) is None
+
+
+def test_only_whole_bundles_are_measured(stored_copy: Path) -> None:
+    (stored_copy / "net.low").unlink()
+    for measure in (bench, compare_targets):
+        with pytest.raises(BundleError, match=r"net.low: is missing; fetch it, and measure again"):
+            measure(stored_copy, "cpu", source="test://?duration=1&live=0")

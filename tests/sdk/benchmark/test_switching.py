@@ -6,7 +6,8 @@ from itertools import count
 
 import pytest
 
-from sdk.benchmark.switching import measure_switching
+from sdk.benchmark.switching import SwitchCost, measure_switching
+from sdk.cli.bench import _switching_line
 
 
 def test_both_ways_run_the_same_and_only_the_order_differs() -> None:
@@ -33,6 +34,12 @@ def test_a_switch_that_costs_shows() -> None:
     assert cost.staying_ms == pytest.approx(2050)  # one change in twenty
     assert cost.changing_ms == pytest.approx(2950)
     assert cost.ratio == pytest.approx(2950 / 2050) and cost.spread == pytest.approx(0)
+    assert cost.differs
+
+
+def test_what_is_within_the_spread_is_no_difference() -> None:
+    assert not SwitchCost(("a", "b"), 10.0, 2.21, 0.221, 0.4).differs
+    assert "no difference within ± 80.0%" in _switching_line(SwitchCost(("a", "b"), 10.0, 2.21, 0.221, 0.4))
 
 
 def test_one_branch_has_nothing_to_change_to() -> None:

@@ -16,7 +16,7 @@ from sdk import Budget, BudgetError, StreamRecognizer
 from sdk.power import AppMeter
 from sdk.power.meter import Meter
 from sdk.recording.decision_log import DecisionLog
-from sdk.recording.replay import replay
+from sdk.recording.replay import breaks_off, replay
 from sdk.results import Recognition
 from tests.sdk.films import BRIGHT, DARK, MIDDLE, encode, flat
 
@@ -155,7 +155,8 @@ def test_decisions_can_be_made_again(bundle: Bundle, board: Board, tmp_path: Pat
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert lines[0]["source"] == "a film" and lines[1]["chooser"] == "learned"
     assert lines[2] == {"stream": True, "began_s": 0.0, "energy_j": 0.0}
-    step = lines[-1]
+    assert lines[-1] == {"end": True, "steps": len(results)} and not breaks_off(path)
+    step = lines[-2]
     for name in (
         "scores",
         "price",
@@ -194,6 +195,33 @@ def test_an_altered_log_is_told_apart(bundle: Bundle, board: Board, tmp_path: Pa
     path.write_text("\n".join([*lines[:40], json.dumps(altered), *lines[41:]]) + "\n")
     differing = [step for step in replay(path) if not step.same]
     assert differing and differing[0].logged[1] == "rgb84"
+    path.write_text("\n".join(lines[:-20] + lines[-1:]) + "\n")
+    with pytest.raises(AdaptiveVideoError, match=r"is damaged: \d+ of its 100 steps are there"):
+        list(replay(path))
+
+
+def test_a_log_without_its_end_is_told_apart(bundle: Bundle, board: Board, tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    with DecisionLog(path) as log:
+        recognize(bundle, board, seconds=2, log=log)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert breaks_off(path) and len(list(replay(path))) == 20
+
+
+def test_a_log_that_is_not_entered_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(AdaptiveVideoError, match="is not entered; use it as a context manager"):
+        StreamRecognizer(bundle, "cpu", log=DecisionLog(tmp_path / "decisions.jsonl"))
+
+
+def test_a_log_is_replaced_when_a_stream_begins(bundle: Bundle, board: Board, tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    path.write_text("an older log")
+    with pytest.raises(AdaptiveVideoError, match="device npu"), DecisionLog(path) as log:
+        StreamRecognizer(bundle, "npu", log=log)
+    assert path.read_text() == "an older log"
+    with DecisionLog(path) as log:
+        recognize(bundle, board, seconds=1, log=log)
+    assert path.read_text().startswith('{"decision_log": 6')
 
 
 @pytest.mark.parametrize(
@@ -201,13 +229,13 @@ def test_an_altered_log_is_told_apart(bundle: Bundle, board: Board, tmp_path: Pa
     [
         ("", "is not a decision log"),
         ("{}\n", "is not a decision log"),
-        ('{"decision_log": 99}\n', "has format 99, and 5 is known here"),
-        ('{"decision_log": 5}\n{"chooser": "fixed"}\n', "its choices were fixed, not learned"),
-        ('{"decision_log": 5}\n{"chooser": "learned"}\n', r"is damaged: 'action_space' is missing"),
-        ('{"decision_log": 5}\nnonsense\n', "line 2: is not JSON"),
-        ('{"decision_log": 5}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
-        ('{"decision_log": 5}\n[]\n', "line 2: is not a JSON object"),
-        ('{"decision_log": 5}\n', "has no steps"),
+        ('{"decision_log": 99}\n', "has format 99, and 6 is known here"),
+        ('{"decision_log": 6}\n{"chooser": "fixed"}\n', "its choices were fixed, not learned"),
+        ('{"decision_log": 6}\n{"chooser": "learned"}\n', r"is damaged: 'action_space' is missing"),
+        ('{"decision_log": 6}\nnonsense\n', "line 2: is not JSON"),
+        ('{"decision_log": 6}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
+        ('{"decision_log": 6}\n[]\n', "line 2: is not a JSON object"),
+        ('{"decision_log": 6}\n', "has no steps"),
     ],
 )
 def test_what_is_no_log(text: str, complaint: str, tmp_path: Path) -> None:
@@ -307,3 +335,37 @@ def test_a_file_is_taken_at_its_own_pace_under_a_budget(bundle: Bundle, tmp_path
         began = time.monotonic()
         list(recognizer.stream(clip))
         assert time.monotonic() - began < 1.2
+
+
+@pytest.mark.parametrize("before", [None, Budget(watts=6.0)], ids=["no budget", "another budget"])
+@pytest.mark.parametrize("set_s", [0.0, 0.06], ids=["after a result", "between two steps"])
+def test_power_is_energy_since_the_budget_was_set_over_time_since(
+    bundle: Bundle, board: Board, before: Budget | None, set_s: float
+) -> None:
+    expected: list[float] = []
+
+    def pictures() -> Iterator[tuple[NDArray[np.uint8], float]]:
+        for number in range(70):
+            board.now_s, board.used_j = board.now_s + set_s, board.used_j + set_s
+            if number == 40:
+                recognizer.budget = Budget(watts=3.0)
+                mark.extend((board.now_s, board.used_j))
+            board.now_s, board.used_j = board.now_s + 0.1 - set_s, board.used_j + 0.1 - set_s
+            yield flat(BRIGHT), number / RATE_HZ
+
+    mark: list[float] = []
+    with StreamRecognizer(bundle, "cpu", meter=board.meter(), clock=board.clock, budget=before) as recognizer:
+        results = []
+        for result in recognizer.stream(pictures()):
+            if mark:
+                expected.append((board.used_j - mark[1]) / (board.now_s - mark[0]))
+            results.append(board.draw(result))
+    after = results[40:]
+    assert len(after) == len(expected)
+    early = [result for result in after if result.power_w is None]
+    assert 9 <= len(early) <= 11
+    assert {(result.budget_met, result.budget_problem) for result in early} == {
+        (None, "the power is not known yet")
+    }
+    known = [(result.power_w, watts) for result, watts in zip(after, expected, strict=True)][len(early) :]
+    assert [power_w for power_w, _ in known] == pytest.approx([watts for _, watts in known])

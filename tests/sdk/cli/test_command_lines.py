@@ -7,12 +7,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from io import StringIO
 from pathlib import Path
 
 import av
 import pytest
+from rich.console import Console
 
 from runtimes.bundle import Bundle
+from sdk.tables import table
 from tests.sdk.films import BRIGHT, DARK, encode
 
 SOURCE = "test://?duration=2&live=0"
@@ -77,11 +81,78 @@ def test_run_keeps_to_a_budget_draws_it_logs_it_and_replays_it(bundle: Bundle, t
     done = call("run", "--replay", log)
     assert done.returncode == 0 and done.stdout == "20 steps decided again: 0 choices and 0 prices differ\n"
     lines = log.read_text().splitlines()
-    changed = {**json.loads(lines[-1]), "choice": ["rgb84"], "price": 77.0}
-    log.write_text("\n".join([*lines[:-1], json.dumps(changed)]) + "\n")
+    changed = {**json.loads(lines[-2]), "choice": ["rgb84"], "price": 77.0}
+    log.write_text("\n".join([*lines[:-2], json.dumps(changed), lines[-1]]) + "\n")
     done = call("run", "--replay", log)
-    assert_mistake(done, "1 steps are decided otherwise", status=1)
-    assert "step 19: price and choice" in done.stdout
+    assert_mistake(done, "1 step is decided otherwise", status=1)
+    assert "step 19: price and choice" in done.stdout and "1 choice and 1 price differ" in done.stdout
+
+
+def test_a_log_that_breaks_off_is_said(bundle: Bundle, tmp_path: Path) -> None:
+    log = tmp_path / "decisions.jsonl"
+    assert call("run", bundle.folder, SOURCE, "--log", log).returncode == 0
+    whole = log.read_text()
+    log.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    done = call("run", "--replay", log)
+    assert done.returncode == 0 and done.stdout.startswith("20 steps decided again: 0 choices")
+    assert "breaks off: its end is missing, so the stream was interrupted" in done.stderr
+    log.write_text(whole[:-200])
+    done = call("run", "--replay", log)
+    assert_mistake(done, "is cut off; the stream was interrupted: delete that line")
+    assert done.stdout.startswith("19 steps decided again")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("{bundle}", SOURCE, "--save-video", "{tmp}/zz.txt"), "no format for H.264 video has this suffix"),
+        (
+            ("{bundle}", SOURCE, "--save-video", "{tmp}/sound.wav"),
+            "no format for H.264 video has this suffix",
+        ),
+        (("{bundle}", SOURCE, "--plot", "{tmp}/power.txt"), "is of no kind that can be drawn"),
+        (("{bundle}", SOURCE, "--log", "{bundle}/log.jsonl"), "lies inside the bundle"),
+        (("{bundle}", SOURCE, "--plot", "{bundle}/deep.png"), "lies inside the bundle"),
+        (("{bundle}", SOURCE, "--log", "{tmp}"), "cannot be written: it is a folder"),
+        (("{bundle}", SOURCE, "--plot", "{tmp}/one.png", "--log", "{tmp}/one.png"), "is --log too"),
+        (("{bundle}", "{tmp}/clip.mp4", "--save-video", "{tmp}/clip.mp4"), "is SOURCE too"),
+        (("{bundle}", "missing.mp4"), "no such file"),
+        (("{bundle}", "{tmp}/clip.mp4"), "clip.mp4"),
+        (("{tmp}/clip.mp4", SOURCE), "is not a bundle"),
+        (("{bundle}", SOURCE, "--variant", "fp64"), "use one of fp32, int8"),
+        (("{bundle}", SOURCE, "--device", "npu"), "is unknown"),
+    ],
+)
+def test_a_mistake_changes_no_file(
+    bundle: Bundle, arguments: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "old.jsonl").write_text("an older log")
+    (tmp_path / "clip.mp4").write_bytes(b"no video" * 100)
+    before = {path: path.read_bytes() for path in [*tmp_path.iterdir(), *bundle.folder.iterdir()]}
+    filled = [
+        text.replace("{bundle}", str(bundle.folder)).replace("{tmp}", str(tmp_path)) for text in arguments
+    ]
+    if "--log" not in filled:
+        filled += ["--log", str(tmp_path / "old.jsonl")]
+    assert_mistake(call("run", *filled), words)
+    after = {path: path.read_bytes() for path in [*tmp_path.iterdir(), *bundle.folder.iterdir()]}
+    assert after == before
+
+
+@pytest.mark.parametrize("budget", [("--thermal-budget", "70C"), ("--battery-budget", "3h")])
+def test_every_budget_of_power_finds_a_meter(bundle: Bundle, budget: tuple[str, str]) -> None:
+    done = call("run", bundle.folder, SOURCE, *budget)
+    assert "needs a meter, and none was given" not in done.stderr
+    assert_mistake(call("run", bundle.folder, SOURCE, *budget, "--meter", "zeus"), "zeus")
+
+
+def test_with_a_control_file_a_clip_runs_at_its_own_pace(bundle: Bundle, tmp_path: Path) -> None:
+    clip = encode(tmp_path / "clip.mp4", [BRIGHT] * 60)
+    (tmp_path / "budget.txt").write_text("off")
+    began_s = time.monotonic()
+    assert call("run", bundle.folder, clip, "--control", tmp_path / "budget.txt").returncode == 0
+    assert time.monotonic() - began_s > 1.9
+    assert "its own pace" in " ".join(call("run", "--help").stdout.replace("│", " ").split())
 
 
 def test_run_saves_an_annotated_video(bundle: Bundle, tmp_path: Path) -> None:
@@ -129,13 +200,20 @@ def test_interrupt_ends_with_the_summary(bundle: Bundle, ending: signal.Signals)
         (("{bundle}", SOURCE, "--price", "-1"), "not a price"),
         (("{bundle}", SOURCE, "--fixed", ""), "use one of"),
         (("{bundle}", SOURCE, "--every", "2"), "give fixed too"),
-        (("{bundle}", "test://?duration=0"), "give a duration above 0"),
+        (("{bundle}", "test://?duration=0"), "duration=0 is not a number above 0"),
         (("{bundle}", SOURCE, "--device", "npu"), "is unknown"),
         (("{bundle}", SOURCE, "--meter", "wall"), "use auto, one of jetson, nvml, rapl, zeus, or a model"),
         (("{bundle}", SOURCE, "--meter", "modeled:2,x"), "give powers in W"),
         (("{bundle}", SOURCE, "--save-video", "/no/such/folder/out.mp4"), "cannot be written"),
         (("{bundle}", SOURCE, "--color"), "--color"),
-        (("{bundle}",), "BUNDLE and SOURCE: are missing; give both, or --replay LOG"),
+        ((), "BUNDLE and SOURCE: are missing; give both, or --replay LOG"),
+        (("{bundle}",), "error: SOURCE: is missing; give a file, camera:0"),
+        (("test://", "{bundle}"), "test://: is a source, not a bundle; give BUNDLE first, then SOURCE"),
+        (
+            ("{bundle}", SOURCE, "--replay", "log.jsonl"),
+            "--replay: takes no BUNDLE, SOURCE, output or budget",
+        ),
+        (("--replay", "log.jsonl", "--power-budget", "5W"), "--replay: takes no BUNDLE"),
         (("{bundle}", SOURCE, "--power-budget", "5"), "budget 5: has no unit; write it with one of mW, W"),
         (("{bundle}", SOURCE, "--power-budget", "-5W"), "is not a number above 0"),
         (("{bundle}", SOURCE, "--power-budget", "0W"), "is not a number above 0"),
@@ -176,7 +254,19 @@ def test_bench_measures_and_keeps_the_costs(copy: Path) -> None:
 def test_bench_fails_above_a_limit_and_names_the_row(copy: Path) -> None:
     done = call("bench", copy, "--runs", 3, "--source", SOURCE, "--max-p95-ms", 1e-4)
     assert_mistake(done, "net-fp32 on rgb224: p95", status=1)
-    assert "adaptive (x" in done.stdout
+    assert "adaptive (" in done.stdout and "no costs written" in done.stderr
+    assert not Bundle.open(copy).device_costs_path.exists()
+
+
+def test_bench_keeps_costs_of_more_runs_unless_told_otherwise(copy: Path) -> None:
+    for runs, asked, kept, said in (
+        (4, (), 4, ""),
+        (2, (), 4, "has 4 runs of each graph, and this has 2; --replace-costs replaces it"),
+        (2, ("--replace-costs",), 2, ""),
+    ):
+        done = call("bench", copy, "--runs", runs, "--source", SOURCE, "--json", *asked)
+        assert done.returncode == 0 and said in done.stderr and bool(said) == bool(done.stderr)
+        assert [table.runs for table in Bundle.open(copy).device_costs()] == [kept]
 
 
 def test_bench_passes_below_a_limit(copy: Path) -> None:
@@ -194,9 +284,14 @@ def test_bench_runs_on_and_tells_each_minute(copy: Path) -> None:
     ("arguments", "words"),
     [
         (("--runs", 0), "use 1 or more"),
+        (("--max-p95-ms", -1), "--max-p95-ms -1.0: is not a time in ms; use more than 0"),
+        (("--compare", "--replace-costs"), "--compare: takes no --meter"),
         (("--minutes", 0), "minutes 0.0: is not a duration; use more than 0"),
         (("--meter", "nonsense"), "meter nonsense: is unknown"),
-        (("--meter", "modeled:2"), "does not know (the bundle's cost table has no energies"),
+        (
+            ("--meter", "modeled:2"),
+            "what runs): gives no energy: the bundle's cost table has no energies",
+        ),
     ],
 )
 def test_bench_mistakes(arguments: tuple[object, ...], words: str, copy: Path) -> None:
@@ -210,6 +305,25 @@ def test_inspect_shows_what_is_in_it(bundle: Bundle) -> None:
         assert words in done.stdout
 
 
+def test_nothing_is_cut_off_in_a_pipe(bundle: Bundle, tmp_path: Path) -> None:
+    long = "policy-of-a-name-that-no-narrow-column-holds"
+    manifest = (bundle.folder / "manifest.json").read_text().replace('"policy"', f'"{long}"')
+    renamed = Path(shutil.copytree(bundle.folder, tmp_path / "long.bundle"))
+    (renamed / "manifest.json").write_text(
+        manifest.replace(f'"{long}":', '"policy":')
+        .replace(f'"role":"{long}"', '"role":"policy"')
+        .replace(f'"role": "{long}"', '"role": "policy"')
+    )
+    done = call("inspect", renamed)
+    assert done.returncode == 0, done.stderr
+    assert long in done.stdout and "…" not in done.stdout and "1 threads" not in done.stdout
+    folded = StringIO()
+    rows = table("graph", "a", "b")
+    rows.add_row(long, "x" * 20, "y" * 20)
+    Console(file=folded, width=50).print(rows)
+    assert "…" not in folded.getvalue()
+
+
 def test_inspect_shows_the_meters() -> None:
     done = call("inspect", "--power")
     assert done.returncode == 0, done.stderr
@@ -221,6 +335,13 @@ def test_inspect_finds_damage(copy: Path) -> None:
     path = copy / "policy.onnx"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     assert_mistake(call("inspect", copy), "policy.onnx: SHA-256 differs", status=1)
+
+
+def test_inspect_of_what_is_no_bundle_is_a_mistake(tmp_path: Path) -> None:
+    assert_mistake(call("inspect", tmp_path / "none.bundle"), "does not exist")
+    (tmp_path / "net.tflite").write_bytes(b"TFL3" * 100)
+    assert_mistake(call("inspect", tmp_path / "net.tflite"), "net.tflite: is not a bundle")
+    assert_mistake(call("inspect", tmp_path), "is not a bundle: it has no manifest.json")
 
 
 @pytest.mark.parametrize("name", ["run", "bench", "inspect"])

@@ -51,7 +51,9 @@ def test_a_meter_that_does_not_know() -> None:
     board = Board()
     meter = AppMeter(board.read, "the board", 0.01)
     board.silent = True
-    with pytest.raises(MeterError, match=r"meter the board: does not know \(cannot be read: it gave None\)"):
+    with pytest.raises(
+        MeterError, match=r"meter \(the board\): gives no energy: cannot be read: it gave None"
+    ):
         dynamic_energy(meter, (board.run,), span_s=0.01)
     with pytest.raises(MeterError, match="no energies for this device"):
         dynamic_energy(ModeledMeter(3.0), (board.run,), span_s=0.01)

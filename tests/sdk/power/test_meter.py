@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sdk.power.app import AppMeter
-from sdk.power.meter import Counter, CounterMeter, PowerMeter
+from sdk.power.meter import Counter, CounterMeter, MeterError, PowerMeter
 from sdk.power.modeled import ModeledMeter
 
 
@@ -149,7 +150,16 @@ def test_the_model_is_idle_and_work() -> None:
     assert meter.kind == "modeled" and "modeled" in meter.source
 
 
-@pytest.mark.parametrize(("idle_w", "busy_w"), [(-1.0, 1.0), (1.0, float("nan")), (float("inf"), 1.0)])
-def test_a_model_of_impossible_power_is_refused(idle_w: float, busy_w: float) -> None:
-    with pytest.raises(ValueError, match="give watts"):
+@pytest.mark.parametrize(
+    ("idle_w", "busy_w", "named"),
+    [
+        (-1.0, 1.0, "idle_w -1.0"),
+        (1.0, float("nan"), "busy_w nan"),
+        (float("inf"), 1.0, "idle_w inf"),
+        ("a", None, "idle_w 'a'"),
+        (2, True, "busy_w True"),
+    ],
+)
+def test_a_model_of_impossible_power_is_refused(idle_w: Any, busy_w: Any, named: str) -> None:
+    with pytest.raises(MeterError, match=f"ModeledMeter {named}: is not a power; give W, 0 or more"):
         ModeledMeter(idle_w, busy_w)

@@ -11,9 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-pytest.importorskip(
-    "executorch", reason="executorch is not installed: pip install 'adaptive-video[executorch]'"
-)
+pytest.importorskip("executorch", reason="executorch is not installed: pip install '.[executorch]'")
 
 from compiler.export.executorch.delegates import VULKAN, XNNPACK, Lowering
 from compiler.export.executorch.exporter import Precision, Program, branch_method, policy_method, save_program

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from pathlib import Path
 
 import av
@@ -10,6 +11,7 @@ import pytest
 
 from sdk.errors import SourceError, SourceErrorCode, SourceOptionError
 from sdk.media import open_source
+from sdk.media.sources import addresses
 from sdk.media.sources.addresses import Address, Kind, parse_address
 from sdk.media.sources.ffmpeg_errors import source_error
 
@@ -95,3 +97,27 @@ def test_options_that_are_not_numbers(options: dict[str, object], words: str) ->
     with pytest.raises(SourceOptionError) as caught:
         open_source("test://?duration=1", rate_hz=8, **options)  # type: ignore[arg-type]
     assert str(caught.value).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("duration=-5", "duration=-5 is not a number above 0; give it so, as duration=10"),
+        ("duration=0", "duration=0 is not a number above 0"),
+        ("rate=0.0", "rate=0.0 is not a number above 0"),
+        ("rate=fast", "rate=fast is not a number above 0"),
+        ("size=0x3", "size=0x3 is not a width x a height in pixels"),
+        ("pattern=foo", "pattern=foo is not one of testsrc2, testsrc, color"),
+        ("live=yes", "live=yes is not 0 or 1"),
+        ("color=red", "color is unknown; these may be set: duration, live, pattern, rate, size, sound"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_may_be(query: str, words: str) -> None:
+    with pytest.raises(SourceError, match=re.escape(words)):
+        parse_address(f"test://?{query}")
+
+
+@pytest.mark.parametrize("pattern", addresses._PATTERNS)
+def test_every_pattern_is_there(pattern: str) -> None:
+    source = f"test://?size=64x48&rate=10&duration=1&live=0&sound=0&pattern={pattern}"
+    assert len(list(open_source(source, rate_hz=5))) == 5

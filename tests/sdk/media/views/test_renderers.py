@@ -140,7 +140,7 @@ def test_flow_without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delitem(sys.modules, "cv2", raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(AdaptiveVideoError, match=r"pip install 'adaptive-video\[flow\]'"):
+    with pytest.raises(AdaptiveVideoError, match=r"pip install '\.\[flow\]'"):
         renderer(VIEWS[3])
 
 
