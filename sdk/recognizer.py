@@ -123,6 +123,8 @@ class StreamRecognizer(ChoiceSettings):
         with self._costs.complete():
             sensors = Sensors(meter, thermometer, battery)
             self._accounting = EnergyAccounting(self.variant, self._chooser, table, sensors, clock, log)
+        if absent:
+            self._accounting.set_absent_graphs(absent)
         self.budget = budget
         _LOG.info("opened %r on %s", self._bundle, self._engine.provider)
         self._in_use = threading.Lock()

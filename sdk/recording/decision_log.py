@@ -28,6 +28,7 @@ from sdk.budget.power_limit import Readings
 from sdk.decisions.choosers import Chooser
 from sdk.decisions.front_choice import FrontChoice
 from sdk.decisions.trace import StepTrace
+from sdk.errors import redact, redact_all
 from sdk.power.window import StepEnergy
 from sdk.results import Recognition
 
@@ -41,7 +42,8 @@ class DecisionLog:
             list(recognizer.stream("clip.mp4"))
         differing = [step for step in replay("decisions.jsonl") if not step.same]
 
-    A context manager; once entered, give it to one recognizer.
+    A context manager; once entered, give it to one recognizer. Credentials are never written: in every
+    address, also in the command that runs, they are ``***``.
     """
 
     _file: TextIO
@@ -156,4 +158,7 @@ class DecisionLog:
         self._file.close()
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line) + "\n")
+        text = json.dumps(line)
+        if redact(text) != text:  # rare, and found at once: a line of a step has no address in it
+            text = json.dumps(redact_all(line))
+        self._file.write(text + "\n")

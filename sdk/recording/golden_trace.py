@@ -24,7 +24,7 @@ from sdk.decisions.decision_loop import DecisionLoop
 from sdk.decisions.fusion import Fusion, StepFusion
 from sdk.decisions.option_costs import option_costs
 from sdk.decisions.step_pipeline import Pipeline
-from sdk.errors import RecordingError
+from sdk.errors import RecordingError, redact
 from sdk.media.requirements import StreamRequirements
 from sdk.media.steps import decode_steps
 from sdk.results import Recognition
@@ -72,7 +72,7 @@ def trace_engine(
         steps.append(_step(pipeline, recognition, manifest, chosen, listening.heard))
     return {
         "decision_trace": FORMAT,
-        "source": source,
+        "source": redact(source),
         "labels": list(manifest.labels),
         "action_space": chosen.action_space.model_dump(mode="json"),
         "fusion": manifest.fusion.model_dump(mode="json"),
