@@ -110,10 +110,11 @@ class ChoiceSettings:
 
     @property
     def fixed(self) -> str | None:
-        """The option that is run at every step, None if it is chosen step by step.
+        """The option that is run, at every step or each ``every``-th; None if it is chosen step by step.
 
-        It may be set while a stream runs, and holds from the next step on: the graphs of a variant without
-        a policy are all open, so that the switch takes no time; others open theirs when first named.
+        It may be set while a stream runs, and holds from the next step on that is not held: the graphs of
+        a variant without a policy are all open, so that the switch takes no time; others open theirs when
+        first named.
 
         Raises: AdaptiveVideoError on setting if there is no such branch, or the choice is not fixed here.
         """

@@ -46,7 +46,7 @@ class VariantCosts:
             raise ArgumentError(" and ".join(named), "exclude each other", "give one of them")
         if every != 1 and (fixed is None or random_seed is not None):
             reason = "is for a fixed option"
-            if self.front is not None or self.variant.policy is not None:
+            if random_seed is not None or self.front is not None or self.variant.policy is not None:
                 raise ArgumentError(f"every {every}", reason, "give fixed too, or leave it out")
         if fixed is not None:
             return FixedChoice(self.variant, fixed, every)

@@ -291,6 +291,7 @@ def test_price_needs_costs(bundle: Bundle, tmp_path: Path) -> None:
         {"fixed": "rgb224", "random_seed": 1},
         {"fixed": "rgb224", "price": 1.0},
         {"top": 0},
+        {"random_seed": 1, "every": 2},
         {"device": "npu"},
     ],
 )
