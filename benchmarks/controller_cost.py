@@ -34,7 +34,8 @@ from sdk.decisions.option_costs import option_costs
 from sdk.decisions.trace import StepTrace
 from sdk.power.meter import Counter, CounterMeter
 from sdk.results import Latency, Recognition
-from sdk.streaming.energy_accounting import EnergyAccounting, Sensors
+from sdk.streaming.energy_accounting import EnergyAccounting
+from sdk.streaming.sensors import Sensors
 
 _COUNTER = os.open("/sys/devices/system/cpu/online", os.O_RDONLY)
 _COLD = np.zeros(4_000_000, np.uint8)

@@ -30,6 +30,7 @@ from compiler.data.clips import find_clips
 from compiler.pipeline import TRAINING_FORMAT
 from compiler.training.branches import train_backbones
 from compiler.training.clip_outputs import clip_outputs
+from compiler.training.method_source import source_digest
 from compiler.training.option_macs import option_macs
 from compiler.training.policy import train_policy
 from compiler.training.run import Hardware, TrainingRun
@@ -77,7 +78,7 @@ def _seed(arguments: argparse.Namespace, seed: int) -> Iterator[dict[str, Any]]:
         model = adamml.METHOD.build(way, clips.labels)
         views, root = list(model.views.values()), cache_folder("clips")
         cache = ClipCache.build(clips, views, way.rate_hz, way.steps, root, segment_s=way.segment_s)
-        facts = [TRAINING_FORMAT, asdict(preset), cache.fingerprint, seed]
+        facts = [TRAINING_FORMAT, source_digest(adamml.METHOD), asdict(preset), cache.fingerprint, seed]
         key = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
         folder = arguments.runs / f"modality-ideas-{arguments.data.name}-{key}"
         run = TrainingRun(folder, seed, Hardware("cpu", "1"), resume=True, progress=False)

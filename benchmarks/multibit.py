@@ -29,6 +29,7 @@ from compiler.data.clips import find_clips
 from compiler.pipeline import TRAINING_FORMAT
 from compiler.quantization.networks import multibit_network
 from compiler.training.branches import train_backbones
+from compiler.training.method_source import source_digest
 from compiler.training.run import Hardware, TrainingRun
 from compiler.training.tasks.frames import branch_answer
 from compiler.training.training import Training
@@ -98,7 +99,7 @@ def _seed(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     clips = find_clips(arguments.data)
     model = coquant.METHOD.build(preset, clips.labels)
     cache = ClipCache.build(clips, list(model.views.values()), 1.0, 1, cache_folder("clips"))
-    facts = [TRAINING_FORMAT, asdict(preset), cache.fingerprint, seed]
+    facts = [TRAINING_FORMAT, source_digest(coquant.METHOD), asdict(preset), cache.fingerprint, seed]
     key = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
     folder = arguments.runs / f"multibit-{arguments.data.name}-{key}"
     run = TrainingRun(folder, seed, Hardware("cpu", "1"), resume=True, progress=False)

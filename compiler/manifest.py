@@ -15,6 +15,7 @@ from compiler.request import Request
 from compiler.training.training import Training
 from models.recipe import Recipe
 from runtimes.spec import Steps
+from sdk.errors import redact
 
 _VERSIONED = ("adaptive-video", "av", "brevitas", "lightning", "numpy", "onnx", "onnxruntime", "torch")
 
@@ -41,7 +42,7 @@ def provenance(request: Request, training: Training, recipe: Recipe) -> dict[str
     """Where a bundle comes from: the data, the request, the recipe, and the versions of what made it."""
     data, precision, measuring = request.data, request.precision, request.measuring
     return {
-        "command": " ".join(sys.argv),
+        "command": redact(" ".join(sys.argv)),
         "dataset": str(data.folder) if data.folder else "built-in",
         "dataset_sha256": training.cache.fingerprint,
         "init": str(request.model.init) if request.model.init else None,

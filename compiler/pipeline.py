@@ -26,6 +26,8 @@ from compiler.quantization.candidates import PrecisionSet
 from compiler.quantization.networks import check_clips
 from compiler.request import Request
 from compiler.training.initialization import load_initial_weights
+from compiler.training.method_source import source_digest
+from compiler.training.plan_checks import check_plan, check_seed
 from compiler.training.run import TrainingRun
 from compiler.training.training import Training
 from compiler.variants import TrainedVariants, train_mixed, train_variants
@@ -36,15 +38,19 @@ from runtimes.bundle import Bundle, check_destination
 from runtimes.cache import cache_folder
 
 TRAINING_FORMAT = 9
-"""Raised when models or stages change so that results kept from before do not fit any more."""
+"""Raised when the compiler's own stages change so that results kept from before do not fit any more.
+
+What is below ``models/`` needs no raise: its source is part of the key (compiler/training/method_source.py).
+"""
 
 
 def compile_bundle(request: Request, console: Console) -> Bundle:
-    """Compile and pack; a finished stage of the same model, data, recipe and seed is taken as it is.
+    """Compile and pack; a finished stage of the same model, source, data, recipe and seed is taken as it is.
 
     Raises: DataError, CompileError, WeightsError, BundleError; KeyboardInterrupt leaves what is finished.
     """
     check_destination(request.out)
+    check_seed(request.training.seed)
     console.stage("data")
     clips = find_training_clips(
         request.data.folder,
@@ -82,7 +88,11 @@ def follow_data(request: Request, clips: ClipSet, console: Console) -> Request:
 
 
 def build_model(request: Request, labels: tuple[str, ...], console: Console) -> tuple[Any, BranchModel]:
-    """The untrained model and its preset, with ``init``'s weights where they fit. Raises: WeightsError."""
+    """The untrained model and its preset, with ``init``'s weights where they fit.
+
+    Raises: WeightsError; CompileError if the method's plan cannot be carried out for the request.
+    """
+    check_seed(request.training.seed)
     torch.manual_seed(request.training.seed)
     wanted, method = request.model, request.model.method
     preset = wanted.declared_preset
@@ -101,6 +111,7 @@ def build_model(request: Request, labels: tuple[str, ...], console: Console) -> 
         epochs=how.epochs,
         batch=how.batch,
     )
+    check_plan(wanted.name, method.plan(preset), request.target, request.precisions)
     model = method.build(preset, labels)
     if wanted.init is not None:
         load_initial_weights(model, wanted.init, console)
@@ -148,6 +159,7 @@ def _run_key(request: Request, preset: Any, cache: ClipCache) -> str:
     clips = [cache.fingerprint, cache.rate_hz, cache.clip_steps]
     facts = [
         TRAINING_FORMAT,
+        source_digest(request.model.method),
         asdict(preset),
         *clips,
         request.training.seed,

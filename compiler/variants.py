@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import NamedTuple
 
 import torch
@@ -33,7 +32,7 @@ from compiler.training.training import Training
 from models.macs import network_macs
 from models.rollout.adaptive_model import AdaptiveModel
 from models.rollout.branch_model import POLICY, BranchModel, branches_of_precisions
-from models.training_plan import RefitBranches, TrainPolicy
+from models.training_plan import TrainPolicy, TrainStage
 
 MIXED = "mixed"
 """The variant whose options differ in precision."""
@@ -92,13 +91,14 @@ def train_mixed(
 ) -> TrainedVariants:
     """One variant whose options are the branches at every precision that is kept.
 
-    The stages before the policy's run first, and the branches get their precisions from what they leave.
-    With a policy, it is trained over just those that are kept; without, the app chooses. ``like``: the same
+    The float stages before the policy's run first, and the branches get their precisions from what these
+    leave. With a policy, it is trained over just those that are kept; then the stages after it run, and the
+    branches get their precisions once more. Without, all stages run, and the app chooses. ``like``: the same
     candidates are kept as there, at the costs measured there.
     """
     context = StageContext(torch.empty(0), branch_states(training.model))
-    stages = [stage for stage in float_stages(training) if stage.over_precisions]
-    for stage in takewhile(lambda stage: not isinstance(stage, TrainPolicy), stages):
+    before, after = _around_policy(training)
+    for stage in before:
         context = run_stage(stage, training, context)
     candidates = make_candidates(training, target, precisions, training.seen())
     if like is None:
@@ -110,7 +110,7 @@ def train_mixed(
         kept = [one for one in measured if one.name in like.plan.variants[0].branches]
     if isinstance(training.model, AdaptiveModel):
         tried = _TrialResult(candidates, kept, measured, lines)
-        return _with_policy(training, target, precisions, tried, context)
+        return _with_policy(training, target, precisions, tried, after, context)
     measured = validate(training, measured, candidates)
     ranked = sorted(kept, key=lambda one: (-one.accuracy, one.ms))
     chosen = {one.name: candidates[one.name] for one in ranked}
@@ -127,10 +127,22 @@ class _TrialResult(NamedTuple):
     lines: Sequence[str]
 
 
+def _around_policy(training: Training) -> tuple[list[TrainStage], list[TrainStage]]:
+    """The float stages that also run over precisions: those before the policy's, and those after it."""
+    stages = [stage for stage in float_stages(training) if stage.over_precisions]
+    place = next((at for at, stage in enumerate(stages) if isinstance(stage, TrainPolicy)), len(stages))
+    return stages[:place], stages[place + 1 :]
+
+
 def _with_policy(
-    training: Training, target: Target, precisions: PrecisionSet, tried: _TrialResult, context: StageContext
+    training: Training,
+    target: Target,
+    precisions: PrecisionSet,
+    tried: _TrialResult,
+    after: Sequence[TrainStage],
+    context: StageContext,
 ) -> TrainedVariants:
-    """The policy over what is kept; then, if the method declares it, all branches anew on all clips."""
+    """The policy over what is kept; then the stages ``after`` it, such as all branches anew on all clips."""
     plan, candidates, names = training.plan, tried.candidates, [one.name for one in tried.kept]
     kept = {name: candidates[name] for name in names}
     teacher = max(tried.kept, key=lambda one: (one.accuracy, one.bits)).name
@@ -139,9 +151,9 @@ def _with_policy(
     stage = plan.require(TrainPolicy)
     name = f"{stage.name}-{target.name}-{_digest(model, costs)}"
     found = train_policy(replace(training, model=model), stage, costs, name, frozen=True)
-    refit = plan.find(RefitBranches)
-    if refit is not None:
-        run_stage(refit, training, replace(context, policy=None))
+    for later in after:
+        context = run_stage(later, training, replace(context, policy=None))
+    if after:
         candidates = make_candidates(training, target, precisions, training.train_clips, "refit")
         kept = {name: candidates[name] for name in names}
         model = model.with_branches(branches_of_precisions(by_branch(kept)))

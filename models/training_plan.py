@@ -123,7 +123,11 @@ class FinetuneBranches(TrainStage):
 
 @dataclass(frozen=True)
 class TrainIntegers(TrainStage):
-    """Quantization-aware training of every network at int8, pulled to its float self."""
+    """Quantization-aware training of every network at int8, pulled to its float self.
+
+    Looked up by its class, and declared last. A plan needs it for targets that have int8 networks, unless
+    these all come from ``TrainWidths``.
+    """
 
     trains = "networks"
     clips = "all"
@@ -134,6 +138,7 @@ class TrainIntegers(TrainStage):
 class TrainWidths(TrainStage):
     """One weight set of each branch at all ``widths`` together: float (32), or bits of nested codes.
 
+    Looked up by its class, and declared before ``TrainPolicy``, whose options are these networks.
     ``rule``, ``low_activations``, ``deviations``: see ``models/layers/nested_layers.py``.
     """
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from numbers import Integral
+from typing import Any
 
 from runtimes.errors import AdaptiveVideoError, ArgumentError
 
@@ -19,6 +21,15 @@ def redact(text: object) -> str:
     """``text`` with the user, the password and secret query fields of every URL in it replaced by ``***``."""
     hidden = _CREDENTIALS.sub("***@", str(text))
     return _SECRET_FIELDS.sub(r"\1=***", hidden)
+
+
+def redact_all(value: Any) -> Any:
+    """A JSON value with every string in it redacted, however deep."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {redact(key): redact_all(inner) for key, inner in value.items()}
+    return [redact_all(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def require_whole(name: str, value: object, least: int, of: str) -> None:

@@ -35,7 +35,8 @@ from sdk.recording.decision_log import DecisionLog
 from sdk.results import ClipRecognition, Recognition
 from sdk.streaming.background import BackgroundStream
 from sdk.streaming.choice_settings import ChoiceSettings
-from sdk.streaming.energy_accounting import EnergyAccounting, Reading, Sensors
+from sdk.streaming.energy_accounting import EnergyAccounting
+from sdk.streaming.sensors import Reading, Sensors
 from sdk.streaming.statistics import Statistics, StatisticsSnapshot
 from sdk.streaming.variant_costs import VariantCosts
 
@@ -89,7 +90,8 @@ class StreamRecognizer(ChoiceSettings):
         as partial as it was opened).
         meter: what measures the energy of each step (``sdk.power``); the caller closes it.
         budget: see ``budget``; thermometer, battery: functions that give degrees Celsius, and the joules
-        left, for budgets of these (by default this machine's own). clock: the seconds that power is per.
+        left, for budgets of these (by default this machine's own); where one fails, or gives no number, it is
+        not known (``budget_problem`` says so). clock: the seconds that power is per.
         log: takes every decision (``sdk.recording.decision_log``).
 
         Raises: BundleError, EngineError, BudgetError, or AdaptiveVideoError for arguments that do not fit the
@@ -123,6 +125,8 @@ class StreamRecognizer(ChoiceSettings):
         with self._costs.complete():
             sensors = Sensors(meter, thermometer, battery)
             self._accounting = EnergyAccounting(self.variant, self._chooser, table, sensors, clock, log)
+        if absent:
+            self._accounting.set_absent_graphs(absent)
         self.budget = budget
         _LOG.info("opened %r on %s", self._bundle, self._engine.provider)
         self._in_use = threading.Lock()
@@ -190,9 +194,7 @@ class StreamRecognizer(ChoiceSettings):
         self._begin()
         self._pipeline.expect_steps(steps)
         self._accounting.expect_steps(steps)
-        frames = decode_steps(path, self._requirements)
-        if self._at_own_pace:
-            frames = paced_frames(frames)
+        frames = paced_frames(decode_steps(path, self._requirements), lambda: self._at_own_pace)
         return tuple(self._advance(frame) for frame in frames)
 
     def step(
@@ -239,8 +241,11 @@ class StreamRecognizer(ChoiceSettings):
         ``on_error`` takes what the source or ``on_result`` raises: a source's error ends the stream, a
         callback's does not. ``on_end`` comes last, however the stream ended.
 
-        Raises: AdaptiveVideoError if a stream is still running.
+        Raises: AdaptiveVideoError if a stream is still running, or a callback cannot be called.
         """
+        _require_callbacks(on_result=on_result, on_error=on_error)
+        if on_end is not None:
+            _require_callbacks(on_end=on_end)
         if self._in_use.locked() or (self._background and self._background.thread.is_alive()):
             raise _busy()
         stream = self.stream(source, **source_options)
@@ -330,7 +335,10 @@ class StreamRecognizer(ChoiceSettings):
 
     @property
     def _at_own_pace(self) -> bool:
-        """Whether a file is taken as a camera's pictures would be: power is energy over time."""
+        """Whether a file is taken as a camera's pictures would be: power is energy over time.
+
+        Asked before every step, as a budget may be set while a stream runs.
+        """
         return self.budget is not None and self._clock is time.monotonic
 
     @contextmanager
@@ -345,7 +353,7 @@ class StreamRecognizer(ChoiceSettings):
     @contextmanager
     def _opened(self, source: AnySource, options: dict[str, Any]) -> Iterator[Source]:
         self._begin()
-        options.setdefault("own_pace", self._at_own_pace)
+        options.setdefault("own_pace", lambda: self._at_own_pace)
         with open_source(source, self._requirements, **options) as opened:
             self._source = opened
             yield opened
@@ -357,6 +365,13 @@ class StreamRecognizer(ChoiceSettings):
         recognition = self._accounting.finish_step(recognition, self._pipeline.trace)
         self._statistics.record_result(recognition)
         return recognition
+
+
+def _require_callbacks(**callbacks: object) -> None:
+    """Raises: ArgumentError for one that cannot be called."""
+    for name, given in callbacks.items():
+        if not callable(given):
+            raise ArgumentError(f"{name} {given!r}", "cannot be called", "give a function")
 
 
 def _busy() -> BusyError:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from models.methods.registry import METHODS
+
 ROOT = Path(__file__).parent.parent
 FLOORS = ("runtimes", "models", "sdk", "compiler")
 MAY_IMPORT = {
@@ -17,7 +19,8 @@ MAY_IMPORT = {
     "sdk": {"sdk", "runtimes"},
     "compiler": set(FLOORS),
 }
-METHOD_NAMES = re.compile(r"\b(arnet|ar-net|videoiq|coquant|adamml|joint)\b", re.IGNORECASE)
+METHOD_NAMES = re.compile(rf"\b({'|'.join('-?'.join(name) for name in METHODS)})\b", re.IGNORECASE)
+"""Of every method in the registry, also written with hyphens."""
 USES_TORCH = "runtimes/engines/executorch.py"
 
 
@@ -45,6 +48,11 @@ def named(path: Path) -> str:
 def test_no_method_is_named_outside_models(path: Path) -> None:
     lines = path.read_text("utf-8").splitlines()
     assert [line for line in lines if METHOD_NAMES.search(line)] == []
+
+
+def test_every_method_of_the_registry_is_looked_for() -> None:
+    assert all(METHOD_NAMES.search(f"as {name.upper()} does") for name in METHODS)
+    assert METHOD_NAMES.search("AR-Net") and not METHOD_NAMES.search("jointly")
 
 
 @pytest.mark.parametrize("floor", FLOORS)

@@ -42,12 +42,19 @@ class ClipSet:
     """A data set in which every label has clips of both splits.
 
     ``rejected``: listed, but not there. ``test_clips``: so many are listed for testing, and left alone here.
+    ``listing``: the csv that lists them; None where the folders below ``root`` do.
     """
 
     root: Path
     clips: tuple[Clip, ...]
     rejected: tuple[Rejected, ...] = ()
     test_clips: int = 0
+    listing: Path | None = None
+
+    @property
+    def origin(self) -> Path:
+        """What says which clips there are, and is to be fixed where it is wrong: the csv, or the folder."""
+        return self.root if self.listing is None else self.listing
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -82,15 +89,16 @@ def find_clips(path: str | os.PathLike[str], *, classes: Collection[str] | None 
     training or validation clips, or of which more than a tenth is missing.
     """
     root = Path(path).resolve()
-    listed = _listed(root)
+    listing = _listing(root)
+    listed = list_folders(root) if listing is None else list_csv(listing)
     if classes is not None:
-        listed = _only(listed, classes, root)
+        listed = _only(listed, classes, listing or root)
     tested = sum(row.split == "test" for row in listed)
     listed = _for_training(listed)
     there = [row for row in listed if row.path.is_file()]
     rejected = tuple(Rejected(row.path, "no such file") for row in listed if not row.path.is_file())
     folder = root if root.is_dir() else root.parent
-    clips = ClipSet(folder, tuple(_split(there)), rejected, tested)
+    clips = ClipSet(folder, tuple(_split(there)), rejected, tested, listing)
     require_usable(clips, {row.label for row in listed})
     return clips
 
@@ -111,21 +119,23 @@ def find_evaluated_clips(
     does not know.
     """
     root = Path(path).resolve()
-    listed = _listed(root)
+    listing = _listing(root)
+    listed = list_folders(root) if listing is None else list_csv(listing)
     stated = {row.split for row in listed}
     wanted = split or next((name for name in ("test", "val") if name in stated), "all")
     rows = [row for row in listed if wanted in ("all", row.split)]
     if not rows:
         splits = ", ".join(sorted(name for name in stated if name)) or "none"
         reason = f"states no {wanted} clips (splits: {splits})"
-        raise DataError(root, reason, "give --split all, or one of these")
+        raise DataError(listing or root, reason, "give --split all, or one of these")
     unknown = sorted({row.label for row in rows} - set(labels))
     if unknown:
         reason = f"has the class {', '.join(unknown[:_NAMED_AT_MOST])}, which the bundle does not know"
-        raise DataError(root, reason, f"name its classes as the bundle does: {', '.join(sorted(labels))}")
+        fix = f"name its classes as the bundle does: {', '.join(sorted(labels))}"
+        raise DataError(listing or root, reason, fix)
     there = tuple(Clip(row.path, row.label, row.group, "val") for row in rows if row.path.is_file())
     rejected = tuple(Rejected(row.path, "no such file") for row in rows if not row.path.is_file())
-    clips = ClipSet(root if root.is_dir() else root.parent, there, rejected)
+    clips = ClipSet(root if root.is_dir() else root.parent, there, rejected, listing=listing)
     require_readable(clips)
     return clips
 
@@ -135,11 +145,13 @@ def require_readable(clips: ClipSet, labels: Collection[str] = ()) -> None:
     total = len(clips.clips) + len(clips.rejected)
     if not total:
         raise DataError(
-            clips.root, "holds no clips", "give one sub-folder of videos or images per class, or a clips.csv"
+            clips.origin,
+            "holds no clips",
+            "give one sub-folder of videos or images per class, or a clips.csv",
         )
     if len(clips.rejected) > _REJECTED_LIMIT * total:
         raise DataError(
-            clips.root,
+            clips.origin,
             f"{len(clips.rejected)} of {total} clips cannot be used: {_named(clips.rejected)}",
             "fix or remove them; up to a tenth is left out without complaint",
         )
@@ -149,7 +161,7 @@ def require_usable(clips: ClipSet, labels: Collection[str]) -> None:
     """Raises: DataError unless ``clips`` can train a model of ``labels``, rejected clips considered."""
     require_readable(clips)
     if len(labels) < 2:
-        raise DataError(clips.root, f"has the one class {', '.join(labels)}", "give clips of two or more")
+        raise DataError(clips.origin, f"has the one class {', '.join(labels)}", "give clips of two or more")
     for label in sorted(labels):
         _require_both_splits(clips, label)
 
@@ -160,25 +172,25 @@ def _require_both_splits(clips: ClipSet, label: str) -> None:
         if split not in splits:
             lost = f" ({len(clips.rejected)} were rejected)" if clips.rejected else ""
             raise DataError(
-                clips.root,
+                clips.origin,
                 f"class {label} has no usable {split} clips{lost}",
                 f"add {label} clips for {split}, of another group if groups are given",
             )
 
 
-def _listed(root: Path) -> list[Listed]:
+def _listing(root: Path) -> Path | None:
+    """The csv that lists the clips at ``root``; None for folders. Raises: DataError if nothing is there."""
     if not root.exists():
         raise DataError(root, "no such file or folder", "check the path")
     if root.is_file():
-        return list_csv(root)
-    listings = [root / name for name in _LISTINGS if (root / name).is_file()]
-    return list_csv(listings[0]) if listings else list_folders(root)
+        return root
+    return next((root / name for name in _LISTINGS if (root / name).is_file()), None)
 
 
-def _only(listed: Sequence[Listed], classes: Collection[str], root: Path) -> list[Listed]:
+def _only(listed: Sequence[Listed], classes: Collection[str], origin: Path) -> list[Listed]:
     unknown = sorted(set(classes) - {row.label for row in listed})
     if unknown:
-        raise DataError(root, f"has no class {', '.join(unknown)}", "check the names in classes")
+        raise DataError(origin, f"has no class {', '.join(unknown)}", "check the names in classes")
     return [row for row in listed if row.label in classes]
 
 

@@ -39,13 +39,14 @@ class Listed:
 def list_csv(listing: Path) -> list[Listed]:
     """The rows of a csv with the columns ``path,label[,group][,split]``; paths are relative to it.
 
-    Raises: DataError for missing columns, an unknown split, an empty field or a path listed twice.
+    Raises: DataError for missing or doubled columns, a row of more values than columns, an unknown split, an
+    empty field or a path listed twice.
     """
     try:
         with listing.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = tuple(reader.fieldnames or ())
-            rows = list(reader)
+            rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(listing, f"is not a csv ({error})", "write it as UTF-8 text with commas") from None
     missing = [name for name in ("path", "label") if name not in columns]
@@ -55,13 +56,18 @@ def list_csv(listing: Path) -> list[Listed]:
             f"lacks the column{'s' if len(missing) > 1 else ''} {' and '.join(missing)}",
             "its first line must name path,label and may name group,split",
         )
-    listed = [_row(listing, number, row) for number, row in enumerate(rows, start=2)]
+    doubled = sorted({name for name in columns if columns.count(name) > 1})
+    if doubled:
+        raise DataError(listing, f"has the column {doubled[0]!r} twice", "name every column once")
+    listed = [_row(listing, number, row) for number, row in rows]
     _require_unique(listing, listed)
     return listed
 
 
 def _row(listing: Path, number: int, row: dict[str, str | None]) -> Listed:
     place = f"{listing}, line {number}"
+    if None in row:  # where the reader puts what no column is for
+        raise DataError(place, "has more values than there are columns", "quote values with commas in them")
     name, label = row["path"] or "", row["label"] or ""
     if not name or not label:
         raise DataError(place, "has no path or no label", "fill it in or remove the line")

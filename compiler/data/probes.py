@@ -34,7 +34,7 @@ def require_modalities(clips: ClipSet, modalities: Collection[str]) -> None:
     probes = probe_clips(clips)
     if not probes:
         reason = "not one of its clips has pictures that can be read"
-        raise DataError(clips.root, reason, "give videos or images; sound alone will not do")
+        raise DataError(clips.origin, reason, "give videos or images; sound alone will not do")
     if "audio" in modalities and not any(entry.has_sound for entry in probes):
         fix = "leave audio out of --modalities, or give clips that have it"
         raise DataError("modality audio", "not one of the clips has it", fix)

@@ -22,7 +22,9 @@ def choose_rate_hz(clips: ClipSet, clip_steps: int) -> float:
     probes = probe_clips(clips)
     lengths = [entry.duration_s for entry in probes if entry.duration_s]
     if not lengths:
-        raise DataError(clips.root, "no clip states its length", "give the rate in steps per second yourself")
+        raise DataError(
+            clips.origin, "no clip states its length", "give the rate in steps per second yourself"
+        )
     length_s = float(np.quantile(lengths, _FITTING_SHARE, method="higher"))
     rate_hz = round(clip_steps / length_s, 3)
     rates = [entry.rate_hz for entry in probes if entry.rate_hz]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -83,11 +84,14 @@ class TrainingRun:
         return self.result(stage).is_file()
 
     def state(self, stage: str) -> Mapping[str, Tensor]:
-        """The state dict that a finished stage left."""
+        """The state dict that a finished stage left. Raises: CompileError if its file is damaged."""
         return self._load(stage)[_STATE]
 
     def findings(self, stage: str) -> Mapping[str, Any] | None:
-        """What a finished stage found beside its weights; None if that is not kept, or it is not finished."""
+        """What a finished stage found beside its weights; None if that is not kept, or it is not finished.
+
+        Raises: CompileError if its file is damaged.
+        """
         return self._load(stage)[_FINDINGS] if self.done(stage) else None
 
     def save(self, stage: str, state: Mapping[str, Tensor], findings: Mapping[str, Any] | None) -> None:
@@ -104,7 +108,11 @@ class TrainingRun:
             self.save(stage, self.state(stage), findings)
 
     def _load(self, stage: str) -> dict[str, Any]:
-        loaded = torch.load(self.result(stage), map_location="cpu", weights_only=True)
+        try:
+            loaded = torch.load(self.result(stage), map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, UnpicklingError):  # what torch makes of a file that is cut off
+            fix = "delete it, then compile again: that stage is trained anew"
+            raise CompileError(self.result(stage), "is damaged", fix) from None
         return loaded if set(loaded) == {_STATE, _FINDINGS} else {_STATE: loaded, _FINDINGS: None}
 
 
@@ -112,7 +120,7 @@ def fit(run: TrainingRun, name: str, task: Task, train: Dataset[Any], val: Datas
     """Train a task's network for its stage's epochs, or load what the finished stage left.
 
     Raises: KeyboardInterrupt if the training was interrupted; its last epoch's checkpoint stays.
-    CompileError if the disk is full.
+    CompileError if the disk is full, or the file of a finished stage is damaged.
     """
     if not run.done(name):
         with _full_disk_named(run.folder):

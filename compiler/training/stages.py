@@ -1,4 +1,8 @@
-"""Running the float stages that a method declares, in its order: a runner for each kind of stage."""
+"""Running the float stages that a method declares, in its order: a runner for each kind of such stage.
+
+``TrainIntegers`` and ``TrainWidths`` have none: compiler/quantization/ looks them up by class, where networks
+at other precisions are made.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -114,12 +115,22 @@ class LearnedChoice:
         return 0
 
 
+@dataclass(frozen=True, slots=True)
+class _InUse:
+    """What a fixed choice runs: ``branches``, with the other groups' skips, and whether one is a head."""
+
+    branches: tuple[Option, ...]
+    options: tuple[Option, ...]
+    runs_policy: bool
+
+
 class FixedChoice:
     """The same branches at every ``every``-th step; the policy runs only if one is its own head.
 
     Branches of several groups are named together, joined by ``+``; groups of which none is named skip.
-    Others may be named between two steps. Of a variant without a policy all options are kept open,
-    so that a switch waits for nothing; of others just those that were named.
+    Others may be named at any time, from any thread: a step runs what was named when it began. Of a variant
+    without a policy all options are kept open, so that a switch waits for nothing; of others just those that
+    were named.
     """
 
     kind, standing_plan = FIXED, Plan()
@@ -137,7 +148,12 @@ class FixedChoice:
         self._named = option is not None
         self._absent: Collection[str] = ()
         self.options: tuple[Option, ...] = () if variant.policy else tuple(self._branches.values())
-        self.switch(self._first() if option is None else option)
+        self._step = self._named_last = self._use(self._first() if option is None else option)
+
+    @property
+    def runs_policy(self) -> bool:
+        """Whether what the step runs is a head."""
+        return self._step.runs_policy
 
     def _first(self) -> str:
         """The first branch of each group whose graph is there."""
@@ -149,8 +165,8 @@ class FixedChoice:
 
     @property
     def option(self) -> str:
-        """What is in use, by name."""
-        return "+".join(entry.name for entry in self._branches_in_use)
+        """What was named last."""
+        return "+".join(entry.name for entry in self._named_last.branches)
 
     def branches(self, option: str) -> tuple[Option, ...]:
         """The branches of these names, in the order of their groups.
@@ -179,20 +195,23 @@ class FixedChoice:
         return tuple(entry for entries in of_groups for entry in entries)
 
     def switch(self, option: str) -> None:
-        """Use others from the next step on. Raises: AdaptiveVideoError as ``branches``."""
+        """Use others from the next step on that is decided. Raises: AdaptiveVideoError as ``branches``."""
+        self._named_last = self._use(option)
+
+    def _use(self, option: str) -> _InUse:
         chosen = self.branches(option)
         self.options = (*self.options, *(entry for entry in chosen if entry not in self.options))
-        self.runs_policy = any(self._variant.is_head(entry) for entry in chosen)
-        self._branches_in_use = chosen
-        self._in_use = self._without(())
+        heads = any(self._variant.is_head(entry) for entry in chosen)
+        return _InUse(chosen, self._without(chosen, ()), heads)
 
     def decide(self, scores: Floats | None, plan: Plan, context: Context) -> Decision:
         """Always the same, but for what is absent."""
-        options = self._without(context.absent_views) if context.absent_views else self._in_use
+        step, absent = self._step, context.absent_views
+        options = self._without(step.branches, absent) if absent else step.options
         return Decision(options, self._every - 1, plan.price, context.allow_skip)
 
-    def _without(self, absent_views: Collection[str]) -> tuple[Option, ...]:
-        running = [entry for entry in self._branches_in_use if entry.view not in absent_views]
+    def _without(self, branches: Sequence[Option], absent_views: Collection[str]) -> tuple[Option, ...]:
+        running = [entry for entry in branches if entry.view not in absent_views]
         options = (
             next((o for o in group.options if o in running), _skip_of(group))
             for group in self._variant.action_space.groups
@@ -207,7 +226,7 @@ class FixedChoice:
         self._absent = absent
         if not self._named:
             _require_branches(self._variant.action_space, absent)
-            kept = all(entry.graph not in absent for entry in self._branches_in_use)
+            kept = all(entry.graph not in absent for entry in self._named_last.branches)
             self.switch(self.option if kept else self._first())
         self.branches(self.option)
 
@@ -218,7 +237,8 @@ class FixedChoice:
         """It makes no difference here."""
 
     def steps_to_wait(self, plan: Plan, answer: Floats | None) -> int:
-        """None: every step is decided."""
+        """None: every step is decided, by what was named last before it."""
+        self._step = self._named_last  # read once: it may be set from another thread during the step
         return 0
 
 

@@ -77,10 +77,10 @@ class Observation:
 class Decision:
     """What a step runs.
 
-    ``options``: one of each group; a group whose views are all absent gives its longest skip, or nothing if
-    it has none. ``holds``: how many steps after this one are held. ``held``: an earlier skip holds this step;
-    ``throttled``: the budget does. Nothing is run at either. ``price`` and ``allow_skip``: what it was
-    decided by.
+    ``options``: one of each group; a group whose views are all absent gives a skip (its longest, and of a
+    fixed choice its shortest), or nothing if it has none. ``holds``: how many steps after this one are held.
+    ``held``: an earlier skip holds this step; ``throttled``: the budget does. Nothing is run at either.
+    ``price`` and ``allow_skip``: what it was decided by.
     """
 
     options: tuple[Option, ...]

@@ -30,6 +30,7 @@ from sdk.budget.power_limit import Readings
 from sdk.decisions.choosers import Chooser
 from sdk.decisions.front_choice import FrontChoice
 from sdk.decisions.trace import StepTrace
+from sdk.errors import redact, redact_all
 from sdk.power.window import StepEnergy
 from sdk.results import Recognition
 
@@ -45,7 +46,8 @@ class DecisionLog:
         differing = [step for step in replay("decisions.jsonl") if not step.same]
 
     A context manager; once entered, give it to one recognizer. A file that is there already is replaced at
-    the first step: a stream that never begins changes nothing.
+    the first step: a stream that never begins changes nothing. Credentials are never written: in every
+    address, also in the command that runs, they are ``***``.
     """
 
     def __init__(self, path: str | Path, about: Mapping[str, Any] | None = None) -> None:
@@ -182,8 +184,10 @@ class DecisionLog:
         if not self._entered:
             fix = "use it as a context manager: with DecisionLog(path) as log"
             raise ArgumentError(f"log {self._path}", "is not entered", fix)
-        text = json.dumps(line) + "\n"
+        text = json.dumps(line)
+        if redact(text) != text:  # rare, and found at once: a line of a step has no address in it
+            text = json.dumps(redact_all(line))
         if self._file is None:
-            self._waiting.append(text)
+            self._waiting.append(text + "\n")
         else:
-            self._file.write(text)
+            self._file.write(text + "\n")

@@ -9,28 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from runtimes.bundle import Bundle
 from runtimes.engines.engine import Array, Engine, GraphRunner, open_engine
-from runtimes.spec import LOGITS, ActionSpace, Manifest, Variant
-from runtimes.spec import Fusion as FusionSpec
+from runtimes.spec import LOGITS, Manifest, Option, Variant
 from sdk.decisions.choosers import LearnedChoice
-from sdk.decisions.decision import Observation
+from sdk.decisions.decision import Observation, Plan
 from sdk.decisions.decision_loop import DecisionLoop
 from sdk.decisions.fusion import Fusion, StepFusion
 from sdk.decisions.option_costs import option_costs
 from sdk.decisions.step_pipeline import Pipeline
-from sdk.errors import RecordingError
+from sdk.errors import RecordingError, redact
 from sdk.media.requirements import StreamRequirements
 from sdk.media.steps import decode_steps
+from sdk.recording.trace_format import FORMAT, TraceStep, read_trace
 from sdk.results import Recognition
-
-FORMAT = 1
 
 
 def trace_decisions(
@@ -79,10 +78,11 @@ def trace_engine(
     for frame in decode_steps(source, StreamRequirements.of(manifest.steps, manifest.views)):
         listening.heard.clear()
         recognition = pipeline.advance(frame)
-        steps.append(_step(pipeline, recognition, manifest, chosen, listening.heard))
+        heard = _heard(pipeline, chosen, listening.heard)
+        steps.append(_step(pipeline, recognition, chosen, manifest, heard))
     return {
         "decision_trace": FORMAT,
-        "source": os.fspath(source),
+        "source": redact(os.fspath(source)),
         "labels": list(manifest.labels),
         "action_space": chosen.action_space.model_dump(mode="json"),
         "fusion": manifest.fusion.model_dump(mode="json"),
@@ -95,16 +95,17 @@ def trace_engine(
 class _Call:
     """One run of a graph."""
 
+    graph: str
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
 
 
 @dataclass
 class _ListeningEngine:
-    """An engine whose graphs note what they are given and what they answer, by their names."""
+    """An engine whose graphs note what they are given and what they answer, in the order of their runs."""
 
     engine: Engine
-    heard: dict[str, _Call] = field(default_factory=dict)
+    heard: list[_Call] = field(default_factory=list)
 
     def graph(self, name: str) -> GraphRunner:
         """The engine's own graph, listened to. Raises: EngineError."""
@@ -112,7 +113,7 @@ class _ListeningEngine:
 
         def run(**inputs: Array) -> dict[str, Array]:
             outputs = runner(**inputs)
-            self.heard[name] = _Call(inputs, outputs)
+            self.heard.append(_Call(name, inputs, outputs))
             return outputs
 
         return run
@@ -121,22 +122,43 @@ class _ListeningEngine:
         return getattr(self.engine, name)
 
 
+@dataclass(frozen=True)
+class _Heard:
+    """The runs of one step: the policy's, None where it was not run, and each branch's by its option."""
+
+    policy: _Call | None
+    branches: Sequence[tuple[Option, _Call]]
+
+
+def _heard(pipeline: Pipeline, variant: Variant, calls: Sequence[_Call]) -> _Heard:
+    """Whose run each call of a step was: options of several groups may share a graph, and run in their order.
+
+    Raises: RecordingError if a chosen option was not run.
+    """
+    graph = None if variant.policy is None else variant.policy.graph
+    policy = next((call for call in calls if call.graph == graph), None)
+    branches = [call for call in calls if call.graph != graph]
+    chosen = [o for o in pipeline.trace.decision.options if o.graph is not None and not variant.is_head(o)]
+    if [option.graph for option in chosen] != [call.graph for call in branches]:
+        reason = f"something of {', '.join(option.name for option in chosen)} could not be rendered"
+        raise RecordingError("source", reason, "trace one that is not damaged")
+    return _Heard(policy, list(zip(chosen, branches, strict=True)))
+
+
 def _step(
-    pipeline: Pipeline,
-    recognition: Recognition,
-    manifest: Manifest,
-    variant: Variant,
-    heard: Mapping[str, _Call],
+    pipeline: Pipeline, recognition: Recognition, variant: Variant, manifest: Manifest, heard: _Heard
 ) -> dict[str, Any]:
     trace, top = pipeline.trace, dict(recognition.top)
     logits = {}
+    runs = {option.name: call for option, call in heard.branches}
     for option in trace.decision.options:
         if option.graph is not None:
-            output = variant.head_outputs.get(option.name, LOGITS)
-            logits[option.name] = heard[option.graph].outputs[output][0].tolist()
+            call = heard.policy if variant.is_head(option) else runs[option.name]
+            assert call is not None, "a head is chosen only where the policy was run"
+            logits[option.name] = call.outputs[variant.head_outputs.get(option.name, LOGITS)][0].tolist()
     return {
         "time_s": recognition.time_s,
-        "views": _views(variant, heard, trace.decision.options),
+        "views": _views(variant, heard),
         "absent_views": sorted(trace.absent_views),
         "price": trace.decision.price,
         "scores": None if trace.scores is None else trace.scores.tolist(),
@@ -146,15 +168,15 @@ def _step(
     }
 
 
-def _views(variant: Variant, heard: Mapping[str, _Call], options: Any) -> dict[str, str]:
+def _views(variant: Variant, heard: _Heard) -> dict[str, str]:
     """SHA-256 of the bytes of every view that was rendered, row by row, by its name."""
     views = {}
-    if variant.policy is not None and variant.policy.graph in heard:
-        inputs = heard[variant.policy.graph].inputs
+    if variant.policy is not None and heard.policy is not None:
+        inputs = heard.policy.inputs
         views = {view: _sha256(inputs[entry]) for view, entry in variant.policy.inputs.items()}
-    for option in options:
-        if option.graph is not None and option.view is not None and not variant.is_head(option):
-            views[option.view] = _sha256(heard[option.graph].inputs["frame"])
+    for option, call in heard.branches:
+        if option.view is not None:
+            views[option.view] = _sha256(call.inputs["frame"])
     return views
 
 
@@ -174,23 +196,27 @@ class RepeatedDecision:
 def decide_again(trace: Mapping[str, Any]) -> list[RepeatedDecision]:
     """Choices from a trace's scores, and fused scores from its logits: what any port has to make of them.
 
-    Raises: AdaptiveVideoError if the trace's format is another.
+    Raises: RecordingError if the trace's format is another, or it lacks something or is malformed.
     """
-    if trace.get("decision_trace") != FORMAT:
-        reason = f"has format {trace.get('decision_trace')}, and {FORMAT} is known here"
-        raise RecordingError("decision trace", reason, "trace the stream again")
-    space = ActionSpace.model_validate(trace["action_space"])
-    fusion = FusionSpec.model_validate(trace["fusion"])
+    known = read_trace(trace)
+    space = known.action_space
     options = {option.name: option for option in space.options}
-    loop = DecisionLoop(LearnedChoice(space, np.array(trace["costs"])))
+    loop = DecisionLoop(LearnedChoice(space, np.array(known.costs)))
     standing = loop.chooser.standing_plan
-    step_fusion, over_steps = StepFusion(fusion, space), Fusion(fusion.window)
+    step_fusion, over_steps = StepFusion(known.fusion, space), Fusion(known.fusion.window)
     again = []
-    for number, step in enumerate(trace["steps"]):
-        observation = Observation(np.array(step["scores"]), step["absent_views"])
-        decision = loop.decide(observation, replace(standing, price=step["price"]))
-        answers = [(options[name], np.array(logits)) for name, logits in step["logits"].items()]
+    for number, step in enumerate(known.steps):
+        decision = loop.step(partial(_observed, number, step), replace(standing, price=step.price))
+        answers = [(options[name], np.array(logits)) for name, logits in step.logits.items()]
         fused = over_steps.update(step_fusion.fuse(answers) if answers else None)
-        apart = 0.0 if fused is None else float(np.abs(fused - np.array(step["fused"])).max())
+        apart = 0.0 if fused is None else float(np.abs(fused - np.array(step.fused)).max())
         again.append(RepeatedDecision(number, decision.name, apart))
     return again
+
+
+def _observed(number: int, step: TraceStep, plan: Plan) -> Observation:
+    """What a step was decided by. Raises: RecordingError if that is not in the trace."""
+    if step.scores is None:
+        reason = f"is malformed: step {number}: is held by no skip before it, and has no scores"
+        raise RecordingError("decision trace", reason, "trace the stream again")
+    return Observation(np.array(step.scores), step.absent_views)

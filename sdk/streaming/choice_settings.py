@@ -96,8 +96,8 @@ class ChoiceSettings:
         """What the stream may spend; None: whatever the price leads to. It may be set while a stream runs.
 
         It holds from the next step on: the price follows what the meter says, and where even the cheapest
-        options cost too much, steps are throttled (``budget_met`` is then False). Files are streamed at their
-        own pace under a budget, as power is energy over time.
+        options cost too much, steps are throttled (``budget_met`` is then False). From the step
+        after it is set, files are streamed at their own pace, as power is energy over time.
 
         Raises: BudgetError on setting if nothing here can choose by it, or measure what it limits.
         """
@@ -110,10 +110,11 @@ class ChoiceSettings:
 
     @property
     def fixed(self) -> str | None:
-        """The option that is run at every step, None if it is chosen step by step.
+        """The option that is run, at every step or each ``every``-th; None if it is chosen step by step.
 
-        It may be set while a stream runs, and holds from the next step on: the graphs of a variant without
-        a policy are all open, so that the switch takes no time; others open theirs when first named.
+        It may be set while a stream runs, and holds from the next step on that is not held: the graphs of
+        a variant without a policy are all open, so that the switch takes no time; others open theirs when
+        first named.
 
         Raises: AdaptiveVideoError on setting if there is no such branch, or the choice is not fixed here.
         """

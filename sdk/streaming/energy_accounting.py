@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from runtimes.device import device_name
@@ -19,30 +19,16 @@ from sdk.decisions.choosers import LEARNED, Chooser
 from sdk.decisions.decision import Plan
 from sdk.decisions.option_costs import run_costs, run_energies
 from sdk.decisions.trace import StepTrace
-from sdk.power import EnergyWindow, Meter, find_battery, find_thermometer
+from sdk.power import EnergyWindow, find_battery, find_thermometer
 from sdk.power.window import StepEnergy
 from sdk.recording.decision_log import DecisionLog
 from sdk.results import Recognition
+from sdk.streaming.sensors import Sensors, read_sensor
 
 Clock = Callable[[], float]
-Reading = Callable[[], float | None]
 
 _SENSED_S = 1.0
 """How often temperature and battery are read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sensors:
-    """What an app gives to measure by: a meter, and functions for degrees Celsius and for joules left."""
-
-    meter: Meter | None = None
-    thermometer: Reading | None = None
-    battery: Reading | None = None
-
-    def __post_init__(self) -> None:
-        """Raises: ArgumentError if ``meter`` is not one."""
-        if self.meter is not None and not isinstance(self.meter, Meter):
-            raise ArgumentError(f"meter {self.meter!r}", "is not a Meter", "use sdk.power.open_meter")
 
 
 _NO_SENSORS = Sensors()
@@ -183,8 +169,11 @@ class EnergyAccounting:
         if budget is None or now_s - self._sensed_s < _SENSED_S:
             return
         self._sensed_s = now_s
-        hot = self._thermometer() if budget.thermal_c is not None and self._thermometer else None
-        left = self._battery() if budget.battery_hours is not None and self._battery else None
+        hot = left = None
+        if budget.thermal_c is not None and self._thermometer is not None:
+            hot = read_sensor("the temperature", self._thermometer)
+        if budget.battery_hours is not None and self._battery is not None:
+            left = read_sensor("the battery", self._battery)
         self._readings = Readings(hot, left)
 
     def _find_sensors(self, budget: Budget) -> None:

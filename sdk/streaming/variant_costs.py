@@ -17,6 +17,9 @@ from sdk.decisions.front_choice import FrontChoice
 from sdk.decisions.option_costs import option_costs
 from sdk.decisions.point_prices import PointPrices
 
+HIGHEST_PRICE = 1e4
+"""Above it only the cheapest options are chosen, whatever they score."""
+
 
 @dataclass(frozen=True, slots=True)
 class VariantCosts:
@@ -46,7 +49,7 @@ class VariantCosts:
             raise ArgumentError(" and ".join(named), "exclude each other", "give one of them")
         if every != 1 and (fixed is None or random_seed is not None):
             reason = "is for a fixed option"
-            if self.front is not None or self.variant.policy is not None:
+            if random_seed is not None or self.front is not None or self.variant.policy is not None:
                 raise ArgumentError(f"every {every}", reason, "give fixed too, or leave it out")
         if fixed is not None:
             return FixedChoice(self.variant, fixed, every)
@@ -66,8 +69,9 @@ class VariantCosts:
 
     def checked_price(self, price: float) -> float:
         """The price. Raises: ArgumentError if it is none; BundleError if no costs are known to put it on."""
-        if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < float("inf"):
-            raise ArgumentError(f"price {price}", "is not a price", "use 0 or more")
+        number = isinstance(price, int | float) and not isinstance(price, bool)
+        if not number or not 0 <= price <= HIGHEST_PRICE:
+            raise ArgumentError(f"price {price}", "is not a price", f"use 0 to {HIGHEST_PRICE:g}")
         if price and self.table is None:
             reason = "has no cost table, so no price can be put on its options"
             raise BundleError(self.bundle.location, reason, "run adaptive-bench on it, or use price 0")

@@ -21,11 +21,14 @@ from compiler.gates.parity import verify_graphs, verify_streaming
 from compiler.measuring.graph_costs import declared_costs, kept_costs, read_costs
 from compiler.quantization.candidates import PrecisionSet
 from compiler.targets import TARGETS
+from compiler.training.plan_checks import check_plan
 from compiler.training.run import TrainingRun
+from compiler.training.stages import StageContext, run_stage
 from compiler.training.training import Training
 from compiler.variants import MIXED, TrainedVariants, train_mixed
 from models.methods import coquant, videoiq
 from models.recipe import Recipe
+from models.training_plan import TrainPolicy, TrainStage
 from runtimes.bundle import Bundle, write_bundle
 from runtimes.engines.engine import open_engine
 from runtimes.spec import CostTable, GraphCost, ViewCost
@@ -256,3 +259,30 @@ def test_a_devices_cost_file(tmp_path: Path) -> None:
     assert read_costs(good, ["a"]) == table
     with pytest.raises(CompileError, match="has no table with b; run adaptive-bench on the device"):
         read_costs(good, ["a", "b"])
+
+
+@dataclass(frozen=True)
+class Later(TrainStage):
+    """A stage of a paper's own, declared after the policy's."""
+
+    trains = "branches"
+    clips = "all"
+
+
+def test_stages_after_the_policys_run_in_their_order(many_bits: Packed) -> None:
+    ran: list[str] = []
+
+    @run_stage.register
+    def _(stage: Later, training: Training, context: StageContext) -> StageContext:
+        ran.append("later")
+        return context
+
+    declared = many_bits.training.plan
+    place = [isinstance(stage, TrainPolicy) for stage in declared.stages].index(True)
+    later = Later(declared.stages[0].optimization)
+    plan = replace(declared, stages=(*declared.stages[: place + 1], later, *declared.stages[place + 1 :]))
+    training = replace(many_bits.training, plan=plan)
+    check_plan("own", plan, TARGETS["cpu"], ALL)
+    train_mixed(training, TARGETS["cpu"], PrecisionSet(ALL, keep_all=True), costs_of)
+    assert ran == ["later"]
+    assert training.run.done("bits-rgb64-refit"), "branches get their precisions from what it leaves"

@@ -60,6 +60,9 @@ def test_arguments_of_another_type_are_one_clear_error(bundle: Bundle) -> None:
         ({"fixed": "rgb84", "every": "x"}, "every 'x': is not a number of steps"),
         ({"random_seed": -1}, "random_seed -1: is not a number"),
         ({"meter": "auto"}, "meter 'auto': is not a Meter; use sdk.power.open_meter"),
+        ({"thermometer": 42.0}, "thermometer 42.0: cannot be called; give a function that returns degrees"),
+        ({"battery": "full"}, "battery 'full': cannot be called; give a function that returns the joules"),
+        ({"price": 1e300}, "price 1e+300: is not a price; use 0 to 10000"),
         ({"log": "decisions.jsonl"}, "log 'decisions.jsonl': is not a DecisionLog"),
     ],
 )
@@ -76,3 +79,21 @@ def test_what_is_closed_is_the_recognizer(bundle: Bundle) -> None:
     recognizer.close()
     with pytest.raises(EngineError, match=r"recognizer: is closed, and graph \S+ with it; open a new one"):
         recognizer.step(np.zeros((96, 128, 3), np.uint8), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "words"),
+    [
+        ((None, None), "on_result None: cannot be called; give a function"),
+        ((print, None), "on_error None: cannot be called"),
+        ((print, print, 3), "on_end 3: cannot be called"),
+    ],
+)
+def test_callbacks_that_cannot_be_called_are_refused_at_once(
+    bundle: Bundle, callbacks: tuple[Any, ...], words: str
+) -> None:
+    with StreamRecognizer(bundle, "cpu") as recognizer:
+        with pytest.raises(ArgumentError) as caught:
+            recognizer.start("test://?duration=1", *callbacks)
+        assert str(caught.value).startswith(words)
+        recognizer.reset()  # nothing was started

@@ -268,10 +268,15 @@ def test_the_compiled_price_holds_on_every_device(bundle: Bundle, tmp_path: Path
         assert recognizer.price == 0.5
 
 
-@pytest.mark.parametrize("price", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("price", [-1.0, float("nan"), float("inf"), 1.1e4, 1e300])
 def test_prices_that_are_none(bundle: Bundle, price: float) -> None:
     with pytest.raises(AdaptiveVideoError, match="not a price"):
         StreamRecognizer(bundle, "cpu", price=price)
+    with (
+        StreamRecognizer(bundle, "cpu") as recognizer,
+        pytest.raises(AdaptiveVideoError, match="not a price"),
+    ):
+        recognizer.price = price
 
 
 def test_price_needs_costs(bundle: Bundle, tmp_path: Path) -> None:
@@ -291,6 +296,7 @@ def test_price_needs_costs(bundle: Bundle, tmp_path: Path) -> None:
         {"fixed": "rgb224", "random_seed": 1},
         {"fixed": "rgb224", "price": 1.0},
         {"top": 0},
+        {"random_seed": 1, "every": 2},
         {"device": "npu"},
     ],
 )

@@ -60,12 +60,25 @@ def paced(events: Iterator[Event], stop: threading.Event) -> Iterator[Event]:
         yield replace(event, arrived_s=time.monotonic())
 
 
-def paced_frames(frames: Iterator[Frame]) -> Iterator[Frame]:
-    """The frames of a file, each when its time has come."""
+def paced_frames(
+    frames: Iterator[Frame], wanted: Callable[[], bool], stop: threading.Event | None = None
+) -> Iterator[Frame]:
+    """The frames of a file, each when its time has come while ``wanted`` says so; it is asked before each.
+
+    From when on it says so, times count from the frame before. Setting ``stop`` ends them.
+    """
+    stop = threading.Event() if stop is None else stop
     began_s: float | None = None
     for frame in frames:
-        began_s = time.monotonic() - frame.time_s if began_s is None else began_s
-        time.sleep(max(0.0, began_s + frame.time_s - time.monotonic()))
+        if wanted():
+            began_s = time.monotonic() - frame.time_s if began_s is None else began_s
+            waits_s = began_s + frame.time_s - time.monotonic()
+            if waits_s > 0:
+                if stop.wait(waits_s):
+                    return
+                frame = replace(frame, arrived_s=time.monotonic())
+        else:
+            began_s = time.monotonic() - frame.time_s
         yield frame
 
 

@@ -6,7 +6,7 @@ import math
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import takewhile
 from numbers import Integral, Real
 from types import TracebackType
@@ -18,7 +18,7 @@ from sdk.media.requirements import StreamRequirements
 from sdk.media.sources.addresses import Address, Kind, not_a_source, parse_address
 from sdk.media.sources.decoder import Decoder, DecoderOptions
 from sdk.media.sources.frame_queue import Drop, FrameQueue
-from sdk.media.sources.live import LiveStream, Reconnect, paced, reconnects
+from sdk.media.sources.live import LiveStream, Reconnect, paced, paced_frames, reconnects
 from sdk.media.sources.pushed import SOUND_RATE_HZ, PushedMedia, TimedPushed, pushed_events
 from sdk.media.steps import StepPicker
 from sdk.media.stream_time import StreamTime
@@ -100,11 +100,12 @@ class DecodedSource(Source):
         queue: FrameQueue,
         options: DecoderOptions,
         reconnect: Reconnect,
-        own_pace: bool = False,
+        own_pace: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
         self.address = address
         self._own_pace = own_pace
+        self._live = True
         self._picker = picker
         self._queue = queue
         self._options = options
@@ -120,10 +121,17 @@ class DecodedSource(Source):
     def __iter__(self) -> Iterator[Frame]:
         self._start()
         try:
-            while (frame := self._queue.get()) is not None:
-                yield frame
+            yield from paced_frames(self._queued(), self._is_paced, self._stop)
         finally:
             self.close()
+
+    def _queued(self) -> Iterator[Frame]:
+        while (frame := self._queue.get()) is not None:
+            yield frame
+
+    def _is_paced(self) -> bool:
+        """Whether the next frame waits for its time: what is live comes in its own time anyway."""
+        return not self._live and self._own_pace()
 
     @property
     def drops(self) -> Mapping[str, int]:
@@ -158,7 +166,7 @@ class DecodedSource(Source):
     def _read_to_the_end(self) -> None:
         with Decoder(self.address, self._options, self._count_corrupt) as decoder:
             events = self._time.events(decoder, lambda: decoder.start_s)
-            if self._own_pace or (self.address.kind is Kind.TEST and decoder.live):
+            if self.address.kind is Kind.TEST and decoder.live:
                 events = paced(events, self._stop)
             self._pass_on(events, decoder)
 
@@ -177,6 +185,7 @@ class DecodedSource(Source):
         """Queue the steps among ``events``, until they end or the source is closed."""
         until_closed = takewhile(lambda _: not self._stop.is_set(), events)
         for frame in self._picker.frames(until_closed):
+            self._live = of.live
             if not self._queue.put(frame, live=of.live):
                 return
 
@@ -201,7 +210,7 @@ def open_source(
     read_timeout_s: float = 5.0,
     reconnect: Reconnect | None = None,
     sound_rate_hz: int = SOUND_RATE_HZ,
-    own_pace: bool = False,
+    own_pace: bool | Callable[[], bool] = False,
 ) -> Source:
     """Open a source of steps: by ``requirements``, or just ``rate_hz`` pictures per second of its own
     time.
@@ -229,8 +238,8 @@ def open_source(
     older than ``max_staleness_s`` when there is a newer one; every drop is counted by cause. A gap of more
     than ``gap_s``, time that runs backwards, and a reconnection mark the next frame as ``restarted``, and
     are followed by a whole segment first, too.
-    ``own_pace``: a file's pictures come at the times that they have in it, as a camera's do, and not as fast
-    as they are taken; none is lost all the same.
+    ``own_pace``: a file's steps come at the times that they have in it, as a camera's do, and not as fast as
+    they are taken; none is lost all the same. A function is asked before each step.
 
     Times are stream time (``sdk.media.stream_time``), and the app's own for an iterable; the source's pts is
     ``Frame.source_time_s``. Nothing is opened before the source is entered or iterated.
@@ -268,7 +277,7 @@ def open_source(
         FrameQueue(queue_size, max_staleness_s),
         DecoderOptions(threads, open_timeout_s, read_timeout_s, requirements.sound_rate_hz),
         reconnect or Reconnect(),
-        own_pace,
+        own_pace if callable(own_pace) else lambda: own_pace,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from compiler.data import ClipSet, find_clips
+from compiler.data.clips import find_evaluated_clips
 from compiler.data.splitting import val_groups
 from compiler.errors import DataError
 from tests.compiler.data.clip_files import touch, write_listing
@@ -99,6 +100,8 @@ def test_fingerprint_moves_with_the_folder_and_changes_with_the_content(tmp_path
         (["path,label,split", "1.mp4,a,tset"], "line 2.*'tset'.*train, val or test"),
         (["path,label,split", "1.mp4,a"], "line 2.*None"),
         (["path,label", "1.mp4,"], "line 2.*no label"),
+        (["path,label", "1.mp4,a", "", "2.mp4,b,c"], "line 4: has more values than there are columns"),
+        (["path,label,label", "1.mp4,a,b"], "has the column 'label' twice"),
         (["path,label", "1.mp4,a", "./1.mp4,b"], "twice"),
         (["path,label"], "no clips"),
         ([""], "lacks the columns path and label"),
@@ -110,6 +113,37 @@ def test_fingerprint_moves_with_the_folder_and_changes_with_the_content(tmp_path
 def test_malformed_listings(tmp_path: Path, lines: list[str], words: str) -> None:
     with pytest.raises(DataError, match=words):
         find_clips(write_listing(tmp_path, *lines))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["path,label"],
+        ["path,label,label"],
+        [HEADER, GOOD[0], GOOD[1]],
+        [HEADER, *GOOD, "5.mp4,c,g,train"],
+        ["path,label,split", "1.mp4,a,train", "2.mp4,a,val"],
+    ],
+)
+def test_errors_name_the_listing_and_not_its_folder(tmp_path: Path, lines: list[str]) -> None:
+    listing = write_listing(tmp_path, *lines)
+    for given in (listing, tmp_path):
+        with pytest.raises(DataError) as caught:
+            find_clips(given)
+        assert str(caught.value.thing) == str(listing.resolve())
+
+
+def test_missing_files_and_unknown_classes_name_the_listing(tmp_path: Path) -> None:
+    listing = write_listing(tmp_path, HEADER, *GOOD)
+    with pytest.raises(DataError, match=r"clips\.csv: has no class d"):
+        find_clips(tmp_path, classes=("a", "d"))
+    with pytest.raises(DataError, match=r"clips\.csv: states no test clips"):
+        find_evaluated_clips(tmp_path, ("a", "b"), "test")
+    with pytest.raises(DataError, match=r"clips\.csv: has the class b"):
+        find_evaluated_clips(tmp_path, ("a",), "all")
+    (tmp_path / "1.mp4").unlink()
+    with pytest.raises(DataError, match=r"clips\.csv: 1 of 4 clips cannot be used"):
+        find_clips(listing)
 
 
 def test_not_text_and_not_there(tmp_path: Path) -> None:

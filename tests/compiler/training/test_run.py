@@ -210,3 +210,12 @@ def test_hardware_that_is_not_there(hardware: Hardware) -> None:
 def test_hardware_that_is_there() -> None:
     Hardware().check()
     Hardware("cpu", "2", strategy="ddp").check()
+
+
+@pytest.mark.parametrize("left", [0, 100])
+def test_a_result_that_is_cut_off_is_named(tmp_path: Path, left: int) -> None:
+    run, _ = trained(tmp_path)
+    file = run.result(STAGE)
+    file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(CompileError, match=f"{STAGE}.pt: is damaged; delete it, then compile again"):
+        trained(tmp_path)

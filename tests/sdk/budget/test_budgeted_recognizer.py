@@ -316,6 +316,37 @@ def test_the_apps_own_sensors_are_read(bundle: Bundle, board: Board) -> None:
     assert results[-1].price > 0 and results[-1].power_w is not None
 
 
+def unplugged() -> float:
+    raise OSError("it was unplugged")
+
+
+SILENCE = [unplugged, lambda: float("nan"), lambda: float("inf"), lambda: "hot", lambda: None, lambda: True]
+
+
+@pytest.mark.parametrize("reading", SILENCE)
+@pytest.mark.parametrize(
+    ("budget", "sensor", "problem"),
+    [
+        (Budget(thermal_c=50), "thermometer", "the temperature is not known"),
+        (Budget(battery_hours=2), "battery", "what the battery holds is not known"),
+    ],
+)
+def test_a_sensor_that_says_nothing_is_named(
+    bundle: Bundle, board: Board, budget: Budget, sensor: str, problem: str, reading: Callable[[], object]
+) -> None:
+    results, _ = recognize(bundle, board, budget=budget, seconds=3, **{sensor: reading})
+    assert {(result.budget_met, result.budget_problem) for result in results} == {(None, problem)}
+
+
+def test_a_reading_of_numpys_may_be_logged(bundle: Bundle, board: Board, tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    with DecisionLog(path) as log:
+        recognize(
+            bundle, board, seconds=3, budget=Budget(thermal_c=50), log=log, thermometer=lambda: np.float32(30)
+        )
+    assert all(step.same for step in replay(path))
+
+
 def mean_power(board: Board) -> float:
     return board.used_j / max(board.now_s, 1.0)
 
@@ -369,3 +400,22 @@ def test_power_is_energy_since_the_budget_was_set_over_time_since(
     }
     known = [(result.power_w, watts) for result, watts in zip(after, expected, strict=True)][len(early) :]
     assert [power_w for power_w, _ in known] == pytest.approx([watts for _, watts in known])
+
+
+def test_a_file_is_taken_at_its_own_pace_once_a_budget_is_set(bundle: Bundle, tmp_path: Path) -> None:
+    import time
+
+    from sdk.power import ModeledMeter
+
+    clip = encode(tmp_path / "clip.mp4", [BRIGHT] * 75)
+    took: list[float] = []
+    with StreamRecognizer(bundle, "cpu", meter=ModeledMeter(1.0, 1.0)) as recognizer:
+        began = time.monotonic()
+        for number, _ in enumerate(recognizer.stream(clip), 1):
+            if number in (10, 20):
+                recognizer.budget = Budget(watts=10) if number == 10 else None
+                took.append(time.monotonic() - began)
+                began = time.monotonic()
+        took.append(time.monotonic() - began)
+    _, paced, unpaced_again = took
+    assert paced > 0.8 and unpaced_again < paced

@@ -7,10 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from runtimes.bundle import Bundle
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import ActionSpace, Group, Option
 from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice, RandomChoice
 from sdk.decisions.decision import Decision
+from sdk.streaming.variant_costs import VariantCosts
 from tests.sdk.decisions.deciding import SKIP2, SPACE, arnet, choice_of
 
 TWO_GRAPHS = ActionSpace(
@@ -65,6 +67,14 @@ def test_fixed_choice_needs_the_policy_for_its_own_head_only() -> None:
 def test_fixed_choice_refuses(option: str, every: int) -> None:
     with pytest.raises(AdaptiveVideoError, match="use"):
         FixedChoice(arnet(), option, every)
+
+
+@pytest.mark.parametrize("policy", [True, False])
+def test_a_random_choice_is_made_at_every_step(bundle: Bundle, policy: bool) -> None:
+    variant = arnet() if policy else arnet().model_copy(update={"policy": None})
+    costs = VariantCosts(bundle, variant, None)
+    with pytest.raises(AdaptiveVideoError, match="every 2: is for a fixed option"):
+        costs.chooser(None, None, 2, random_seed=1)
 
 
 def test_random_choice_repeats_after_reset() -> None:

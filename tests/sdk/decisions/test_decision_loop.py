@@ -86,3 +86,17 @@ def test_fixed_choice_runs_at_every_nth_step() -> None:
     loop = DecisionLoop(FixedChoice(arnet(), "rgb112", every=3))
     names = [step(loop).name for _ in range(7)]
     assert names == ["rgb112", "held", "held", "rgb112", "held", "held", "rgb112"]
+
+
+def test_a_switch_in_the_middle_of_a_step_holds_from_the_next() -> None:
+    """Else a step that has not run the policy could choose the policy's own head."""
+    chooser = FixedChoice(arnet(), "rgb112")
+    loop, ran_policy = DecisionLoop(chooser), []
+
+    def observe(plan: Plan) -> Observation:
+        ran_policy.append(chooser.runs_policy)
+        chooser.switch("head" if chooser.option == "rgb112" else "rgb112")
+        return Observation()
+
+    assert [loop.step(observe).name for _ in range(3)] == ["rgb112", "head", "rgb112"]
+    assert ran_policy == [False, True, False]
