@@ -13,7 +13,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 demo: venv
-	$(BIN)/adaptive-compile --model arnet --target cpu --out demo.bundle
+	$(BIN)/adaptive-compile --model arnet --target cpu --folds 1 --out demo.bundle
 	$(BIN)/adaptive-inspect demo.bundle
 	$(BIN)/adaptive-run demo.bundle 'test://?duration=5'
 

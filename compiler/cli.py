@@ -164,7 +164,7 @@ def compile_model(
     meter: Annotated[
         str | None,
         typer.Option(
-            help="Measure energy here: auto, a meter of adaptive-inspect --power, or modeled:IDLE_W,BUSY_W."
+            help="Measure energy here: auto, a meter of adaptive-inspect --power, or modeled:IDLE_W,MORE_W."
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of every stage; default: the preset's.")] = None,

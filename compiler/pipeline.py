@@ -19,7 +19,7 @@ from compiler.data.clips import ClipSet
 from compiler.data.loading import find_training_clips, load_clips
 from compiler.data.probes import any_sound
 from compiler.draft import draft_bundle
-from compiler.operating_points.folds import Folds, held_out_for_good
+from compiler.operating_points.folds import Folds, check_folds, held_out_for_good
 from compiler.option_costs import OptionCosts
 from compiler.pack import pack
 from compiler.quantization.candidates import PrecisionSet
@@ -63,7 +63,8 @@ def compile_bundle(request: Request, console: Console) -> Bundle:
     views, timing = list(model.views.values()), request.model.method.timing(preset)
     cache = load_clips(clips, views, timing, request.data.rate_hz, console)
     training = _training(request, preset, model, cache, console)
-    check_clips(training.train_clips)
+    check_clips(cache.split("train"))
+    check_folds(training, _fold_count(request, preset.recipe))
     untrained = replace(training, model=copy.deepcopy(model))
     console.stage("train and quantize")
     trained = _train(request, training, console)

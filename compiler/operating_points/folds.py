@@ -8,10 +8,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from compiler.console import Console
+from compiler.errors import CompileError
 from compiler.measuring.evaluation import Evaluator
 from compiler.operating_points.answers import Answers, joined
 from compiler.operating_points.candidates import group_folds
 from compiler.operating_points.gathering import gather
+from compiler.quantization.networks import FEWEST_CLIPS
 from compiler.training.training import Training
 from compiler.variants import TrainedVariants
 from runtimes.bundle import Bundle
@@ -100,6 +102,19 @@ class Folds:
                 answers.save(fold.run.folder / f"answers-{variant.name}.npz")
                 found[variant.name] = answers
         return found
+
+
+def check_folds(training: Training, count: int) -> None:
+    """Raises: CompileError if a fold leaves too few clips to train on, or is empty."""
+    if count == 0:
+        return
+    clips = len(training.cache.split("train"))
+    folds = parted(training, count) if count > 1 else parted(training, HELD_OUT_OF)[:1]
+    left = clips - max(map(len, folds))
+    if left < FEWEST_CLIPS or not all(folds):
+        reason = f"cannot be judged by {count} folds of {clips} training clips: {left} are left to train on"
+        fix = f"give more clips (in more groups), or --folds 0; {FEWEST_CLIPS} must be left"
+        raise CompileError("operating points", reason, fix)
 
 
 def parted(training: Training, count: int) -> list[list[int]]:

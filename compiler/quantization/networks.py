@@ -29,7 +29,7 @@ from models.training_plan import TrainIntegers, TrainWidths
 _CALIBRATION_BATCHES = 8
 _POLICY_STEPS = 4
 """How many times as many steps of a clip the policy sees as a branch: it has a state to learn by."""
-_FEWEST_CLIPS = 8
+FEWEST_CLIPS = 8
 """Calibrating on fewer clips leaves scales to chance."""
 
 
@@ -166,8 +166,8 @@ def codes_of(network: Backbone) -> StoredCodes:
 
 def check_clips(clips: Sequence[int]) -> None:
     """Raises: CompileError if these are too few to calibrate on."""
-    if len(clips) < _FEWEST_CLIPS:
-        raise CompileError("calibration", f"has {len(clips)} training clips", f"give {_FEWEST_CLIPS} or more")
+    if len(clips) < FEWEST_CLIPS:
+        raise CompileError("calibration", f"has {len(clips)} training clips", f"give {FEWEST_CLIPS} or more")
 
 
 def _runs(network: nn.Module, drawn: DrawnFrames, settings: Optimization, seed: int) -> Iterator[None]:

@@ -15,7 +15,7 @@ from sdk.decisions.step_pipeline import Pipeline
 from sdk.streaming.energy_accounting import EnergyAccounting
 from sdk.streaming.variant_costs import VariantCosts
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("sdk.recognizer")
 
 
 class ChoiceSettings:
@@ -106,7 +106,8 @@ class ChoiceSettings:
     @budget.setter
     def budget(self, budget: Budget | None) -> None:
         self._accounting.budget = budget
-        _LOG.info("budget: %s", budget)
+        if budget is not None:
+            _LOG.info("budget: %s", budget)
 
     @property
     def fixed(self) -> str | None:
