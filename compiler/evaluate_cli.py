@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from compiler.cli import StageConsole
@@ -30,8 +28,8 @@ from runtimes.engines.engine import Engine, open_engine
 from runtimes.errors import ArgumentError, BundleError
 from runtimes.spec import CostTable, OperatingFront
 from sdk.cli.command import Version, run_command
+from sdk.tables import console, table
 
-_PIPE_WIDTH = 160
 _SUFFIXES = (".csv", ".png", ".svg", ".pdf")
 
 
@@ -59,8 +57,8 @@ def evaluate(
     chosen = _chosen_point(front, point)
     _check(split, confusion)
     clips = find_evaluated_clips(data, opened.manifest.labels, split)
-    steps, console = opened.manifest.steps, StageConsole()
-    with console.progress("decoding clips") as advance:
+    steps, stages = opened.manifest.steps, StageConsole()
+    with stages.progress("decoding clips") as advance:
         cache = ClipCache.build(
             clips,
             opened.manifest.views,
@@ -73,16 +71,16 @@ def evaluate(
         )
     with open_engine(opened, "cpu") as engine:
         costs = _costs(opened, engine)
-        answers = _answers(opened, front, engine, cache, costs, console)
+        answers = _answers(opened, front, engine, cache, costs, stages)
     found = evaluate_front(front, answers, costs)
     outcome = next(one for one in found.points if one.name == chosen)
     for path, reason in cache.rejected:
-        console.note(f"left out: {path}: {reason}")
+        stages.note(f"left out: {path}: {reason}")
     _print(opened, found, outcome, schedules=schedules)
     if confusion is not None:
         matrix = Confusion.of(answers.targets, outcome.best, opened.manifest.labels)
         (write_confusion if confusion.suffix == ".csv" else draw_confusion)(matrix, confusion)
-        console.note(f"wrote {confusion}")
+        stages.note(f"wrote {confusion}")
     return 0
 
 
@@ -130,30 +128,28 @@ def _answers(
     engine: Engine,
     cache: ClipCache,
     costs: CostTable,
-    console: StageConsole,
+    stages: StageConsole,
 ) -> Answers:
     evaluator = Evaluator(
         bundle.manifest, bundle.variant(front.variant), engine, cache, range(len(cache.clips))
     )
-    with console.progress("running every look") as advance:
+    with stages.progress("running every look") as advance:
         prices = [point.price for point in front.points if point.price is not None]
         return gather(evaluator, costs, advance, prices)
 
 
 def _print(bundle: Bundle, found: Evaluation, outcome: Candidate, *, schedules: bool) -> None:
-    # A pipe has no width: nothing in it is to be cut.
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    console, manifest = Console(highlight=False, width=width), bundle.manifest
+    out, manifest = console(), bundle.manifest
     for line in (verdict_line(manifest.model, found), *budget_lines(found)):
-        console.print(line, soft_wrap=True, markup=False)
-    console.print(_points(found))
+        out.print(line, soft_wrap=True, markup=False)
+    out.print(_points(found))
     if schedules:
-        console.print(_schedules(found))
-    console.print(_classes(found, outcome, manifest.labels))
+        out.print(_schedules(found))
+    out.print(_classes(found, outcome, manifest.labels))
 
 
 def _points(found: Evaluation) -> Table:
-    table = Table("point", "right", "95 %", "probability", f"{found.unit} a clip", "of dense", "chosen at")
+    rows = table("point", "right", "95 %", "probability", f"{found.unit} a clip", "of dense", "chosen at")
     draws, dense = group_draws(found.answers.groups), float(found.dense.cost.mean())
     stated = {point.name: f"{point.accuracy.mean:.1%}" for point in found.front.points}
     shown = [(one.name, one) for one in found.points]
@@ -162,7 +158,7 @@ def _points(found: Evaluation) -> Table:
     for name, one in shown:
         low, high = np.quantile(draws @ one.right.astype(np.float64), (0.025, 0.975))
         cost = float(one.cost.mean())
-        table.add_row(
+        rows.add_row(
             name + (" (default)" if name == found.front.default else ""),
             f"{one.right.mean():.1%}",
             f"{low:.1%} to {high:.1%}",
@@ -171,25 +167,25 @@ def _points(found: Evaluation) -> Table:
             f"{cost / dense:.0%}",
             stated.get(name, ""),
         )
-    return table
+    return rows
 
 
 def _schedules(found: Evaluation) -> Table:
-    table = Table("schedule", "right", f"{found.unit} a clip", title="every schedule")
+    rows = table("schedule", "right", f"{found.unit} a clip", title="every schedule")
     for one in sorted(found.schedules, key=lambda one: float(one.cost.mean())):
-        table.add_row(one.name, f"{one.right.mean():.1%}", f"{one.cost.mean():.3f}")
-    return table
+        rows.add_row(one.name, f"{one.right.mean():.1%}", f"{one.cost.mean():.3f}")
+    return rows
 
 
 def _classes(found: Evaluation, outcome: Candidate, labels: Sequence[str]) -> Table:
-    table = Table("class", "clips", "recall", "precision", title=f"{outcome.name}, by class")
+    rows = table("class", "clips", "recall", "precision", title=f"{outcome.name}, by class")
     targets = found.answers.targets
     for place, label in enumerate(labels):
         own, said = targets == place, outcome.best == place
         recall = f"{outcome.right[own].mean():.1%}" if own.any() else "no clips"
         precision = f"{(targets[said] == place).mean():.1%}" if said.any() else "never said"
-        table.add_row(label, str(int(own.sum())), recall, precision)
-    return table
+        rows.add_row(label, str(int(own.sum())), recall, precision)
+    return rows
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from runtimes.bundle import Bundle
 from runtimes.errors import BundleError, NotABundleError
-from runtimes.spec import CostTable, Manifest, Option
+from runtimes.spec import CostTable, Manifest, OperatingFront, Option
 from runtimes.words import counted
 from sdk.cli.command import FAILED_LIMIT, Version, fail, run_command
 from sdk.power import MeterInfo, discover
@@ -43,6 +43,8 @@ def inspect(
     if manifest.stores:
         out.print(_stores(opened))
     out.print(_views(manifest), _options(manifest))
+    for front in manifest.fronts:
+        out.print(_points(front))
     for costs in tables:
         out.print(_costs(costs))
     for line in (*_accuracy(manifest), *_provenance(manifest)):
@@ -110,6 +112,23 @@ def _options(manifest: Manifest) -> Table:
         for group in variant.action_space.groups:
             for option in group.options:
                 rows.add_row(name, f"{variant.price:g}", group.name, option.name, _what_runs(option))
+    return rows
+
+
+def _points(front: OperatingFront) -> Table:
+    title = f"operating points of {front.variant}, judged on {front.judged_on}"
+    rows = table("point", "kind", "right", "95 %", "ms a clip", "mJ a clip", title=title)
+    for point in (*front.points, front.dense):
+        of_dense = point is front.dense
+        name = f"dense: {point.name}" if of_dense else point.name
+        rows.add_row(
+            f"{name} (default)" if point.name == front.default and not of_dense else name,
+            point.kind,
+            f"{point.accuracy.mean:.1%}",
+            f"{point.accuracy.low:.1%} to {point.accuracy.high:.1%}",
+            f"{point.ms:.2f}",
+            "" if point.mj is None else f"{point.mj:.2f}",
+        )
     return rows
 
 

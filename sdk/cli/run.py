@@ -47,7 +47,11 @@ def run(
     allow_fallback: Annotated[bool, typer.Option(help="Run on the CPU if the device is missing.")] = False,
     threads: Annotated[int | None, typer.Option(help="Threads of a branch; one per core.")] = None,
     price: Annotated[
-        float | None, typer.Option(help="Score that the most expensive option must earn.")
+        float | None,
+        typer.Option(help="Probability of the right answer that all of the dense cost must be worth."),
+    ] = None,
+    point: Annotated[
+        str | None, typer.Option(help="Run this operating point; adaptive-inspect lists them.")
     ] = None,
     fixed: Annotated[str | None, typer.Option(help="Run this option only.")] = None,
     every: Annotated[int, typer.Option(help="With --fixed: at each n-th step.")] = 1,
@@ -110,6 +114,7 @@ def run(
                 target=target,
                 variant=variant,
                 price=price,
+                point=point,
                 fixed=fixed,
                 every=every,
                 threads=threads,

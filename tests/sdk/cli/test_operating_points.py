@@ -1,0 +1,47 @@
+"""Operating points on the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from runtimes.bundle import Bundle
+from tests.sdk.cli.test_command_lines import SOURCE, assert_mistake, call
+from tests.sdk.test_operating_points import FRONT
+
+
+@pytest.fixture
+def along(bundle: Bundle, tmp_path: Path) -> Path:
+    """The small bundle on disk, with operating points."""
+    copy = Path(shutil.copytree(bundle.folder, tmp_path / "points.bundle"))
+    fields = json.loads((copy / "manifest.json").read_text())
+    fields["fronts"] = [FRONT.model_dump(mode="json")]
+    (copy / "manifest.json").write_text(json.dumps(fields))
+    return copy
+
+
+def test_inspect_lists_them(along: Path) -> None:
+    done = call("inspect", along)
+    assert done.returncode == 0, done.stderr
+    for words in ("judged on nothing: a test", "two big (default)", "dense: rgb224 x 16", "80.0% to 100.0%"):
+        assert words in done.stdout
+
+
+def test_run_takes_one_by_name_or_by_price(along: Path) -> None:
+    done = call("run", along, SOURCE, "--point", "one small", "--json")
+    assert done.returncode == 0, done.stderr
+    ran = [json.loads(line)["choice"] for line in done.stdout.splitlines()]
+    assert [step for step, choice in enumerate(ran) if choice == "rgb112"] == [0, 16]
+    done = call("run", along, SOURCE, "--price", "100", "--json")
+    cheapest = [json.loads(line)["choice"] for line in done.stdout.splitlines()]
+    assert set(cheapest) == {"rgb112", "held"}
+
+
+def test_mistakes(along: Path) -> None:
+    assert_mistake(
+        call("run", along, SOURCE, "--point", "nope"), "point nope: is not on the front; use one of"
+    )
+    assert_mistake(call("run", along, SOURCE, "--point", "two big", "--price", "1"), "exclude each other")
