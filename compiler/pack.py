@@ -23,7 +23,7 @@ from compiler.measuring.price_response import price_response
 from compiler.measuring.profile import Profile, measure, profile
 from compiler.operating_points.choosing import Judged, choose_front
 from compiler.operating_points.evaluating import Evaluation, evaluate_front
-from compiler.operating_points.evidence import save_evidence
+from compiler.operating_points.evidence import evidence_gate, save_evidence
 from compiler.operating_points.folds import Folds
 from compiler.operating_points.gathering import gather
 from compiler.report.report import verdicts, write_report
@@ -68,13 +68,14 @@ def pack(
         console.stage("verify")
         draft, gates = _measured_and_verified(request, draft, training.cache, trained)
         gates = [*parts.gates, *gates, *_streaming_gates(draft, run_here, plan, training.cache)]
-        for gate in gates:
-            console.note(f"{'passed' if gate.passed else 'FAILED'}: {gate.name}: {gate.saw}")
-        require(gates)
+        _require(gates, console)
         (costs,) = draft.manifest.cost_tables
         if folds is not None:
             console.stage("judge operating points")
         judged = _judged(folds, trained, costs)
+        evidence = [evidence_gate(one, save_evidence(one, graphs)) for one in judged]
+        _require(evidence, console)
+        gates += evidence
         fronts = tuple(one.front for one in judged)
         draft = replace(draft, manifest=draft.manifest.model_copy(update={"fronts": fronts}))
         console.stage("profile")
@@ -86,8 +87,6 @@ def pack(
         report = write_report(
             draft.manifest, measured, gates, training.cache, trained.measured, trained.lines, evaluations
         )
-        for one in judged:
-            save_evidence(one, graphs)
         (graphs / "report.html").write_text(report, "utf-8")
         packed = _write(request, draft, parts, plan, graphs, fields | {"accuracy": accuracy})
     _report(request, packed, measured, console, evaluations)
@@ -109,6 +108,13 @@ def _measured_and_verified(
         variants = _responding(variants, draft, engine, cache, _spread(val, _GATE_CLIPS), costs)
     amended = draft.manifest.model_copy(update={"cost_tables": (costs,), "variants": variants})
     return replace(draft, manifest=amended), gates
+
+
+def _require(gates: Sequence[Gate], console: Console) -> None:
+    """Report how gates went. Raises: CompileError if one did not pass."""
+    for gate in gates:
+        console.note(f"{'passed' if gate.passed else 'FAILED'}: {gate.name}: {gate.saw}")
+    require(gates)
 
 
 def _judged(folds: Folds | None, trained: TrainedVariants, costs: CostTable) -> list[Judged]:

@@ -100,6 +100,10 @@ def group_folds(groups: Sequence[str], count: int) -> NDArray[np.int64]:
     return np.array([fold_of[group] for group in groups], np.int64)
 
 
+def _as_kept(values: Floats) -> Floats:
+    return values.astype(np.float32).astype(np.float64)
+
+
 def _rules(answers: Answers, course: Course, part_costs: Floats, clips: NDArray[np.bool_]) -> list[StopRule]:
     costs = course.runs[clips] @ part_costs
     relative = costs / max(float(costs[:, -1].mean()), _NO_COST)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from compiler.gate import Gate
 from compiler.operating_points.admission import Admission, judge
 from compiler.operating_points.candidates import Candidate
 from compiler.operating_points.choosing import Judged
@@ -32,6 +33,16 @@ def save_evidence(judged: Judged, folder: Path) -> Path:
         groups=np.array(judged.groups),
     )
     return file
+
+
+def evidence_gate(judged: Judged, file: Path) -> Gate:
+    """Whether what is stored admits what is offered."""
+    again = judge_again(file)
+    offered = [point for point in judged.front.points if point.kind != "schedule"]
+    wrong = [point.name for point in offered if again[point.name].reason != point.admitted_as]
+    saw = f"{len(offered)} points beside schedules, of {len(again)} that were tried"
+    saw = f"not so: {', '.join(wrong)}" if wrong else saw
+    return Gate(f"{judged.front.variant}: stored evidence admits what is offered", saw, not wrong)
 
 
 def judge_again(file: Path) -> dict[str, Admission]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,8 +54,3 @@ def _part_cost(part: str, table: CostTable, unit: str) -> float:
         return table.run_ms(graph, view) if is_graph else table.view_ms(part)
     energy = table.run_mj(graph, view) if is_graph else table.view_mj(part)
     return np.nan if energy is None else energy
-
-
-def names_of(points: Sequence[OperatingPoint]) -> str:
-    """For messages."""
-    return ", ".join(repr(point.name) for point in points)
