@@ -127,7 +127,8 @@ class StreamRecognizer(ChoiceSettings):
             self._accounting = EnergyAccounting(self.variant, self._chooser, table, sensors, clock, log)
         if absent:
             self._accounting.set_absent_graphs(absent)
-        self.budget = budget
+        if budget is not None:
+            self.budget = budget
         _LOG.info("opened %r on %s", self._bundle, self._engine.provider)
         self._in_use = threading.Lock()
         self._background: BackgroundStream | None = None
