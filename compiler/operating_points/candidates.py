@@ -125,9 +125,8 @@ def of_scores(
     price: float | None = None,
 ) -> Candidate:
     """The candidate whose final ``scores`` (clips, classes) and ``runs`` (clips, parts) are these."""
-    rows = np.arange(len(answers))
-    true = scores[rows, answers.targets]
     best = scores.argmax(axis=1)
-    return Candidate(
-        name, kind, true, best, best == answers.targets, runs @ part_costs, runs, plan, rule, price
-    )
+    # To the precision that evidence is kept in, so that it decides the same again.
+    true = _as_kept(scores[np.arange(len(answers)), answers.targets])
+    cost = _as_kept(runs @ part_costs)
+    return Candidate(name, kind, true, best, best == answers.targets, cost, runs, plan, rule, price)
