@@ -22,6 +22,7 @@ from sdk.benchmark.graph_costs import measure_costs, noise_inputs, require_runs
 from sdk.benchmark.sustained import Minute, sustain
 from sdk.benchmark.switching import SwitchCost, measure_switching
 from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice
+from sdk.decisions.front_choice import FrontChoice
 from sdk.decisions.option_costs import most_expensive_choice, option_costs
 from sdk.decisions.step_pipeline import Pipeline
 from sdk.media.requirements import StreamRequirements
@@ -205,11 +206,16 @@ class _Pair:
         self._requirements = StreamRequirements.of(manifest.steps, manifest.views)
         prices = option_costs(variant, costs)
         self._dense = most_expensive_choice(variant, prices)
+        front, space, policy = manifest.front(variant.name), variant.action_space, variant.policy
         self._chooser: Chooser = FixedChoice(variant)
-        if variant.policy is not None:
-            self._chooser = LearnedChoice(variant.action_space, prices, variant.price)
+        if front is not None:
+            graph = None if policy is None else policy.graph
+            self._chooser = FrontChoice(space, prices, front, manifest.steps.clip_steps, graph)
+        elif policy is not None:
+            self._chooser = LearnedChoice(space, prices, variant.price)
+        looks = None if front is None else front.fusion
         self._pipelines = (
-            Pipeline(manifest, variant, engine, self._chooser, top=1),
+            Pipeline(manifest, variant, engine, self._chooser, top=1, looks=looks),
             Pipeline(manifest, variant, engine, FixedChoice(variant, self._dense), top=1),
         )
 
@@ -223,10 +229,9 @@ class _Pair:
                 statistics[which].record_result(recognition)
                 totals[which].append(recognition.latency_ms.total)
         adaptive_mj, dense_mj = self._energies(meter)
-        chooser = self._chooser
         return PipelineReport(
             variant=self._variant.name,
-            chosen=f"always {chooser.option}" if isinstance(chooser, FixedChoice) else "adaptive",
+            chosen=self._chosen,
             dense_option=self._dense,
             adaptive=statistics[0].snapshot(),
             dense=statistics[1].snapshot(),
@@ -236,6 +241,14 @@ class _Pair:
             adaptive_mj=adaptive_mj,
             dense_mj=dense_mj,
         )
+
+    @property
+    def _chosen(self) -> str:
+        """What the adaptive pipeline runs, in words."""
+        if isinstance(self._chooser, FixedChoice):
+            return f"always {self._chooser.option}"
+        point = self._chooser.standing_plan.point
+        return "adaptive" if point is None else f"point {point}"
 
     def stream(self, which: int = 0) -> Iterator[Recognition]:
         """The whole source once, adaptive unless ``which`` is 1."""

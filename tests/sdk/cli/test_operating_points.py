@@ -45,3 +45,9 @@ def test_mistakes(along: Path) -> None:
         call("run", along, SOURCE, "--point", "nope"), "point nope: is not on the front; use one of"
     )
     assert_mistake(call("run", along, SOURCE, "--point", "two big", "--price", "1"), "exclude each other")
+
+
+def test_bench_measures_the_default_point(along: Path) -> None:
+    done = call("bench", along, "--source", SOURCE, "--runs", "3")
+    assert done.returncode == 0, done.stderr
+    assert "point two big" in done.stdout
