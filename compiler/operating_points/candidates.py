@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.operating_points.answers import Answers, Floats
+from compiler.operating_points.answers import Answers, Floats, LearnedAnswers
+from compiler.operating_points.fit_fusion import fit_temperature, tempered
 from compiler.operating_points.plans import Course, Plan, escalations, follow, schedules
 from compiler.operating_points.stopping import fit_rules, stopped_after
 from runtimes.spec import LookFusion, StopRule
@@ -26,7 +27,7 @@ class Candidate:
 
     ``true_probability``, ``best`` (the class answered), ``right``, ``cost`` (clips,); ``runs`` (clips,
     parts). ``plan``: of one that looks;
-    ``rule``: of one that may stop. ``price``: of the learned policy.
+    ``rule``: of one that may stop. ``price``, ``temperature``: of the learned policy.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Candidate:
     plan: Plan | None = None
     rule: StopRule | None = None
     price: float | None = None
+    temperature: float | None = None
 
 
 def schedule_candidates(answers: Answers, fusion: LookFusion, part_costs: Floats) -> list[Candidate]:
@@ -77,13 +79,26 @@ def stopping_candidates(
 
 
 def learned_candidates(answers: Answers, part_costs: Floats) -> list[Candidate]:
-    """The policy at every price that it was tried at."""
-    return [
-        of_scores(
-            f"policy at {one.price:g}", "learned", answers, one.scores, one.runs, part_costs, price=one.price
-        )
-        for one in answers.learned
-    ]
+    """The policy at every price that it was tried at, its scores calibrated as those of looks are.
+
+    Otherwise one that is too sure of itself would look better than it is.
+    """
+    found = []
+    for one in answers.learned:
+        temperature = fit_temperature(one.scores, answers.targets)
+        candidate = of_learned(answers, one, part_costs, temperature)
+        found.append(candidate)
+    return found
+
+
+def of_learned(
+    answers: Answers, learned: LearnedAnswers, part_costs: Floats, temperature: float
+) -> Candidate:
+    """The policy at a price, its scores at a temperature."""
+    scores = tempered(learned.scores, temperature)
+    name = f"policy at {learned.price:g}"
+    found = of_scores(name, "learned", answers, scores, learned.runs, part_costs, price=learned.price)
+    return replace(found, temperature=temperature)
 
 
 def group_folds(groups: Sequence[str], count: int) -> NDArray[np.int64]:

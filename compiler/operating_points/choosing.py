@@ -22,7 +22,7 @@ from runtimes.spec import CostTable, Interval, OperatingFront, OperatingPoint
 
 _MOST_ESCALATING = 5
 """Looks that plans with a stop rule are made of, at most: of many modalities the best at their cost."""
-_GIVEN_UP = 0.005
+_GIVEN_UP, _PROBABILITY_GIVEN_UP = 0.005, 0.02
 """Accuracy, and probability of the true class, that the default point may lack of the best."""
 _SETTLED = 0.95
 
@@ -61,6 +61,7 @@ def choose_front(variant: str, answers: Answers, table: CostTable, judged_on: st
             looks=one.plan.looks if one.plan else (),
             stop=one.rule,
             price=one.price,
+            temperature=one.temperature,
             runs={part: float(count) for part, count in zip(answers.parts, runs, strict=True) if count},
             accuracy=_interval(one.right.astype(np.float64), draws),
             true_probability=_interval(one.true_probability, draws),
@@ -99,7 +100,8 @@ def _default(chosen: Sequence[Candidate]) -> Candidate:
     settled = (
         one
         for one in chosen
-        if one.right.mean() >= best - _GIVEN_UP and one.true_probability.mean() >= surest - 2 * _GIVEN_UP
+        if one.right.mean() >= best - _GIVEN_UP
+        and one.true_probability.mean() >= surest - _PROBABILITY_GIVEN_UP
     )
     return next(settled, chosen[-1])
 

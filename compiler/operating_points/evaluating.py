@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from compiler.operating_points.admission import group_draws
 from compiler.operating_points.answers import Answers, Floats
-from compiler.operating_points.candidates import Candidate, of_scores, schedule_candidates
+from compiler.operating_points.candidates import Candidate, of_learned, of_scores, schedule_candidates
 from compiler.operating_points.gathering import part_costs
 from compiler.operating_points.plans import Plan, follow
 from compiler.operating_points.stopping import stopped_after
@@ -104,7 +104,7 @@ def candidate_of(point: OperatingPoint, front: OperatingFront, answers: Answers,
         own = next((one for one in answers.learned if one.price == point.price), None)
         if own is None:
             raise LookupError(f"nothing was gathered at price {point.price:g}")
-        return of_scores(point.name, "learned", answers, own.scores, own.runs, costs, price=point.price)
+        return of_learned(answers, own, costs, point.temperature or 1.0)
     plan = Plan(point.looks)
     course = follow(answers, front.fusion, plan)
     rows = np.arange(len(answers))

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from compiler.operating_points.answers import Answers
+from compiler.operating_points.answers import Answers, Floats
 from compiler.operating_points.plans import COUNTS
 from runtimes.spec import LookFusion
 from sdk.decisions.look_positions import evenly_spaced
@@ -20,6 +21,8 @@ from sdk.decisions.look_positions import evenly_spaced
 _STEPS, _RATE = 300, 0.05
 _PRIOR = 0.01
 """Pulls scales and weights to those of the mean, where clips are few."""
+_TEMPERATURES = np.geomspace(0.25, 8.0, 61)
+_LEAST = 1e-12
 _MIXED = 0.3
 """The share of drawn plans that look at another thing each time."""
 
@@ -53,6 +56,22 @@ def fit_fusion(answers: Answers, seed: int = 0) -> LookFusion:
         weights=dict(zip(names, weights.detach().exp().tolist(), strict=True)),
         exponent=float(exponent.detach().sigmoid()),
     )
+
+
+def fit_temperature(scores: Floats, targets: NDArray[np.int64]) -> float:
+    """The temperature of least cross-entropy for probabilities (clips, classes) of ``targets`` (clips,)."""
+    rows = np.arange(len(targets))
+
+    def loss(temperature: float) -> float:
+        return float(-np.log(tempered(scores, temperature)[rows, targets]).mean())
+
+    return min(_TEMPERATURES.tolist(), key=loss)
+
+
+def tempered(scores: Floats, temperature: float) -> Floats:
+    """Probabilities (clips, classes) made less sure by a temperature above 1, surer by one below."""
+    powers = np.maximum(scores, _LEAST) ** (1 / temperature)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def _masks(answers: Answers) -> Tensor:

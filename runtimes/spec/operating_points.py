@@ -72,7 +72,8 @@ class OperatingPoint(Spec):
     ``clip_steps`` steps, from its first step on); one with a ``stop`` rule may leave after each of them
     (``stopping``); ``learned`` is the policy at ``price``. ``runs``: the mean number a clip of runs of each
     graph (as ``graph@view``) and of renderings of each view. ``ms``, ``mj``: what these cost a clip by the
-    table of the device that it was compiled on. ``true_probability``: of the clip's own class.
+    table of the device that it was compiled on. ``true_probability``: of the clip's own
+    class, a learned point's scores calibrated by ``temperature`` for it.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
@@ -80,6 +81,7 @@ class OperatingPoint(Spec):
     looks: tuple[LookName, ...] = ()
     stop: StopRule | None = None
     price: Cost | None = None
+    temperature: Annotated[float, Field(gt=0)] | None = None
     runs: dict[str, Cost]
     accuracy: Interval
     true_probability: Interval

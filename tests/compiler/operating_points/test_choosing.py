@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.operating_points.answers import Answers, joined
+from compiler.operating_points.answers import Answers, LearnedAnswers, joined
 from compiler.operating_points.choosing import choose_front
 from compiler.operating_points.evaluating import evaluate_front
 from compiler.operating_points.evidence import judge_again, save_evidence
@@ -57,6 +58,20 @@ def test_a_policy_that_knows_the_answer_is_offered_and_one_that_guesses_is_not()
     guessing = choose_front("int8", written_answers(1), TABLE, "written clips").front
     assert [point.price for point in knowing.points if point.kind == "learned"] == [0.5]
     assert not [point for point in guessing.points if point.kind == "learned"]
+
+
+def test_a_policy_that_is_only_surer_of_itself_is_not_offered() -> None:
+    """It answers as three looks do, at their cost, with probabilities near 0 and 1."""
+    answers = written_answers(11, clips=300, groups=60)
+    course = follow(answers, fit_fusion(answers), Plan(("middle",) * 3))
+    scores, runs = course.scores[:, -1], course.runs[:, -1]
+    surer = scores**6 / (scores**6).sum(axis=1, keepdims=True)
+    assert surer[np.arange(300), answers.targets].mean() > scores[np.arange(300), answers.targets].mean()
+    bold = replace(answers, learned=(LearnedAnswers(0.5, surer, runs),))
+    judged = choose_front("int8", bold, TABLE, "written clips")
+    (policy,) = [one for one in judged.others if one.kind == "learned"]
+    assert policy.temperature is not None and policy.temperature > 3
+    assert not [point for point in judged.front.points if point.kind == "learned"]
 
 
 def test_what_is_stored_decides_the_same_again(tmp_path: Path) -> None:
