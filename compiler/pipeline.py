@@ -64,14 +64,19 @@ def compile_bundle(request: Request, console: Console) -> Bundle:
     cache = load_clips(clips, views, timing, request.data.rate_hz, console)
     training = _training(request, preset, model, cache, console)
     check_clips(cache.split("train"))
-    check_folds(training, _fold_count(request, preset.recipe))
-    untrained = replace(training, model=copy.deepcopy(model))
+    count = _fold_count(request, preset.recipe)
+    check_folds(training, count)
+    if count > 1:
+        what = f"{count} folds judge the operating points"
+        console.note(f"{what}: training runs once more for each (--folds 1 is quicker)")
+    folds = _folds(request, replace(training, model=copy.deepcopy(model)), count, console)
     console.stage("train and quantize")
     trained = _train(request, training, console)
     for line in trained.lines:
         console.note(line)
+    if torch.distributed.is_initialized() and folds is not None:
+        folds.train_all(trained)  # by all processes: after this only one goes on
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
-        folds = _folds(request, untrained, preset.recipe, console)
         return pack(request, training, trained, preset.recipe, console, folds)
     raise SystemExit(0)  # the other processes of a distributed training have done their part
 
@@ -138,9 +143,8 @@ def _fold_count(request: Request, recipe: Recipe) -> int:
     return recipe.folds if request.training.folds is None else request.training.folds
 
 
-def _folds(request: Request, untrained: Training, recipe: Recipe, console: Console) -> Folds | None:
+def _folds(request: Request, untrained: Training, count: int, console: Console) -> Folds | None:
     """How operating points are judged; None where there are to be none."""
-    count = _fold_count(request, recipe)
     if not count:
         return None
 

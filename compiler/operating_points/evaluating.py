@@ -17,6 +17,8 @@ from compiler.operating_points.stopping import stopped_after
 from runtimes.spec import CostTable, OperatingFront, OperatingPoint
 
 _GRID = 200
+_NOTHING = 0.0005
+"""A difference that no one would see: of less than a tenth of a percent."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Comparison:
     @property
     def word(self) -> str:
         """``ahead``, ``behind`` or ``level``."""
-        return "ahead" if self.low > 0 else "behind" if self.high < 0 else "level"
+        return "ahead" if self.low > _NOTHING else "behind" if self.high < -_NOTHING else "level"
 
 
 def evaluate_front(front: OperatingFront, answers: Answers, table: CostTable) -> Evaluation:

@@ -68,6 +68,12 @@ class Folds:
             found.append(kept)
         return {name: joined([one[name] for one in found]) for name in found[0]}
 
+    def train_all(self, trained: TrainedVariants) -> None:
+        """Train every fold, and keep the results for ``answers``."""
+        if self.count > 1:
+            for number, clips in enumerate(parted(self.untrained, self.count)):
+                self.train(self._fold(number, clips), trained)
+
     def _fold(self, number: int, clips: Sequence[int]) -> Training:
         training = self.untrained
         run = replace(training.run, folder=training.run.folder / f"fold-{number + 1}-of-{self.count}")

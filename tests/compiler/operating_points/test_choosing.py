@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from compiler.operating_points.answers import Answers, LearnedAnswers, joined
 from compiler.operating_points.choosing import choose_front
-from compiler.operating_points.evaluating import evaluate_front
+from compiler.operating_points.evaluating import Comparison, evaluate_front
 from compiler.operating_points.evidence import judge_again, save_evidence
 from compiler.operating_points.fit_fusion import fit_fusion
 from compiler.operating_points.front import sharing
@@ -153,3 +153,17 @@ def test_schedules_alone_are_level_with_themselves() -> None:
     found = evaluate_front(front, written_answers(9), TABLE)
     if schedules == set(front.schedules):
         assert found.comparison.difference == pytest.approx(0, abs=1e-12) and found.comparison.word == "level"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (0.002, 0.01, "ahead"),
+        (0.00001, 0.01, "level"),
+        (-0.01, 0.01, "level"),
+        (-0.01, -0.0001, "level"),
+        (-0.01, -0.002, "behind"),
+    ],
+)
+def test_what_no_one_would_see_is_level(low: float, high: float, word: str) -> None:
+    assert Comparison((low + high) / 2, low, high).word == word
