@@ -16,7 +16,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.record import write
-from compiler.cli import StageConsole
+from compiler.cli.stage_console import StageConsole
 from compiler.pipeline import compile_bundle
 from compiler.request import DataRequest, ModelRequest, Request, TrainingRequest
 from compiler.targets import find_targets

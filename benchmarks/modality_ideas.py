@@ -29,10 +29,10 @@ from compiler.data.cache import ClipCache
 from compiler.data.clips import find_clips
 from compiler.pipeline import TRAINING_FORMAT
 from compiler.training.branches import train_backbones
-from compiler.training.clip_outputs import clip_outputs
 from compiler.training.method_source import source_digest
-from compiler.training.option_macs import option_macs
-from compiler.training.policy import train_policy
+from compiler.training.policy.clip_outputs import clip_outputs
+from compiler.training.policy.option_macs import option_macs
+from compiler.training.policy.stage import train_policy
 from compiler.training.run import Hardware, TrainingRun
 from compiler.training.training import Training
 from models.macs import network_macs

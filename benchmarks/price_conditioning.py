@@ -27,14 +27,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.record import write
-from compiler.cli import StageConsole
+from compiler.cli.stage_console import StageConsole
 from compiler.data.batches import OutputBatch
 from compiler.pipeline import compile_bundle
 from compiler.request import DataRequest, ModelRequest, Request, TrainingRequest
 from compiler.targets import find_targets
-from compiler.training.clip_outputs import clip_outputs
-from compiler.training.policy import train_policy
-from compiler.training.price_selection import PRICES
+from compiler.training.policy.clip_outputs import clip_outputs
+from compiler.training.policy.price_selection import PRICES
+from compiler.training.policy.stage import train_policy
 from compiler.training.training import Training
 from models.rollout.sampling import argmax_sampler, relative_costs
 from models.training_plan import TrainPolicy

@@ -26,7 +26,7 @@ from compiler.quantization.networks import integer_networks
 from compiler.quantization.pareto import CandidateCost, drop_worse, modeled_cost
 from compiler.targets import Target
 from compiler.training.branches import branch_states, fold_fusion_scales
-from compiler.training.policy import train_policy
+from compiler.training.policy.stage import train_policy
 from compiler.training.stages import StageContext, float_stages, run_stage, train_float
 from compiler.training.training import Training
 from models.macs import network_macs

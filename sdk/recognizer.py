@@ -20,7 +20,7 @@ from runtimes.device import device_name
 from runtimes.engines.engine import Engine, GraphDeclaration, open_engine
 from runtimes.errors import ArgumentError
 from sdk.budget.budget import Budget
-from sdk.decisions.front_choice import FrontChoice
+from sdk.decisions.points.front_choice import FrontChoice
 from sdk.decisions.step_pipeline import Pipeline
 from sdk.errors import BusyError, require_whole
 from sdk.media.frames import Frame

@@ -23,8 +23,8 @@ from sdk.decisions.choosers import Chooser, LearnedChoice, RandomChoice
 from sdk.decisions.decision import Decision, Observation, Plan
 from sdk.decisions.decision_loop import DecisionLoop
 from sdk.decisions.fusion import StepFusion, StreamFusion
-from sdk.decisions.look_positions import evenly_spaced
 from sdk.decisions.option_costs import option_costs
+from sdk.decisions.points.look_positions import evenly_spaced
 from sdk.decisions.policy_feed import PolicyContext, initial_state, policy_feed
 
 FRAME_COUNTS = (1, 2, 4, 8, 16)

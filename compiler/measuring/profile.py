@@ -20,7 +20,7 @@ from compiler.measuring.evaluation import (
     static_front,
     static_outcomes,
 )
-from compiler.training.price_selection import PRICES
+from compiler.training.policy.price_selection import PRICES
 from runtimes.bundle import Bundle
 from runtimes.engines.engine import Engine
 from runtimes.spec import CostTable, Variant

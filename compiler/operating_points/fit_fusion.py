@@ -16,7 +16,7 @@ from torch.nn import functional
 from compiler.operating_points.answers import Answers, Floats
 from compiler.operating_points.plans import COUNTS
 from runtimes.spec import LookFusion
-from sdk.decisions.look_positions import evenly_spaced
+from sdk.decisions.points.look_positions import evenly_spaced
 
 _STEPS, _RATE = 300, 0.05
 _PRIOR = 0.01

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from compiler.operating_points.answers import Answers, Floats
 from runtimes.spec import LookFusion
-from sdk.decisions.look_positions import evenly_spaced
+from sdk.decisions.points.look_positions import evenly_spaced
 
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
 """How many looks a schedule takes at a clip."""

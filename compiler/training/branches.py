@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from compiler.data.batches import DrawnFrames, mirrored
-from compiler.training.fusion_calibration import fold_scales
 from compiler.training.linear_probe import classifier_of, embedded, fit_classifier
+from compiler.training.policy.fusion_calibration import fold_scales
 from compiler.training.run import fit
 from compiler.training.tasks.frames import FrameTask, branch_answer
 from compiler.training.tasks.rollout import RolloutTask

@@ -20,8 +20,8 @@ from compiler.training.branches import (
     train_backbones,
     warm_up,
 )
-from compiler.training.option_macs import option_macs
-from compiler.training.policy import PolicyFindings, train_policy
+from compiler.training.policy.option_macs import option_macs
+from compiler.training.policy.stage import PolicyFindings, train_policy
 from compiler.training.training import States, Training
 from models.training_plan import (
     FinetuneBranches,

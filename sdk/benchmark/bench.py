@@ -22,8 +22,8 @@ from sdk.benchmark.graph_costs import measure_costs, noise_inputs, require_runs
 from sdk.benchmark.sustained import Minute, sustain
 from sdk.benchmark.switching import SwitchCost, measure_switching
 from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice
-from sdk.decisions.front_choice import FrontChoice
 from sdk.decisions.option_costs import most_expensive_choice, option_costs
+from sdk.decisions.points.front_choice import FrontChoice
 from sdk.decisions.step_pipeline import Pipeline
 from sdk.media.requirements import StreamRequirements
 from sdk.media.steps import decode_steps

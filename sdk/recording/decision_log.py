@@ -28,7 +28,7 @@ from sdk.budget.budget import Budget
 from sdk.budget.metered_energy import MeterMark
 from sdk.budget.power_limit import Readings
 from sdk.decisions.choosers import Chooser
-from sdk.decisions.front_choice import FrontChoice
+from sdk.decisions.points.front_choice import FrontChoice
 from sdk.decisions.trace import StepTrace
 from sdk.errors import redact, redact_all
 from sdk.power.window import StepEnergy

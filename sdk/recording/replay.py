@@ -21,9 +21,9 @@ from sdk.budget.power_limit import Readings
 from sdk.decisions.choosers import LEARNED, Chooser, LearnedChoice
 from sdk.decisions.decision import Decision, Observation, Plan
 from sdk.decisions.decision_loop import DecisionLoop
-from sdk.decisions.front_choice import FrontChoice
 from sdk.decisions.option_costs import net_costs
-from sdk.decisions.schedule_choice import SCHEDULE
+from sdk.decisions.points.front_choice import FrontChoice
+from sdk.decisions.points.schedule_choice import SCHEDULE
 from sdk.decisions.trace import StepTrace
 from sdk.errors import RecordingError
 from sdk.recording.decision_log import FORMAT

@@ -10,7 +10,7 @@ from runtimes.spec import Manifest, OperatingPoint, Variant
 from sdk.budget.budget import Budget
 from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice
 from sdk.decisions.decision import Plan
-from sdk.decisions.front_choice import FrontChoice
+from sdk.decisions.points.front_choice import FrontChoice
 from sdk.decisions.step_pipeline import Pipeline
 from sdk.streaming.energy_accounting import EnergyAccounting
 from sdk.streaming.variant_costs import VariantCosts

@@ -13,9 +13,9 @@ from runtimes.bundle import Bundle
 from runtimes.errors import ArgumentError, BundleError
 from runtimes.spec import CostTable, OperatingFront, OperatingPoint, Option, Variant
 from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice, RandomChoice
-from sdk.decisions.front_choice import FrontChoice
 from sdk.decisions.option_costs import option_costs
-from sdk.decisions.point_prices import PointPrices
+from sdk.decisions.points.front_choice import FrontChoice
+from sdk.decisions.points.point_prices import PointPrices
 
 HIGHEST_PRICE = 1e4
 """Above it only the cheapest options are chosen, whatever they score."""

@@ -19,7 +19,7 @@ from compiler.operating_points.front import sharing
 from compiler.operating_points.plans import Plan, follow
 from compiler.operating_points.summary import budget_lines, verdict_line
 from runtimes.spec import CostTable, GraphCost, LookFusion
-from sdk.decisions.look_positions import evenly_spaced
+from sdk.decisions.points.look_positions import evenly_spaced
 from tests.compiler.operating_points.written_answers import COSTS, LOOKS, PARTS, written_answers
 
 TABLE = CostTable(

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from compiler.cli.evaluate import evaluate
 from compiler.data.synthetic.built_in import make_clips
-from compiler.evaluate_cli import evaluate
 from compiler.operating_points.evidence import judge_again
 from compiler.pipeline import compile_bundle
 from compiler.request import DataRequest, ModelRequest, Request, TrainingRequest
@@ -204,4 +204,4 @@ def test_a_bundle_without_points(request_of: Callable[..., Request]) -> None:
     assert bundle.manifest.fronts == () and json.loads((bundle.folder / "manifest.json").read_text())
     with pytest.raises(AdaptiveVideoError, match="no operating points for variant int8; compile it again"):
         run(bundle.location, "--data", request_of(0).data.folder)
-    assert "compiler.evaluate_cli" in sys.modules
+    assert "compiler.cli.evaluate" in sys.modules

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from compiler.bundle_plan import PRECISIONS
-from compiler.cli import compile_model
+from compiler.cli.compile import compile_model
 from compiler.errors import CompileError
 from compiler.targets import TARGETS
 from compiler.training.plan_checks import HIGHEST_SEED, check_plan, check_seed

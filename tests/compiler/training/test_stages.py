@@ -12,7 +12,7 @@ from torch import nn
 
 from compiler.data.cache import ClipCache
 from compiler.data.clips import Clip, ClipSet
-from compiler.training.option_macs import option_macs
+from compiler.training.policy.option_macs import option_macs
 from compiler.training.stages import train_float
 from compiler.training.training import Training
 from models.macs import count_macs, network_macs

@@ -10,7 +10,7 @@ import pytest
 
 from runtimes.bundle import Bundle
 from tests.sdk.cli.test_command_lines import SOURCE, assert_mistake, call
-from tests.sdk.test_operating_points import FRONT
+from tests.sdk.decisions.points.test_streams_along_points import FRONT
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from compiler.data.batches import ClipOutputs, OutputBatch
 from compiler.training.branches import fusion_of
-from compiler.training.clip_outputs import clip_outputs
-from compiler.training.fixed_schedules import best_schedules
-from compiler.training.fusion_calibration import calibrate_fusion
-from compiler.training.price_selection import PricePoint, best_price, price_curve
+from compiler.training.policy.clip_outputs import clip_outputs
+from compiler.training.policy.fixed_schedules import best_schedules
+from compiler.training.policy.fusion_calibration import calibrate_fusion
+from compiler.training.policy.price_selection import PricePoint, best_price, price_curve
+from compiler.training.policy.soft_targets import most_expensive_option, soft_targets
 from compiler.training.run import fit
-from compiler.training.soft_targets import most_expensive_option, soft_targets
 from compiler.training.tasks.rollout import RolloutTask
 from compiler.training.training import Training
 from models.rollout.sampling import relative_costs

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import pytest
 
-from compiler import entry_point
+from compiler.cli import entry_point
 
 
 def test_a_missing_extra_is_named(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from runtimes.spec import ActionSpace, Group, Interval, OperatingPoint, Option, StopRule
 from sdk.decisions.decision import Observation
 from sdk.decisions.decision_loop import DecisionLoop
-from sdk.decisions.look_positions import evenly_spaced, from_first_step
-from sdk.decisions.schedule_choice import ScheduleChoice
+from sdk.decisions.points.look_positions import evenly_spaced, from_first_step
+from sdk.decisions.points.schedule_choice import ScheduleChoice
 from sdk.errors import OptionError
 
 SPACE = ActionSpace(

@@ -31,7 +31,7 @@ Options and targets are listed once the compiler's packages are installed
 def main() -> None:
     """``adaptive-compile``."""
     _prepare("adaptive-compile")
-    from compiler.cli import main as compile_main
+    from compiler.cli.compile import main as compile_main
 
     compile_main()
 
@@ -39,7 +39,7 @@ def main() -> None:
 def evaluate() -> None:
     """``adaptive-evaluate``."""
     _prepare("adaptive-evaluate")
-    from compiler.evaluate_cli import main as evaluate_main
+    from compiler.cli.evaluate import main as evaluate_main
 
     evaluate_main()
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from compiler.data.batches import OutputBatch
-from compiler.training.fusion_calibration import calibrate_fusion, fit_scales, fold_scales
+from compiler.training.policy.fusion_calibration import calibrate_fusion, fit_scales, fold_scales
 from models.rollout.adaptive_model import AdaptiveModel
 from models.rollout.branch_model import POLICY
 from tests.models.small_arnet import BRANCHES, LABELS, random_pixels, small_model

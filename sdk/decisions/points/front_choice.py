@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from runtimes.spec import ActionSpace, OperatingFront, OperatingPoint
 from sdk.decisions.choosers import LEARNED, Chooser, LearnedChoice
 from sdk.decisions.decision import Context, Decision, Plan
-from sdk.decisions.schedule_choice import SCHEDULE, ScheduleChoice
+from sdk.decisions.points.schedule_choice import SCHEDULE, ScheduleChoice
 
 Floats = NDArray[np.floating]
 

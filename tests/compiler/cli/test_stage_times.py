@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.stage_times import StageTimes
+from compiler.cli.stage_times import StageTimes
 
 
 def test_time_left_is_what_the_rest_took(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtimes.spec import CostTable, GraphCost, Interval, LookFusion, OperatingFront, OperatingPoint, ViewCost
-from sdk.decisions.point_prices import PointPrices
+from sdk.decisions.points.point_prices import PointPrices
 
 FUSION = LookFusion(scales={"big": 1.0}, weights={"big": 1.0}, exponent=0.5)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from runtimes.spec import ActionSpace, OperatingPoint, Option
 from sdk.decisions.decision import Context, Decision, Plan
-from sdk.decisions.look_positions import evenly_spaced, from_first_step
+from sdk.decisions.points.look_positions import evenly_spaced, from_first_step
 from sdk.errors import OptionError
 
 Floats = NDArray[np.floating]

@@ -10,7 +10,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from compiler.cli import StageConsole
+from compiler.cli.stage_console import StageConsole
 from compiler.data.cache import ClipCache
 from compiler.data.clips import EVALUATED_SPLITS, find_evaluated_clips, require_readable
 from compiler.measuring.confusion import Confusion, draw_confusion, write_confusion

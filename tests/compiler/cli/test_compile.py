@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.cli import main
+from compiler.cli.compile import main
 from tests.compiler.data.clip_files import write_data_set, write_listing
 
 GOOD = ("--model", "arnet", "--target", "cpu", "--accelerator", "cpu")
@@ -114,12 +114,12 @@ def test_a_preset_for_pretrained_weights_warns_without_any(
         ((*GOOD, "--batch-size", "-1"), "--batch-size"),
         ((*GOOD, "--color"), "--color"),
         ((*GOOD, "--dry-run", "--init", "none.pt"), "none.pt: no such file"),
-        ((*GOOD, "--dry-run", "--init", __file__), "test_cli.py: "),
+        ((*GOOD, "--dry-run", "--init", __file__), "test_compile.py: "),
         ((*GOOD, "--dry-run", "--out", __file__), "exists and is not a bundle"),
         ((*GOOD, "--out", f"{__file__}/x.bundle"), "is not a writable folder"),
         ((*GOOD, "--dry-run", "--data", "none"), "none: no such file or folder"),
-        ((*GOOD, "--dry-run", "--runs", __file__), "test_cli.py: is a file; name a folder"),
-        ((*GOOD, "--runs", f"{__file__}/runs"), "test_cli.py is not a writable folder"),
+        ((*GOOD, "--dry-run", "--runs", __file__), "test_compile.py: is a file; name a folder"),
+        ((*GOOD, "--runs", f"{__file__}/runs"), "test_compile.py is not a writable folder"),
         ((*GOOD, "--dry-run", "--devices", "many"), "hardware: "),
         ((*GOOD, "--dry-run", "--precision", "7-bit"), "hardware: "),
         ((*GOOD, "--dry-run", "--rate-hz", "0"), "--rate-hz"),

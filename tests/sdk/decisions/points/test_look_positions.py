@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.decisions.look_positions import evenly_spaced, from_first_step
+from sdk.decisions.points.look_positions import evenly_spaced, from_first_step
 
 
 @given(st.integers(1, 64), st.integers(1, 300))

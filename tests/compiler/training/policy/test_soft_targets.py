@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from compiler.data.batches import ClipOutputs, OutputBatch
-from compiler.training.soft_targets import most_expensive_option, soft_targets
+from compiler.training.policy.soft_targets import most_expensive_option, soft_targets
 from tests.models.small_arnet import BRANCHES, COSTS, LABELS, random_script, small_model
 
 

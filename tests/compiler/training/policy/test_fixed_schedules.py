@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from compiler.data.batches import OutputBatch
-from compiler.training.fixed_schedules import best_schedules
+from compiler.training.policy.fixed_schedules import best_schedules
 from models.methods import arnet
 from tests.models.small_arnet import BRANCHES, COSTS, LABELS, small_model, small_preset
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compiler.training.price_selection import PricePoint, best_price
+from compiler.training.policy.price_selection import PricePoint, best_price
 
 
 def curve(*entries: tuple[float, float, float, float]) -> list[PricePoint]:
