@@ -208,9 +208,8 @@ class _Pair:
         self._dense = most_expensive_choice(variant, prices)
         front, space, policy = manifest.front(variant.name), variant.action_space, variant.policy
         self._chooser: Chooser = FixedChoice(variant)
-        if front is not None:
-            graph = None if policy is None else policy.graph
-            self._chooser = FrontChoice(space, prices, front, manifest.steps.clip_steps, graph)
+        if policy is not None and front is not None:
+            self._chooser = FrontChoice(space, prices, front, manifest.steps.clip_steps, policy.graph)
         elif policy is not None:
             self._chooser = LearnedChoice(space, prices, variant.price)
         looks = None if front is None else front.fusion

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -43,29 +43,33 @@ class VariantCosts:
         """
         given = {"point": point, "price": price, "fixed": fixed, "random_seed": random_seed}
         named = [name for name, value in given.items() if value is not None]
-        if named in (["price", "fixed"], ["price", "random_seed"]):
-            raise ArgumentError("price", "a fixed or random choice has none", "leave it out")
-        if len(named) > 1:
-            raise ArgumentError(" and ".join(named), "exclude each other", "give one of them")
-        if every != 1 and (fixed is None or random_seed is not None):
-            reason = "is for a fixed option"
-            if random_seed is not None or self.front is not None or self.variant.policy is not None:
-                raise ArgumentError(f"every {every}", reason, "give fixed too, or leave it out")
+        self._require_sense(named, every)
         if fixed is not None:
             return FixedChoice(self.variant, fixed, every)
         if random_seed is not None and self.variant.policy is not None:
             return RandomChoice(self.variant.action_space, random_seed)
-        if self.front is not None:
+        # Without a policy the app chooses, unless it asks for a price or a point.
+        if self.front is not None and (self.variant.policy is not None or named):
             return self._along(self.front, price, point)
-        if point is not None:
-            reason = f"variant {self.variant.name} of this bundle has no operating points"
-            raise ArgumentError(f"point {point}", reason, "compile again, or give price or fixed")
         if self.variant.policy is None:
-            if price is not None:
-                raise ArgumentError("price", "a fixed or random choice has none", "leave it out")
             return FixedChoice(self.variant, None, every)
         chosen = self.checked_price(self.variant.price if price is None else price)
         return LearnedChoice(self.variant.action_space, self._option_costs(), chosen)
+
+    def _require_sense(self, named: Sequence[str], every: int) -> None:
+        """Raises: ArgumentError for arguments that exclude each other, or have no use for this variant."""
+        has_policy, has_points = self.variant.policy is not None, self.front is not None
+        if "price" in named and ("fixed" in named or "random_seed" in named):
+            raise ArgumentError("price", "a fixed or random choice has none", "leave it out")
+        if len(named) > 1:
+            raise ArgumentError(" and ".join(named), "exclude each other", "give one of them")
+        if every != 1 and named != ["fixed"] and (named or has_policy):
+            raise ArgumentError(f"every {every}", "is for a fixed option", "give fixed too, or leave it out")
+        if named == ["point"] and not has_points:
+            reason = f"variant {self.variant.name} of this bundle has no operating points"
+            raise ArgumentError("point", reason, "compile again, or give price or fixed")
+        if named == ["price"] and not has_points and not has_policy:
+            raise ArgumentError("price", "a fixed or random choice has none", "leave it out")
 
     def checked_price(self, price: float) -> float:
         """The price. Raises: ArgumentError if it is none; BundleError if no costs are known to put it on."""

@@ -10,7 +10,7 @@ import pytest
 
 from runtimes.bundle import Bundle
 from runtimes.errors import AdaptiveVideoError
-from runtimes.spec import Interval, LookFusion, OperatingFront, OperatingPoint, StopRule
+from runtimes.spec import ActionSpace, Group, Interval, LookFusion, OperatingFront, OperatingPoint, StopRule
 from sdk.budget.budget import Budget
 from sdk.power import ModeledMeter
 from sdk.recognizer import StreamRecognizer
@@ -216,6 +216,24 @@ def test_arguments_that_cannot_be_meant(along: Bundle, arguments: dict[str, obje
     with pytest.raises(AdaptiveVideoError) as caught:
         StreamRecognizer(along, "cpu", **arguments)  # type: ignore[arg-type]
     assert words in str(caught.value)
+
+
+def test_without_a_policy_the_app_chooses_unless_it_asks_for_a_point(bundle: Bundle) -> None:
+    whole = bundle.manifest.variant("int8")
+    branches = tuple(o for o in whole.action_space.options if o.graph == "net-int8")
+    space = ActionSpace(groups=(Group(name="step", options=branches),))
+    alone = whole.model_copy(update={"policy": None, "action_space": space})
+    points = tuple(one for one in FRONT.points if one.kind != "learned")
+    front = FRONT.model_copy(update={"points": points})
+    fields = {"variants": (alone,), "default_variant": "int8", "fronts": (front,)}
+    switched = replace(bundle, manifest=bundle.manifest.model_copy(update=fields))
+    with StreamRecognizer(switched, "cpu") as recognizer:
+        assert recognizer.fixed == "rgb224" and recognizer.point is None
+        recognizer.fixed = "rgb84"
+        assert {result.choice for result in recognizer.stream(film([BRIGHT] * 3))} == {"rgb84"}
+    with StreamRecognizer(switched, "cpu", price=100.0) as recognizer:
+        choices = [result.choice for result in recognizer.stream(film([BRIGHT] * 3))]
+        assert choices == ["rgb112", "held", "held"] and recognizer.point == "one small"
 
 
 def test_a_bundle_without_points_says_so(bundle: Bundle) -> None:
