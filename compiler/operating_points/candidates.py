@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -27,7 +27,8 @@ class Candidate:
 
     ``true_probability``, ``best`` (the class answered), ``right``, ``cost`` (clips,); ``runs`` (clips,
     parts). ``plan``: of one that looks;
-    ``rule``: of one that may stop. ``price``, ``temperature``: of the learned policy.
+    ``rule``: of one that may stop. ``price``: of the learned policy. ``temperature``: by which
+    its scores were calibrated.
     """
 
     name: str
@@ -79,26 +80,24 @@ def stopping_candidates(
 
 
 def learned_candidates(answers: Answers, part_costs: Floats) -> list[Candidate]:
-    """The policy at every price that it was tried at, its scores calibrated as those of looks are.
-
-    Otherwise one that is too sure of itself would look better than it is.
-    """
-    found = []
-    for one in answers.learned:
-        temperature = fit_temperature(one.scores, answers.targets)
-        candidate = of_learned(answers, one, part_costs, temperature)
-        found.append(candidate)
-    return found
+    """The policy at every price that it was tried at."""
+    return [of_learned(answers, one, part_costs) for one in answers.learned]
 
 
 def of_learned(
-    answers: Answers, learned: LearnedAnswers, part_costs: Floats, temperature: float
+    answers: Answers, learned: LearnedAnswers, part_costs: Floats, temperature: float | None = None
 ) -> Candidate:
-    """The policy at a price, its scores at a temperature."""
-    scores = tempered(learned.scores, temperature)
-    name = f"policy at {learned.price:g}"
-    found = of_scores(name, "learned", answers, scores, learned.runs, part_costs, price=learned.price)
-    return replace(found, temperature=temperature)
+    """The policy at a price; ``temperature`` as for ``of_scores``."""
+    return of_scores(
+        f"policy at {learned.price:g}",
+        "learned",
+        answers,
+        learned.scores,
+        learned.runs,
+        part_costs,
+        price=learned.price,
+        temperature=temperature,
+    )
 
 
 def group_folds(groups: Sequence[str], count: int) -> NDArray[np.int64]:
@@ -138,10 +137,19 @@ def of_scores(
     plan: Plan | None = None,
     rule: StopRule | None = None,
     price: float | None = None,
+    temperature: float | None = None,
 ) -> Candidate:
-    """The candidate whose final ``scores`` (clips, classes) and ``runs`` (clips, parts) are these."""
+    """The candidate whose final ``scores`` (clips, classes) and ``runs`` (clips, parts) are these.
+
+    ``temperature``: by which its scores are calibrated; None fits it. Otherwise what is too sure of itself
+    would look better than it is.
+    """
     best = scores.argmax(axis=1)
+    if temperature is None:
+        temperature = fit_temperature(scores, answers.targets)
+    calibrated = tempered(scores, temperature)
     # To the precision that evidence is kept in, so that it decides the same again.
-    true = _as_kept(scores[np.arange(len(answers)), answers.targets])
+    true = _as_kept(calibrated[np.arange(len(answers)), answers.targets])
     cost = _as_kept(runs @ part_costs)
-    return Candidate(name, kind, true, best, best == answers.targets, cost, runs, plan, rule, price)
+    right = best == answers.targets
+    return Candidate(name, kind, true, best, right, cost, runs, plan, rule, price, temperature)

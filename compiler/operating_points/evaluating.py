@@ -106,14 +106,24 @@ def candidate_of(point: OperatingPoint, front: OperatingFront, answers: Answers,
         own = next((one for one in answers.learned if one.price == point.price), None)
         if own is None:
             raise LookupError(f"nothing was gathered at price {point.price:g}")
-        return of_learned(answers, own, costs, point.temperature or 1.0)
+        return of_learned(answers, own, costs, point.temperature)
     plan = Plan(point.looks)
     course = follow(answers, front.fusion, plan)
     rows = np.arange(len(answers))
     last = np.full(len(answers), course.scores.shape[1] - 1)
     left = last if point.stop is None else stopped_after(point.stop, course.scores)
     scores, runs = course.scores[rows, left], course.runs[rows, left]
-    return of_scores(point.name, point.kind, answers, scores, runs, costs, plan=plan, rule=point.stop)
+    return of_scores(
+        point.name,
+        point.kind,
+        answers,
+        scores,
+        runs,
+        costs,
+        plan=plan,
+        rule=point.stop,
+        temperature=point.temperature,
+    )
 
 
 def compare(points: Sequence[Candidate], rivals: Sequence[Candidate], draws: Floats) -> Comparison:

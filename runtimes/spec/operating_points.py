@@ -73,7 +73,7 @@ class OperatingPoint(Spec):
     (``stopping``); ``learned`` is the policy at ``price``. ``runs``: the mean number a clip of runs of each
     graph (as ``graph@view``) and of renderings of each view. ``ms``, ``mj``: what these cost a clip by the
     table of the device that it was compiled on. ``true_probability``: of the clip's own
-    class, a learned point's scores calibrated by ``temperature`` for it.
+    class, the scores calibrated by ``temperature``.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=200)]

@@ -40,7 +40,9 @@ def test_a_higher_price_never_stops_later(seed: int) -> None:
     exits = [stopped_after(rule, scores) for rule in rules]
     for low, high in pairwise(exits):
         assert (high <= low).all()
-    assert (exits[-1] == 0).mean() > 0.9, "at such a price hardly any clip is looked at twice"
+    assert exits[-1].mean() < 0.5 * (scores.shape[1] - 1), (
+        "at such a price few clips are looked at to the end"
+    )
 
 
 def test_a_rule_saves_where_clips_are_easy_and_gives_up_little() -> None:
