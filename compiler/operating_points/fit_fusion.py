@@ -23,6 +23,8 @@ _PRIOR = 0.01
 """Pulls scales and weights to those of the mean, where clips are few."""
 _TEMPERATURES = np.geomspace(0.25, 8.0, 61)
 _LEAST = 1e-12
+_HELD_TO_ONE = 10.0
+"""What a temperature of e costs, in cross-entropy of all clips together."""
 _MIXED = 0.3
 """The share of drawn plans that look at another thing each time."""
 
@@ -59,11 +61,15 @@ def fit_fusion(answers: Answers, seed: int = 0) -> LookFusion:
 
 
 def fit_temperature(scores: Floats, targets: NDArray[np.int64]) -> float:
-    """The temperature of least cross-entropy for probabilities (clips, classes) of ``targets`` (clips,)."""
+    """The temperature of least cross-entropy for probabilities (clips, classes) of ``targets`` (clips,).
+
+    It is held to 1, or few clips that are all right would make their answers certain.
+    """
     rows = np.arange(len(targets))
 
     def loss(temperature: float) -> float:
-        return float(-np.log(tempered(scores, temperature)[rows, targets]).mean())
+        entropy = -np.log(tempered(scores, temperature)[rows, targets]).sum()
+        return float(entropy + _HELD_TO_ONE * np.log(temperature) ** 2)
 
     return min(_TEMPERATURES.tolist(), key=loss)
 

@@ -14,7 +14,7 @@ from compiler.operating_points.answers import Answers, LearnedAnswers, joined
 from compiler.operating_points.choosing import choose_front
 from compiler.operating_points.evaluating import Comparison, evaluate_front
 from compiler.operating_points.evidence import judge_again, save_evidence
-from compiler.operating_points.fit_fusion import fit_fusion
+from compiler.operating_points.fit_fusion import fit_fusion, fit_temperature
 from compiler.operating_points.front import sharing
 from compiler.operating_points.plans import Plan, follow
 from compiler.operating_points.summary import budget_lines, verdict_line
@@ -167,3 +167,11 @@ def test_schedules_alone_are_level_with_themselves() -> None:
 )
 def test_what_no_one_would_see_is_level(low: float, high: float, word: str) -> None:
     assert Comparison((low + high) / 2, low, high).word == word
+
+
+def test_few_clips_that_are_all_right_do_not_make_answers_certain() -> None:
+    sure = np.full((40, 4), 0.04)
+    sure[:, 0] = 0.88
+    assert 0.6 < fit_temperature(sure, np.zeros(40, np.int64)) < 1.0
+    wrong = np.arange(400) % 2  # every second one is wrong, and as sure
+    assert fit_temperature(np.repeat(sure, 10, axis=0), wrong) > 2
