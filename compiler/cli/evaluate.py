@@ -28,6 +28,7 @@ from runtimes.engines.engine import Engine, open_engine
 from runtimes.errors import ArgumentError, BundleError
 from runtimes.spec import CostTable, OperatingFront
 from sdk.cli.command import Version, run_command
+from sdk.decisions.points.front_choice import point_named
 from sdk.tables import console, table
 
 _SUFFIXES = (".csv", ".png", ".svg", ".pdf")
@@ -54,7 +55,7 @@ def evaluate(
     """Accuracy with intervals, per class, and cost of every operating point of BUNDLE on labeled clips."""
     opened = Bundle.open(bundle)
     front = _front(opened, variant)
-    chosen = _chosen_point(front, point)
+    chosen = point_named(front, point or front.default).name
     _check(split, confusion)
     clips = find_evaluated_clips(data, opened.manifest.labels, split)
     steps, stages = opened.manifest.steps, StageConsole()
@@ -91,15 +92,6 @@ def _front(bundle: Bundle, variant: str | None) -> OperatingFront:
         reason = f"has no operating points for variant {chosen.name}"
         raise BundleError(bundle.location, reason, "compile it again, without --folds 0")
     return front
-
-
-def _chosen_point(front: OperatingFront, point: str | None) -> str:
-    names = [one.name for one in front.points]
-    if point is not None and point not in names:
-        raise ArgumentError(
-            f"point {point}", "is not on the front", f"use one of {', '.join(map(repr, names))}"
-        )
-    return point or front.default
 
 
 def _check(split: str | None, confusion: Path | None) -> None:

@@ -50,19 +50,6 @@ class Answers:
         """Steps of the longest clip."""
         return self.logits.shape[2]
 
-    def of(self, clips: Sequence[int] | NDArray[np.integer]) -> Answers:
-        """Those of some of the clips."""
-        rows = np.asarray(clips, np.int64)
-        return replace(
-            self,
-            logits=self.logits[rows],
-            ran=self.ran[rows],
-            steps=self.steps[rows],
-            targets=self.targets[rows],
-            groups=tuple(self.groups[row] for row in rows),
-            learned=tuple(replace(one, scores=one.scores[rows], runs=one.runs[rows]) for one in self.learned),
-        )
-
     def save(self, file: Path) -> None:
         """Write them under a temporary name and rename it."""
         draft = file.with_suffix(".draft.npz")

@@ -26,9 +26,8 @@ class Candidate:
     """One way to run, on every clip.
 
     ``true_probability``, ``best`` (the class answered), ``right``, ``cost`` (clips,); ``runs`` (clips,
-    parts). ``plan``: of one that looks;
-    ``rule``: of one that may stop. ``price``: of the learned policy. ``temperature``: by which
-    its scores were calibrated.
+    parts). ``plan``: of one that looks; ``rule``: of one that may stop. ``price``: of the learned policy.
+    ``temperature``: by which its scores were calibrated.
     """
 
     name: str

@@ -127,10 +127,10 @@ def candidate_of(point: OperatingPoint, front: OperatingFront, answers: Answers,
 
 
 def compare(points: Sequence[Candidate], rivals: Sequence[Candidate], draws: Floats) -> Comparison:
-    """Both fronts, interpolated, over the costs that both reach."""
+    """Both fronts, interpolated, from where both have begun; one that ends stays as it is from there on."""
     ours, theirs = _curve(points), _curve(rivals)
     low = max(ours[0].min(), theirs[0].min())
-    high = max(min(ours[0].max(), theirs[0].max()), low * (1 + 1e-9))
+    high = max(ours[0].max(), theirs[0].max(), low * (1 + 1e-9))
     grid = np.geomspace(max(low, 1e-12), max(high, 1e-11), _GRID)
     difference = _weights(ours[0], grid) @ ours[1] - _weights(theirs[0], grid) @ theirs[1]
     drawn = draws @ difference

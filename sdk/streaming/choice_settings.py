@@ -10,7 +10,7 @@ from runtimes.spec import Manifest, OperatingPoint, Variant
 from sdk.budget.budget import Budget
 from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice
 from sdk.decisions.decision import Plan
-from sdk.decisions.points.front_choice import FrontChoice
+from sdk.decisions.points.front_choice import FrontChoice, point_named
 from sdk.decisions.step_pipeline import Pipeline
 from sdk.streaming.energy_accounting import EnergyAccounting
 from sdk.streaming.variant_costs import VariantCosts
@@ -55,11 +55,7 @@ class ChoiceSettings:
             reason = "the choice here is not along operating points"
             raise ArgumentError(f"point {name}", reason, "open the bundle without fixed and random_seed")
         self._require_no_budget("point")
-        names = [one.name for one in chooser.front.points]
-        if name not in names:
-            fix = f"use one of {', '.join(map(repr, names))}"
-            raise ArgumentError(f"point {name}", "is not on the front", fix)
-        self._standing = chooser.plan_of(chooser.front.point(name), 0.0)
+        self._standing = chooser.plan_of(point_named(chooser.front, name), 0.0)
 
     @property
     def price(self) -> float:

@@ -14,7 +14,7 @@ from runtimes.errors import ArgumentError, BundleError
 from runtimes.spec import CostTable, OperatingFront, OperatingPoint, Option, Variant
 from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice, RandomChoice
 from sdk.decisions.option_costs import option_costs
-from sdk.decisions.points.front_choice import FrontChoice
+from sdk.decisions.points.front_choice import FrontChoice, point_named
 from sdk.decisions.points.point_prices import PointPrices
 
 HIGHEST_PRICE = 1e4
@@ -102,11 +102,7 @@ class VariantCosts:
         graph = None if policy is None else policy.graph
         chooser = FrontChoice(self.variant.action_space, costs, front, manifest.steps.clip_steps, graph)
         if point is not None:
-            names = [one.name for one in front.points]
-            if point not in names:
-                known = ", ".join(map(repr, names))
-                raise ArgumentError(f"point {point}", "is not on the front", f"use one of {known}")
-            chooser.stand_at(front.point(point), 0.0)
+            chooser.stand_at(point_named(front, point), 0.0)
         elif price is not None:
             price = self.checked_price(price)
             chooser.stand_at(self.point_at(price), price)

@@ -7,12 +7,22 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.errors import ArgumentError
 from runtimes.spec import ActionSpace, OperatingFront, OperatingPoint
 from sdk.decisions.choosers import LEARNED, Chooser, LearnedChoice
 from sdk.decisions.decision import Context, Decision, Plan
 from sdk.decisions.points.schedule_choice import SCHEDULE, ScheduleChoice
 
 Floats = NDArray[np.floating]
+
+
+def point_named(front: OperatingFront, name: str) -> OperatingPoint:
+    """The point of a front called ``name``. Raises: ArgumentError that names those there are."""
+    try:
+        return front.point(name)
+    except KeyError:
+        fix = f"use one of {', '.join(repr(point.name) for point in front.points)}"
+        raise ArgumentError(f"point {name}", "is not on the front", fix) from None
 
 
 class FrontChoice:

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compiler.operating_points.admission import group_draws
 from compiler.operating_points.answers import Answers, LearnedAnswers, joined
+from compiler.operating_points.candidates import schedule_candidates
 from compiler.operating_points.choosing import choose_front
-from compiler.operating_points.evaluating import Comparison, evaluate_front
+from compiler.operating_points.evaluating import Comparison, compare, evaluate_front
 from compiler.operating_points.evidence import judge_again, save_evidence
 from compiler.operating_points.fit_fusion import fit_fusion, fit_temperature
 from compiler.operating_points.front import sharing
@@ -130,7 +132,7 @@ def test_answers_are_kept_and_joined(tmp_path: Path) -> None:
     both = joined([loaded, other])
     assert len(both) == 12 and both.clip_steps == 8 and both.looks == LOOKS
     assert np.array_equal(both.logits[:5, :, :4], one.logits) and (both.ran[:5, :, 4:] == -1).all()
-    assert np.array_equal(both.of([0, 11]).targets, [one.targets[0], other.targets[6]])
+    assert both.targets.tolist() == [*one.targets, *other.targets]
     assert both.learned[0].scores.shape == (12, 4)
 
 
@@ -175,3 +177,13 @@ def test_few_clips_that_are_all_right_do_not_make_answers_certain() -> None:
     assert 0.6 < fit_temperature(sure, np.zeros(40, np.int64)) < 1.0
     wrong = np.arange(400) % 2  # every second one is wrong, and as sure
     assert fit_temperature(np.repeat(sure, 10, axis=0), wrong) > 2
+
+
+def test_a_front_that_ends_early_is_behind_one_that_goes_on() -> None:
+    """It has nothing to offer for what the other still buys with more."""
+    answers = written_answers(6, clips=300, groups=60)
+    schedules = schedule_candidates(answers, fit_fusion(answers), COSTS)
+    by_name = {one.name: one for one in schedules}
+    cheap, big = by_name["small x 1"], by_name["big x 8"]
+    found = compare([cheap], [cheap, big], group_draws(answers.groups))
+    assert found.word == "behind" and found.difference < -0.02
