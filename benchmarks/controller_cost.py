@@ -5,7 +5,8 @@
 The joint model's largest action space (mobile: two modalities, several resolutions and precisions), scores
 drawn at random, a meter that reads a file of the kernel's as hardware meters do. At 25, 10 and 4 steps a
 second of stream time: processor time of ``EnergyAccounting.plan_step`` and ``EnergyAccounting.finish_step``
-for each step, with a budget and a meter, with a meter alone, and with neither, in turns; between steps an
+for each step, with a budget (of prices, or of eight operating points) and a meter, with a meter alone, and
+with neither, in turns; between steps an
 int8 branch's worth of memory is read, so that caches are as cold as they are in a stream (``--warm``: not).
 Written to ``benchmarks/results/controller_cost.json`` or ``controller_cost-warm.json``.
 """
@@ -25,12 +26,25 @@ from numpy.typing import NDArray
 from benchmarks.record import shown, spread, write
 from models.methods import joint
 from models.rollout.branch_model import POLICY
-from runtimes.spec import ActionSpace, CostTable, GraphCost, Group, Policy, Variant, ViewCost
+from runtimes.spec import (
+    ActionSpace,
+    CostTable,
+    GraphCost,
+    Group,
+    Interval,
+    LookFusion,
+    OperatingFront,
+    OperatingPoint,
+    Policy,
+    Variant,
+    ViewCost,
+)
 from sdk.budget.budget import Budget
-from sdk.decisions.choosers import LearnedChoice
+from sdk.decisions.choosers import Chooser, LearnedChoice
 from sdk.decisions.decision import Observation, Plan
 from sdk.decisions.decision_loop import DecisionLoop
 from sdk.decisions.option_costs import option_costs
+from sdk.decisions.points.front_choice import FrontChoice
 from sdk.decisions.trace import StepTrace
 from sdk.power.meter import Counter, CounterMeter
 from sdk.results import Latency, Recognition
@@ -40,6 +54,7 @@ from sdk.streaming.sensors import Sensors
 _COUNTER = os.open("/sys/devices/system/cpu/online", os.O_RDONLY)
 _COLD = np.zeros(4_000_000, np.uint8)
 _TURNS = 5
+_CLIP_STEPS = 16
 
 
 def main() -> None:
@@ -51,7 +66,7 @@ def main() -> None:
     variant, table = _variant()
     rows = []
     for rate_hz in (25.0, 10.0, 4.0):
-        spent: dict[str, list[float]] = {"neither": [], "meter": [], "budget": []}
+        spent: dict[str, list[float]] = {"neither": [], "meter": [], "budget": [], "points": []}
         for turn in range(_TURNS):
             for way in list(spent)[:: 1 if turn % 2 else -1]:
                 spent[way].append(
@@ -62,13 +77,18 @@ def main() -> None:
             "rate_hz": rate_hz,
             "options": len(variant.action_space.options),
             "meter, ms a step": spread(np.array(spent["meter"]) - bare, 4),
-            "meter and budget, ms a step": spread(np.array(spent["budget"]) - bare, 4),
+            "meter and budget of prices, ms a step": spread(np.array(spent["budget"]) - bare, 4),
+            "meter and budget of points, ms a step": spread(np.array(spent["points"]) - bare, 4),
         }
-        row["share of a core"] = row["meter and budget, ms a step"]["median"] * 1e-3 * rate_hz  # type: ignore[index]
+        for kind in ("prices", "points"):
+            ms = row[f"meter and budget of {kind}, ms a step"]["median"]  # type: ignore[index]
+            row[f"share of a core, {kind}"] = ms * 1e-3 * rate_hz
         rows.append(row)
         print(
-            f"{rate_hz:g} Hz: meter {shown(row['meter, ms a step'])}, with budget "  # type: ignore[arg-type]
-            f"{shown(row['meter and budget, ms a step'])} ms a step, {row['share of a core']:.3%} of a core"  # type: ignore[arg-type]
+            f"{rate_hz:g} Hz: meter {shown(row['meter, ms a step'])}, "  # type: ignore[arg-type]
+            f"with a budget of prices {shown(row['meter and budget of prices, ms a step'])}, "  # type: ignore[arg-type]
+            f"of points {shown(row['meter and budget of points, ms a step'])} ms a step, "  # type: ignore[arg-type]
+            f"{row['share of a core, points']:.3%} of a core"
         )
     write("controller_cost-warm" if arguments.warm else "controller_cost", {"rows": rows})
 
@@ -107,6 +127,35 @@ def _variant() -> tuple[Variant, CostTable]:
     return variant, table
 
 
+def _front(space: ActionSpace) -> OperatingFront:
+    """One to sixteen looks of the two cheapest branches of the first group."""
+    branches = [option for option in space.groups[0].options if option.graph not in (None, POLICY)][-2:]
+    points = []
+    for place, (option, looks) in enumerate((option, 2**k) for option in branches[::-1] for k in range(1, 5)):
+        known = Interval(mean=0.5 + 0.05 * place, low=0.0, high=1.0)
+        points.append(
+            OperatingPoint(
+                name=f"{option.name} x {looks}",
+                kind="schedule",
+                looks=(option.name,) * looks,
+                runs={f"{option.graph}@{option.view}": looks, str(option.view): looks},
+                accuracy=known,
+                true_probability=known,
+                ms=float(looks),
+            )
+        )
+    ones = {option.name: 1.0 for option in branches}
+    fusion = LookFusion(scales=ones, weights=ones, exponent=0.5)
+    return OperatingFront(
+        variant="mixed",
+        fusion=fusion,
+        points=tuple(points),
+        default=points[-1].name,
+        dense=points[-1],
+        judged_on="nothing: made up",
+    )
+
+
 def _counting(read_j: Callable[[], float]) -> CounterMeter:
     return CounterMeter("package", "a counter", [Counter(read_j)], 0.001)
 
@@ -125,12 +174,15 @@ class _Stream:
     def __post_init__(self) -> None:
         self.now_s, self.used_j = 0.0, 0.0
         space = self.variant.action_space
-        self.chooser = LearnedChoice(space, option_costs(self.variant, self.table), 1.0)
+        costs = option_costs(self.variant, self.table)
+        self.chooser: Chooser = LearnedChoice(space, costs, 1.0)
+        if self.way == "points":
+            self.chooser = FrontChoice(space, costs, _front(space), _CLIP_STEPS, POLICY)
         meter = None if self.way == "neither" else _counting(self._read)
         self.accounting = EnergyAccounting(
             self.variant, self.chooser, self.table, Sensors(meter), clock=lambda: self.now_s
         )
-        if self.way == "budget":
+        if self.way in ("budget", "points"):
             self.accounting.budget = Budget(watts=2.0 + 0.05 * self.rate_hz)
         self.energies = dict(
             zip((o.name for o in space.options), 1e-3 * option_costs(self.variant, self.table), strict=True)
@@ -151,18 +203,21 @@ class _Stream:
             self.between.sum()
             began = time.thread_time()
             plan = self.accounting.plan_step(self.chooser.standing_plan)
+            point = plan.point
             spent += time.thread_time() - began
             scores: NDArray[np.float64] | None = None
 
             def observe(plan: Plan) -> Observation:
                 nonlocal scores
+                if not self.chooser.runs_policy:
+                    return Observation()
                 scores = random.normal(scale=3.0, size=len(self.variant.action_space.options))
                 return Observation(scores)
 
             decision = loop.step(observe, plan)
             options = decision.options
             self.used_j += 0.01 * (scores is not None) + sum(max(self.energies[o.name], 0.0) for o in options)
-            trace = StepTrace(decision, scores, (), 2.0, (5.0,) * len(options), 9.1)
+            trace = StepTrace(decision, scores, (), 2.0, (5.0,) * len(options), 9.1, point)
             recognition = Recognition(
                 self.now_s, step, "disc", 0.9, (("disc", 0.9),), "rgb", "int8", latency, 0, False
             )

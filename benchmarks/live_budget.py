@@ -6,8 +6,8 @@ Built-in validation clips, one after the other in one film, go through ``adaptiv
 meter is a model of time: idle watts, and more while the recognizer works (this machine shows no energy), so
 that a load on the machine, which makes every step longer, costs energy here too. Budgets, by the control
 file: idle, and 90 % of what the work takes freely, then 60 %, then 75 %; in the last fifth of the time two
-processes spin. Reported: watts of each part against its budget, the worst 30 s of all, prices and
-choices. Written to ``benchmarks/results/live_budget.json``.
+processes spin. Reported: watts of each part against its budget, the worst 30 s of all, operating points (or
+prices), how often these change, and choices. Written to ``benchmarks/results/live_budget.json``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +180,19 @@ def _part(steps: list[dict[str, Any]], number: int, seconds: int) -> dict[str, A
         "settled": _watts(settled) / watts[begin],
         "under load": _watts(loaded) / watts[begin] if len(loaded) > 1 else None,
         "not met": sum(step["budget_met"] is False for step in settled) / len(settled),
-        "price": [float(np.percentile([step["price"] for step in settled], q)) for q in (5, 50, 95)],
+        "ways": dict(Counter(_way(step) for step in settled).most_common()),
+        "changes a minute": _changes(settled) / ((settled[-1]["time_s"] - settled[0]["time_s"]) / 60),
         "choices": dict(choices.most_common()),
     }
+
+
+def _way(step: dict[str, Any]) -> str:
+    """The operating point, or the price."""
+    return step["point"] or f"{step['price']:.2f}"
+
+
+def _changes(steps: list[dict[str, Any]]) -> int:
+    return sum(_way(one) != _way(other) for one, other in pairwise(steps))
 
 
 def _worst(steps: list[dict[str, Any]]) -> float:

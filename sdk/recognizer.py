@@ -83,11 +83,11 @@ class StreamRecognizer(ChoiceSettings):
 
         variant: one of the manifest's, e.g. ``int8``. price: moves along the variant's operating points, see
         ``price``; point: runs the one of this name (``points`` lists them); with neither, the bundle's
-        default, or where there is no policy the first option, which ``fixed`` changes. fixed: run this option
-        at each ``every``-th step and no other. random_seed: choose at random. top: how many labels each
-        result lists. threads: of a branch. target: run the graphs of this one of the bundle's targets, in
-        its runtime; by default of the bundle's own. partial: run without what a missing low plane would
-        bring, until ``refresh`` finds it (a bundle given opened is as partial as it was opened).
+        default, or where there is no policy and no budget the first option, which ``fixed`` changes. fixed:
+        run this option at each ``every``-th step and no other. random_seed: choose at random. top: how many
+        labels each result lists. threads: of a branch. target: run the graphs of this one of the bundle's
+        targets, in its runtime; by default of the bundle's own. partial: run without what a missing low plane
+        would bring, until ``refresh`` finds it (a bundle given opened is as partial as it was opened).
         meter: what measures the energy of each step (``sdk.power``); the caller closes it.
         budget: see ``budget``; thermometer, battery: functions that give degrees Celsius, and the joules
         left, for budgets of these (by default this machine's own); where one fails, or gives no number, it is
@@ -109,7 +109,8 @@ class StreamRecognizer(ChoiceSettings):
         )
         table = self._bundle.costs(device_name(), self._engine.provider)
         self._costs = VariantCosts(self._bundle, self.variant, table)
-        self._chooser = self._costs.chooser(price, fixed, every, random_seed, point)
+        budgeted = budget is not None
+        self._chooser = self._costs.chooser(price, fixed, every, random_seed, point, budgeted=budgeted)
         self._standing = self._plan = self._chooser.standing_plan
         absent = self._bundle.absent(target)
         front = self._manifest.front(self.variant.name)

@@ -58,10 +58,11 @@ class Recognition:
 
     ``energy_mj`` is what the whole device used since the step before (of the first: since the stream began),
     by the meter that ``energy_source`` names; None where that is not known (``energy_problem`` says why), or
-    no meter was given. ``price``: at which it was chosen. Under a budget: ``power_w`` is the average power
-    since the budget was set, of the last 30 s at most; ``budget_met``: whether the budget holds without steps
-    throttled for it, None where that is not known, and ``budget_problem`` why not; ``predicted_mj``: what was
-    expected of ``energy_mj``.
+    no meter was given. ``price``: at which it was chosen; ``point``: the operating point that ran, None for a
+    bundle without them, and where the policy, or something fixed, runs. Under a budget: ``power_w`` is the
+    average power since the budget was set, of the last 30 s at most; ``budget_met``: whether the budget holds
+    without steps throttled for it, None where that is not known, and ``budget_problem`` why not;
+    ``predicted_mj``: what was expected of ``energy_mj``.
 
     A stream that has had no output yet, because nothing to run was there, has the label ``""`` and no score.
     """
@@ -81,6 +82,7 @@ class Recognition:
     energy_source: str | None = None
     energy_problem: str | None = None
     price: float = 0.0
+    point: str | None = None
     power_w: float | None = None
     budget_met: bool | None = None
     budget_problem: str | None = None

@@ -1,33 +1,35 @@
-"""The budget controller: moves the price so that the average power stays under the budget.
+"""The budget controller: shares time between ways to run so that the average power stays under the budget.
 
-docs/budget.md states the model, the gains and the conditions of stability. In short, once a second:
+docs/budget.md states the model and why it is stable. In short, once a second:
 
 1. what the meter counted since the last time shows what the device's options cost (cost_estimator.py);
-2. from the last decisions' scores it is worked out what power each price would lead to (power_model.py), and
-   the lowest price that keeps to the power limit is taken (price_search.py);
-3. a reserve of joules (energy_reserve.py) bounds the average whatever the model says: while it is low the
-   price is higher, and while it is in deficit steps are throttled.
+2. from these and from how often each operating point runs them it is worked out what power each would lead
+   to (point_levels.py; of a variant without points, each price: price_levels.py);
+3. time is shared between the two next to the power limit (time_sharing.py);
+4. a reserve of joules (energy_reserve.py) bounds every 30 s whatever the model says: while it is nearly empty
+   the cheapest way runs, and while it is in deficit steps are throttled.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.spec import ActionSpace, PriceResponse
+from runtimes.spec import ActionSpace
 from sdk.budget.budget import Budget
+from sdk.budget.budget_state import BudgetState, Standing
 from sdk.budget.cost_estimator import CostEstimator
 from sdk.budget.energy_reserve import WINDOW_S, EnergyReserve
 from sdk.budget.latency_estimator import LatencyEstimator
 from sdk.budget.metered_energy import SPAN_S, MeteredEnergy, MeterMark, RecentPower, Span
+from sdk.budget.power_level import Device, PowerLevel, PowerLevels
 from sdk.budget.power_limit import PowerLimit, Readings
-from sdk.budget.power_model import PowerModel
-from sdk.budget.price_search import HIGHEST_PRICE, Powers, PriceSearch
+from sdk.budget.price_levels import PriceLevels
+from sdk.budget.time_sharing import TimeSharing
 from sdk.decisions.decision import Limit, Plan
 from sdk.decisions.option_costs import OptionCosts, net_costs
 from sdk.decisions.trace import StepTrace
@@ -38,35 +40,18 @@ _NO_METER_MARGIN = 0.95
 """Of the power limit, where the meter is silent and only what was learned is known."""
 _LONGEST_WAIT_S = 2.0
 """However tight the budget, a step is taken this often."""
-_MET = 1.05
-_JUDGED_AFTER_S, _LONG_S = 3.0, 15.0
-_LATE = 0.12
-"""Share of late steps above which a latency budget is not met: two of the last twenty or so are."""
-_SMOOTHING = 0.1
-_HIGHEST = np.array([HIGHEST_PRICE])
+_LOW, _ENOUGH = 0.1, 0.5
+"""How full the energy reserve is where the cheapest way takes over, and where it goes on by turns again."""
+_OTHER_LOAD, _FAR_OFF = 0.05, 0.2
+"""Of the power limit: changes of the power of all else that begin the sharing of time anew, if they are a
+surprise; and that are no noise, so that none of it is smoothed."""
+_SMOOTHING, _BASE_SMOOTHING = 0.1, 0.2
 
 _NOTHING_READ = Readings()
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetState:
-    """Where a budget stands after a step.
-
-    ``power_w``: average since the budget was set, of the last 30 s at most, None in the first second and
-    where it is not known.
-    ``met``: whether the budget holds and no step is throttled for it, None where that is not known, as in the
-    first second of a limited power. ``why``: what is wrong, if anything is. ``predicted_mj``: what the time
-    since the step before was expected to take, None where nothing is known.
-    """
-
-    power_w: float | None
-    met: bool | None
-    why: str | None
-    predicted_mj: float | None
-
-
 class BudgetController:
-    """Plans each step: its price, and whether it is throttled, as even the cheapest options cost too much.
+    """Plans each step: which way it runs, and whether it is throttled, as even the cheapest costs too much.
 
     It has no clock of its own: the times that it is given may be a device's, a stream's or a log's.
     """
@@ -78,30 +63,35 @@ class BudgetController:
         run_ms: Floats,
         *,
         known_energies: bool = False,
-        response: PriceResponse | None = None,
+        levels: PowerLevels | None = None,
     ) -> None:
         """``run_costs`` (1 + n,): of the policy and of each option, 0 for heads and skips.
 
         In mJ that were measured on this device if ``known_energies``, else in any unit; ``run_ms``: in ms.
-        ``response``: how the policy's scores depend on the price.
+        ``levels``: what it chooses between, by default the policy's prices.
         """
         self._active_budget: Budget | None = None
         self._space = space
         self._readings = Readings()
-        self._app_price = 0.0
-        self._price_search = PriceSearch(0.0)
+        self._levels = PriceLevels(space) if levels is None else levels
+        self._sharing = TimeSharing()
         self._places = {option.name: place for place, option in enumerate(space.options, 1)}
-        self._power_model = PowerModel(space, response)
         self._latencies = LatencyEstimator(float(run_ms[0]), run_ms[1:].tolist())
         self._metered = MeteredEnergy(len(run_costs))
         self._energies = [0.0] * len(run_costs)
-        self._costs = CostEstimator(run_costs, in_mj=known_energies)
+        self._costs = CostEstimator(run_costs, 1e-3 * run_ms, in_mj=known_energies)
         self._option_costs = OptionCosts.of(space, net_costs(space, run_costs))
+        self._first_costs = run_costs
+        self._cheapest: PowerLevel | None = None
+        self._absent: Collection[str] = ()
         self._time_left = Limit()
         self._energy_takes: Mapping[str, float] = {}
         self._unreported: deque[tuple[float, float]] = deque()
         self._step_s: float | None = None
         self._began = True
+        self._clip: PowerLevel | None = None
+        self._base_w = 0.0
+        self._in_clip = self._is_low = False
         self._activate(None, 0.0)
 
     def begin_stream(self, now_s: float, energy_j: float | None) -> None:
@@ -116,63 +106,73 @@ class BudgetController:
                 self._power = RecentPower(now_s)
             else:
                 self._power.record_use(now_s, used_j)
-            if self._watts is not None:
-                self._reserve.record_use(now_s, self._watts * elapsed_s, used_j)
+            self._record_use(now_s, elapsed_s, used_j)
         self._metered.restart(now_s, energy_j)
         self._began = True
+        self._in_clip, self._clip = False, None
         self._taken_s = self._throttled_s = -math.inf
         self._moved_s = -math.inf
+
+    def expect_clip(self, is_clip: bool) -> None:
+        """Whether the stream that has begun is one clip: it runs as one point to its end."""
+        self._in_clip = is_clip
+
+    def set_absent_graphs(self, absent: Collection[str]) -> None:
+        """From here on these graphs are not there."""
+        self._absent = tuple(absent)
+        self._restrict()
 
     def plan_step(
         self,
         now_s: float,
         budget: Budget | None,
-        app_price: float = 0.0,
+        standing: Plan,
         readings: Readings = _NOTHING_READ,
         since: MeterMark | None = None,
     ) -> Plan:
         """The plan of the step that is due now; a new budget is in force from here on.
 
-        ``app_price``: the price where no power is limited. ``since``: when a new budget was set, and what the
+        ``standing``: what holds where no power is limited. ``since``: when a new budget was set, and what the
         meter said then; None counts from the last step.
         """
-        self._readings, self._app_price = readings, app_price
+        self._readings = readings
         if budget is not self._active_budget:
             self._activate(budget, now_s, since)
+        if self._active_budget is None:
+            return standing
         if self._watts is None:
-            return Plan(app_price, self._option_costs, (self._time_left,))
-        price = self._price_search.price_at(self._reserve.share)
-        while self._unreported and now_s - self._unreported[0][0] > self._costs.lag_s:
-            self._unreported.popleft()
-        unreported_j = sum(joules for _, joules in self._unreported)
-        left_j = self._reserve.left_j
-        energy_left = Limit(max(left_j - unreported_j, 0.0), self._energy_takes)
-        throttled = left_j < 0 and now_s - self._taken_s < _LONGEST_WAIT_S
+            return self._plan(self._levels.standing(standing.price, standing.point), (self._time_left,))
+        energy_left = Limit(max(self._left_j(now_s), 0.0), self._energy_takes)
+        throttled = self._reserve.left_j < 0 and now_s - self._taken_s < _LONGEST_WAIT_S
         if not throttled:
             self._taken_s = now_s
-        return Plan(price, self._option_costs, (self._time_left, energy_left), throttled)
+        level = self._level_at(now_s, standing)
+        return self._plan(level, (self._time_left, energy_left), throttled)
 
     def observe_step(self, now_s: float, energy_j: float | None, trace: StepTrace) -> BudgetState | None:
         """Take in a step: when it was done, the meter's joules then (None: not known), how it was decided.
 
         None if there is no budget.
         """
-        if self._active_budget is None:
+        budget, limit = self._active_budget, self._power_limit
+        if budget is None or limit is None:
             return None
         predicted_j = self._record_step(now_s, energy_j, trace)
-        if trace.scores is not None:
-            self._power_model.remember(now_s, trace.scores, trace.absent_views, trace.decision.price)
-            self._learn_speeds(trace)
+        self._levels.observe(now_s, trace)
+        if trace.decision.options:
+            self._learn_speeds(trace, budget.latency_ms)
         if trace.decision.throttled:
             self._throttled_s = now_s
         if now_s - self._moved_s >= SPAN_S:
             self._moved_s = now_s
-            self._move_price(now_s)
-        met, why = self._judge(now_s)
-        nothing_known = self._metered.unmetered and not self._costs.known  # then nothing is known at all
-        reported = not nothing_known and self._power.seconds >= SPAN_S
+            self._move(now_s)
+        throttled = now_s - self._throttled_s < _LONGEST_WAIT_S
+        power, unmetered = self._power, self._metered.unmetered
+        standing = Standing(limit, self._watts, power, throttled, budget.latency_ms, self._late, unmetered)
+        met, why = standing.judge()
+        nothing_known = unmetered and not self._costs.known  # then nothing is known at all
         return BudgetState(
-            power_w=self._power.watts if reported else None,
+            power_w=None if nothing_known or power.seconds < SPAN_S else power.watts,
             met=met,
             why=why,
             predicted_mj=None if nothing_known else predicted_j * 1e3,
@@ -186,20 +186,39 @@ class BudgetController:
         options = {name: 1e3 * self._energies[place] for name, place in self._places.items()}
         return {"policy": 1e3 * self._energies[0]} | {name: mj for name, mj in options.items() if mj > 0}
 
+    def _plan(self, level: PowerLevel, limits: tuple[Limit, ...], throttled: bool = False) -> Plan:
+        return Plan(level.price, self._option_costs, limits, throttled, level.point)
+
+    def _level_at(self, now_s: float, standing: Plan) -> PowerLevel:
+        """The way to run: whose turn it is, but the cheapest while the energy reserve is nearly empty."""
+        turn = self._sharing.level_at(now_s, self._reserve.left_j)
+        turn = turn or self._levels.first(standing.price, self._first_costs)
+        self._is_low = self._reserve.share < (_ENOUGH if self._is_low else _LOW)
+        if self._is_low:
+            turn = self._cheapest or turn
+        if self._in_clip:
+            turn = self._clip = self._clip or turn
+        return turn
+
+    def _left_j(self, now_s: float) -> float:
+        """What the energy reserve holds, less what a late meter has not told yet."""
+        while self._unreported and now_s - self._unreported[0][0] > self._costs.lag_s:
+            self._unreported.popleft()
+        return self._reserve.left_j - sum(joules for _, joules in self._unreported)
+
     def _activate(self, budget: Budget | None, now_s: float, since: MeterMark | None = None) -> None:
         """What was learned of the device stays; what was judged of the last budget goes."""
-        if self._active_budget is None:
-            self._price_search.price = self._app_price
         counted_from_s = self._count_from(since or MeterMark(now_s))
         self._active_budget = budget
         self._power_limit = None if budget is None else PowerLimit(budget, now_s)
         self._reserve, self._power = EnergyReserve(), RecentPower(counted_from_s)
         self._watts: float | None = None
-        self._price_search.restart()
+        self._sharing.restart()
+        self._is_low = False
         self._late = 0.0
         self._taken_s = self._throttled_s = self._moved_s = -math.inf
         self._time_left = Limit()
-        self._move_price(now_s)
+        self._move(now_s)
 
     def _count_from(self, mark: MeterMark) -> float:
         """Separate what was used until ``mark`` from what comes after; the time (s) that this succeeded for.
@@ -228,8 +247,7 @@ class BudgetController:
         used_j, span = self._metered.record_step(now_s, energy_j, ran, expected_j)
         self._power.record_use(now_s, used_j)
         self._unreported.append((now_s, run_j))
-        if self._watts is not None:
-            self._reserve.record_use(now_s, self._watts * elapsed_s, used_j)
+        self._record_use(now_s, elapsed_s, used_j)
         if self._began:
             self._began = False  # what is between the beginning and the first step is no step's time
         elif 0 < elapsed_s < 2:
@@ -239,78 +257,72 @@ class BudgetController:
             self._learn(span)
         return expected_j
 
+    def _record_use(self, now_s: float, elapsed_s: float, used_j: float) -> None:
+        if self._watts is not None:
+            self._reserve.record_use(now_s, self._watts * elapsed_s, used_j)
+            self._sharing.record_use(self._trusted_w * elapsed_s, used_j)
+
     def _learn(self, span: Span) -> None:
         """Learn the costs, and let the choice go by them."""
-        if self._costs.observe(span):
-            self._price_search.restart()
+        surprised = self._costs.observe(span)
+        changed_w, watts = abs(self._costs.base_w - self._base_w), self._watts or 0.0
+        if surprised and changed_w > _OTHER_LOAD * watts:
+            self._sharing.restart()
+            self._base_w = self._costs.base_w
+        else:
+            weight = 1.0 if changed_w > _FAR_OFF * watts else _BASE_SMOOTHING
+            self._base_w += weight * (self._costs.base_w - self._base_w)
         energies = self._costs.energies_j
         self._energies = energies.tolist()
         self._option_costs = OptionCosts.of(self._space, net_costs(self._space, energies))
         self._energy_takes = {name: self._energies[place] for name, place in self._places.items()}
 
-    def _learn_speeds(self, trace: StepTrace) -> None:
+    def _learn_speeds(self, trace: StepTrace, limit_ms: float | None) -> None:
         """How long things take, and which share of the steps is late."""
         places = (self._places[option.name] - 1 for option in trace.decision.options)
-        self._latencies.record_step(
-            trace.policy_ms, list(zip(places, trace.option_ms, strict=True)), trace.step_ms
-        )
-        limit_ms = None if self._active_budget is None else self._active_budget.latency_ms
+        policy_ms = None if trace.scores is None else trace.policy_ms
+        spent = list(zip(places, trace.option_ms, strict=True))
+        self._latencies.record_step(policy_ms, spent, trace.step_ms)
         if limit_ms is not None:
             self._late += 0.05 * ((trace.step_ms > limit_ms) - self._late)
 
-    def _move_price(self, now_s: float) -> None:
+    def _move(self, now_s: float) -> None:
+        """Take in once a second what is limited now, and what each way to run leads to by now."""
         self._watts = None
         if self._power_limit is not None:
             self._watts = self._power_limit.watts(now_s, self._power.watts or 0.0, self._readings)
+        if self._active_budget is None or self._active_budget.latency_ms is not None:
+            self._restrict()
         if self._watts is None:
-            self._price_search.price = self._app_price
-        else:
-            knows = self._costs.known and len(self._power_model) > 0 and self._step_s is not None
-            powers_w = self._predicted_power() if knows else None
-            self._reserve.set_limit(self._watts, powers_w and float(powers_w(_HIGHEST)[0]))
-            if powers_w is not None:
-                trusted_w = self._watts * (_NO_METER_MARGIN if self._metered.unmetered else 1.0)
-                reserve = self._reserve
-                used_w = self._power.watts if self._power.seconds >= _LONG_S else None
-                self._price_search.search(now_s, trusted_w, reserve.share, reserve.depth_j, powers_w, used_w)
-        if self._active_budget is not None and self._active_budget.latency_ms is not None:
-            speeds = self._latencies
-            left_ms = self._active_budget.latency_ms - speeds.fixed_p95_ms
-            self._time_left = Limit(left_ms, dict(zip(self._places, speeds.options_p95_ms, strict=True)))
+            return
+        levels = self._predicted()
+        if levels is not None:
+            self._cheapest = levels[0]
+            self._sharing.move(now_s, self._trusted_w, levels)
+        cheapest_w = None if levels is None else levels[0].power_w
+        self._reserve.set_limit(self._watts, cheapest_w, self._sharing.swing_j)
 
-    def _predicted_power(self) -> Powers:
-        """The power (W) that each price would have led to over the remembered decisions."""
-        assert self._step_s is not None
-        energies = self._power_model.energies(self._option_costs.relative, self._costs.energies_j)
-        base_w, step_s = self._costs.base_w, self._step_s
+    @property
+    def _trusted_w(self) -> float:
+        """The power limit, less a margin while only what was learned is known."""
+        return (self._watts or 0.0) * (_NO_METER_MARGIN if self._metered.unmetered else 1.0)
 
-        def powers_w(prices: Floats) -> Floats:
-            energies_j, steps = energies(prices)
-            return base_w + energies_j / (steps * step_s)
+    def _predicted(self) -> Sequence[PowerLevel] | None:
+        """The ways to run with the power that each leads to; None while too little is known."""
+        if not self._costs.known or not self._levels.known or self._step_s is None:
+            return None
+        costs = self._option_costs.relative
+        device = Device(self._costs.energies_j, self._base_w, costs, self._step_s)
+        return self._levels.predict(device, self._sharing.current)
 
-        return powers_w
-
-    def _judge(self, now_s: float) -> tuple[bool | None, str | None]:
-        """Whether the budget is met, and what is wrong if it is not, or why that is not known."""
-        assert self._active_budget is not None and self._power_limit is not None
-        wrong = []
-        if now_s - self._throttled_s < _LONGEST_WAIT_S:
-            wrong.append("steps are throttled")
-        watts, power = self._watts, self._power
-        used_w = power.watts if power.seconds >= _JUDGED_AFTER_S else None
-        if watts is not None and used_w is not None and used_w > _MET * watts:
-            wrong.append(f"{used_w:.2f} W where {watts:.2f} W are allowed")
-        if self._active_budget.latency_ms is not None and self._late > _LATE:
-            wrong.append(f"steps take longer than {self._active_budget.latency_ms:g} ms")
-        if self._power_limit.too_hot_c is not None:
-            wrong.append(f"{self._power_limit.too_hot_c:.1f} °C")
-        if wrong:
-            return False, ", ".join(wrong)
-        unknown = self._power_limit.unknown
-        if unknown is None and watts is not None and self._metered.unmetered:
-            unknown = "the power"
-        if unknown is not None:
-            return None, f"{unknown} is not known"
-        if watts is not None and power.seconds < SPAN_S:
-            return None, "the power is not known yet"
-        return True, None
+    def _restrict(self) -> None:
+        """Leave out what is not there, or takes longer than a step may."""
+        speeds, limit_ms = self._latencies, None
+        if self._active_budget is not None:
+            limit_ms = self._active_budget.latency_ms
+        left_ms = math.inf if limit_ms is None else limit_ms - speeds.rest_p95_ms
+        takes_ms = np.array([speeds.policy_p95_ms, *speeds.options_p95_ms])
+        self._levels.restrict(self._absent, left_ms, takes_ms)
+        if limit_ms is not None:
+            options_ms = dict(zip(self._places, takes_ms[1:].tolist(), strict=True))
+            self._time_left = Limit(left_ms - speeds.policy_p95_ms, options_ms)

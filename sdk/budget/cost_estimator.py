@@ -16,8 +16,6 @@ from sdk.budget.metered_energy import LAGS_S, Span
 
 Floats = NDArray[np.float64]
 
-_CHOICES_SHARE = 0.5
-"""Of the first span's power, what is put down to what ran, before anything else is known."""
 _SHARED_SPREAD, _KNOWN_SPREAD = 10.0, 0.3
 """How far, relative to it, the common factor may be off: where the table has other units, and energies."""
 _OWN_SPREAD = 0.15
@@ -38,12 +36,13 @@ class CostEstimator:
     """Energies (J) of the policy and of each option, and the power (W) of all else.
 
     ``prior`` (1 + n,): costs of the policy, then of the options, 0 for what costs nothing (heads, skips),
-    which then is not learned. ``in_mj``: they are energies that were measured on this device; else they are
-    relative, in any unit.
+    which then is not learned; ``run_s`` (1 + n,): how long they take. ``in_mj``: the costs are energies that
+    were measured on this device; else they are relative, in any unit.
     """
 
-    def __init__(self, prior: Floats, *, in_mj: bool = False) -> None:
+    def __init__(self, prior: Floats, run_s: Floats, *, in_mj: bool = False) -> None:
         self._prior = np.asarray(prior, np.float64) * (1e-3 if in_mj else 1.0)
+        self._run_s = run_s
         self._spread = _KNOWN_SPREAD if in_mj else _SHARED_SPREAD
         self._factor: float | None = 1.0 if in_mj else None
         self._learned = np.flatnonzero(self._prior)
@@ -89,10 +88,12 @@ class CostEstimator:
         return bool((np.abs(change @ self._prior) < _ALIKE * (rates @ self._prior)).all())
 
     def _begin(self, power_w: float, rates: Floats) -> None:
-        """The first span sets the factor, if the table does not: half of its power may be what ran."""
+        """The first span sets the factor, if the table does not: a busy device may take twice as much."""
         if self._factor is None:
-            unit_w = float(self._prior @ rates[0])
-            self._factor = _CHOICES_SHARE * power_w / unit_w if unit_w > 0 else 1e-3
+            ran = rates[0] if rates[0].any() else np.ones(len(self._prior))
+            busy, unit_w = float(self._run_s @ ran), float(self._prior @ ran)
+            busy_w = power_w * busy / (1 + float(self._run_s @ rates[0]))
+            self._factor = busy_w / unit_w if unit_w > 0 else 1e-3
         self.energies_j = self._factor * self._prior
         self.base_w = max(power_w - float(self.energies_j @ rates[0]), 0.0)
         self._changes = _Changes(power_w, rates, _READING_SPREAD * power_w)

@@ -42,17 +42,25 @@ class LatencyEstimator:
         self._options = [_Duration(ms) for ms in option_ms]
         self._rest = _Duration(0.1)
 
-    def record_step(self, policy_ms: float, spent: Sequence[tuple[int, float]], step_ms: float) -> None:
-        """Take in a step: the policy's ms, each chosen option's place and ms, and those of all together."""
-        self._policy.record(policy_ms)
+    def record_step(
+        self, policy_ms: float | None, spent: Sequence[tuple[int, float]], step_ms: float
+    ) -> None:
+        """Take in a step: the policy's ms if it ran, each chosen option's place and ms, and all together."""
+        if policy_ms is not None:
+            self._policy.record(policy_ms)
         for place, ms in spent:
             self._options[place].record(ms)
-        self._rest.record(max(step_ms - policy_ms - sum(ms for _, ms in spent), 0.0))
+        self._rest.record(max(step_ms - (policy_ms or 0.0) - sum(ms for _, ms in spent), 0.0))
 
     @property
-    def fixed_p95_ms(self) -> float:
-        """What a step takes whatever is chosen: the policy, the choice, fusion and result."""
-        return self._policy.p95_ms(1.0) + self._rest.p95_ms(1.0)
+    def rest_p95_ms(self) -> float:
+        """What a step takes whatever runs: the choice, fusion and result."""
+        return self._rest.p95_ms(1.0)
+
+    @property
+    def policy_p95_ms(self) -> float:
+        """What the policy takes."""
+        return self._policy.p95_ms(1.0)
 
     @property
     def options_p95_ms(self) -> list[float]:

@@ -16,8 +16,8 @@ Floats = NDArray[np.float64]
 Energies = Callable[[Floats], tuple[Floats, Floats]]
 """What decisions take at each of some prices (m,): energies (J) and steps, (m,) each."""
 
-_FEWEST, _MOST = 4, 32
-_REMEMBERED_S = 10.0
+_FEWEST, _MOST = 4, 64
+_REMEMBERED_S = 30.0
 """Decisions by which prices are judged: so many at most, and none that is older, if there are a few."""
 
 

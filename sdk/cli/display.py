@@ -59,12 +59,13 @@ def _print_line(recognition: Recognition) -> None:
 
 
 def _under_budget(recognition: Recognition) -> str:
-    """The average power and the price, and what is wrong with the budget."""
+    """The average power, the operating point or the price, and what is wrong with the budget."""
     problem = recognition.budget_problem or recognition.energy_problem
     if recognition.power_w is None and recognition.budget_met is None and problem is None:
         return ""
     power = "     ?" if recognition.power_w is None else f"{recognition.power_w:6.2f}"
-    return f"  {power} W  price {recognition.price:5.2f}{f'  ({problem})' if problem else ''}"
+    way = f"price {recognition.price:5.2f}" if recognition.point is None else recognition.point
+    return f"  {power} W  {way}{f'  ({problem})' if problem else ''}"
 
 
 def _lacking(recognition: Recognition) -> str:
@@ -97,7 +98,7 @@ def _live_table(statistics: Callable[[], StatisticsSnapshot]) -> Iterator[Callab
 
 
 def _answer(recognition: Recognition) -> Table:
-    rows = table("time", "label", "score", "choice", "ms", "W", "price", "budget")
+    rows = table("time", "label", "score", "choice", "ms", "W", "point or price", "budget")
     power = "" if recognition.power_w is None else f"{recognition.power_w:.2f}"
     met = {True: "met", False: f"not met: {recognition.budget_problem}"}
     rows.add_row(
@@ -107,7 +108,7 @@ def _answer(recognition: Recognition) -> Table:
         recognition.choice + _lacking(recognition),
         f"{recognition.latency_ms.total:.2f}",
         power,
-        f"{recognition.price:.2f}",
+        recognition.point or f"{recognition.price:.2f}",
         met.get(bool(recognition.budget_met), "") if recognition.budget_met is not None else "",
     )
     return rows

@@ -39,8 +39,8 @@ def _show(steps: list[ReplayedStep]) -> int:
     """Print what differs; how many steps do."""
     differing = [step for step in steps if not step.same]
     for step in differing[:_SHOWN_DIFFERENCES]:
-        print(f"step {step.step}: price and choice {step.replayed} where {step.logged} is logged")
-    prices, choices = (sum(s.logged[part] != s.replayed[part] for s in differing) for part in (0, 1))
-    differ = f"{counted(choices, 'choice')} and {counted(prices, 'price')} differ"
+        print(f"step {step.step}: plan and choice {step.replayed} where {step.logged} is logged")
+    plans, choices = (sum(s.logged[part] != s.replayed[part] for s in differing) for part in (0, 1))
+    differ = f"{counted(choices, 'choice')} and {counted(plans, 'plan')} differ"
     print(f"{counted(len(steps), 'step')} decided again: {differ}")
     return len(differing)

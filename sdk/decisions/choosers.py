@@ -47,10 +47,11 @@ class Chooser(Protocol):
         """
         ...
 
-    def steps_to_wait(self, plan: Plan, answer: Floats | None) -> int:
+    def steps_to_wait(self, plan: Plan, answer: Floats | None, since: int | None = None) -> int:
         """For how many steps from this one on nothing is to be run, by the stream's scores so far.
 
-        Asked before each step that is to be decided, and before the policy is run.
+        Asked before each step that is to be decided, and before the policy is run. ``since``: how many steps
+        ago something was run last; None if nothing was.
         """
         ...
 
@@ -110,7 +111,7 @@ class LearnedChoice:
     def expect_steps(self, steps: int | None) -> None:
         """It makes no difference here."""
 
-    def steps_to_wait(self, plan: Plan, answer: Floats | None) -> int:
+    def steps_to_wait(self, plan: Plan, answer: Floats | None, since: int | None = None) -> int:
         """None: every step is decided."""
         return 0
 
@@ -236,7 +237,7 @@ class FixedChoice:
     def expect_steps(self, steps: int | None) -> None:
         """It makes no difference here."""
 
-    def steps_to_wait(self, plan: Plan, answer: Floats | None) -> int:
+    def steps_to_wait(self, plan: Plan, answer: Floats | None, since: int | None = None) -> int:
         """None: every step is decided, by what was named last before it."""
         self._step = self._named_last  # read once: it may be set from another thread during the step
         return 0
@@ -292,7 +293,7 @@ class RandomChoice:
     def expect_steps(self, steps: int | None) -> None:
         """It makes no difference here."""
 
-    def steps_to_wait(self, plan: Plan, answer: Floats | None) -> int:
+    def steps_to_wait(self, plan: Plan, answer: Floats | None, since: int | None = None) -> int:
         """None: every step is decided."""
         return 0
 

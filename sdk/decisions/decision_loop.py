@@ -15,12 +15,16 @@ from sdk.decisions.decision import Context, Decision, Observation, Plan, Scores
 class DecisionLoop:
     """One stream's decisions: choosing skip k gives no output, and holds the k - 1 steps after it.
 
-    In a held step neither policy nor branch is run, and the policy's state stays as it is. Until the stream
+    In a held step neither policy nor branch is run, and the policy's state stays as it is. Another operating
+    point ends a hold. Until the stream
     has its first output at least one group runs a branch, so there is an answer from the first frame on.
     """
 
     _holds: int
     _answered: bool
+    _point: str | None
+    _since: int | None
+    """Steps ago, at the next one, that something was run."""
 
     def __init__(self, chooser: Chooser) -> None:
         self.chooser = chooser
@@ -38,17 +42,21 @@ class DecisionLoop:
         wants that. ``answer`` (classes,): the stream's scores so far, by which a chooser may look no more.
         """
         plan = self.chooser.standing_plan if plan is None else plan
+        if plan.point != self._point:
+            self._holds, self._point = 0, plan.point  # another point waits for none of the last one's looks
         if self._holds == 0 and not plan.throttled:
-            self._holds = self.chooser.steps_to_wait(plan, answer)
+            self._holds = self.chooser.steps_to_wait(plan, answer, self._since)
         held = self._holds > 0
         self._holds -= held
+        self._since = None if self._since is None else self._since + 1
         if held or plan.throttled:
             return Decision((), 0, plan.price, self._answered, held=held, throttled=plan.throttled)
         observation = observe(plan)
         context = Context(self._answered, observation.absent_views)
         decision = self.chooser.decide(observation.scores, plan, context)
         self._holds = decision.holds
-        self._answered = self._answered or any(not option.skip for option in decision.options)
+        if any(not option.skip for option in decision.options):
+            self._answered, self._since = True, 1
         return decision
 
     def decide(
@@ -65,4 +73,5 @@ class DecisionLoop:
         """Begin a new stream."""
         self._holds = 0
         self._answered = False
+        self._point = self._since = None
         self.chooser.reset()

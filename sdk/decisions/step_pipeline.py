@@ -137,6 +137,7 @@ class Pipeline:
             restarted=frame.restarted,
             modalities=modalities,
             price=decision.price,
+            point=plan.point,
             source_time_s=frame.source_time_s,
         )
 

@@ -28,13 +28,14 @@ from sdk.budget.budget import Budget
 from sdk.budget.metered_energy import MeterMark
 from sdk.budget.power_limit import Readings
 from sdk.decisions.choosers import Chooser
+from sdk.decisions.decision import Plan
 from sdk.decisions.points.front_choice import FrontChoice
 from sdk.decisions.trace import StepTrace
 from sdk.errors import redact, redact_all
 from sdk.power.window import StepEnergy
 from sdk.results import Recognition
 
-FORMAT = 6
+FORMAT = 7
 _EXAMPLE = "decisions.jsonl"
 
 
@@ -104,14 +105,14 @@ class DecisionLog:
         self._write({"absent_graphs": sorted(absent)})
 
     def note_plan(
-        self, now_s: float, readings: Readings, budget: Budget | None, price: float, since: MeterMark
+        self, now_s: float, readings: Readings, budget: Budget | None, standing: Plan, since: MeterMark
     ) -> None:
-        """What was known when a step was due; ``price``: without a budget, ``since``: when it was set."""
+        """What was known when a step was due; ``standing``: without a budget, ``since``: when it was set."""
         self._planned = {"planned_s": now_s, **asdict(readings)}
         if budget is not self._budget:
             self._budget = budget
             self._planned["budget"] = None if budget is None else asdict(budget)
-            self._planned["app_price"] = price
+            self._planned["app_price"], self._planned["app_point"] = standing.price, standing.point
             self._planned["since"] = asdict(since)
 
     def write_step(

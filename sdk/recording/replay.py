@@ -17,7 +17,10 @@ from runtimes.spec import ActionSpace, OperatingFront, Option, PriceResponse
 from sdk.budget.budget import Budget, BudgetError
 from sdk.budget.controller import BudgetController
 from sdk.budget.metered_energy import MeterMark
+from sdk.budget.point_levels import PointLevels
+from sdk.budget.power_level import PowerLevels
 from sdk.budget.power_limit import Readings
+from sdk.budget.price_levels import PriceLevels
 from sdk.decisions.choosers import LEARNED, Chooser, LearnedChoice
 from sdk.decisions.decision import Decision, Observation, Plan
 from sdk.decisions.decision_loop import DecisionLoop
@@ -31,16 +34,16 @@ from sdk.recording.decision_log import FORMAT
 
 @dataclass(frozen=True, slots=True)
 class ReplayedStep:
-    """One step as it was logged and as it was decided again: the price and the choice."""
+    """One step as it was logged and as it was decided again: its price or operating point, and its choice."""
 
     step: int
     time_s: float
-    logged: tuple[float, str]
-    replayed: tuple[float, str]
+    logged: tuple[float | str, str]
+    replayed: tuple[float | str, str]
 
     @property
     def same(self) -> bool:
-        """Whether price and choice are the same, to the last bit."""
+        """Whether price or point, and choice are the same, to the last bit."""
         return self.logged == self.replayed
 
 
@@ -109,22 +112,19 @@ class _Replay:
         costs = begin["run_costs"]
         run_costs = np.zeros(1 + len(space.options)) if costs is None else np.array(costs)
         chooser: Chooser = LearnedChoice(space, net_costs(space, run_costs))
-        self._standing = chooser.standing_plan
+        response = begin["response"] and PriceResponse.model_validate(begin["response"])
+        levels: PowerLevels = PriceLevels(space, response)
+        self._standing, self._clip_steps = chooser.standing_plan, 0
         if begin["front"] is not None:
             front = OperatingFront.model_validate(begin["front"])
-            graph, steps = begin["policy_graph"], int(begin["clip_steps"])
-            chooser = FrontChoice(space, net_costs(space, run_costs), front, steps, graph)
+            graph, self._clip_steps = begin["policy_graph"], int(begin["clip_steps"])
+            chooser = FrontChoice(space, net_costs(space, run_costs), front, self._clip_steps, graph)
+            levels = PointLevels(space, front, self._clip_steps, graph)
         self._budget: Budget | None = None
         self._controller: BudgetController | None = None
-        if costs is not None and begin["chooser"] == LEARNED:
-            response = begin["response"]
-            self._controller = BudgetController(
-                space,
-                run_costs,
-                np.array(begin["run_ms"]),
-                known_energies=bool(begin["known_energies"]),
-                response=None if response is None else PriceResponse.model_validate(response),
-            )
+        if costs is not None:
+            run_ms, known = np.array(begin["run_ms"]), bool(begin["known_energies"])
+            self._controller = BudgetController(space, run_costs, run_ms, known_energies=known, levels=levels)
         self._loop = DecisionLoop(chooser)
         self._steps = 0
 
@@ -135,9 +135,14 @@ class _Replay:
             if self._controller is not None:
                 self._controller.begin_stream(line["began_s"], line["energy_j"])
         elif "expected_steps" in line:
-            self._loop.expect_steps(line["expected_steps"])
+            steps = line["expected_steps"]
+            self._loop.expect_steps(steps)
+            if self._controller is not None:
+                self._controller.expect_clip(steps is not None and steps <= self._clip_steps)
         elif "absent_graphs" in line:
             self._loop.chooser.set_absent_graphs(line["absent_graphs"])
+            if self._controller is not None:
+                self._controller.set_absent_graphs(line["absent_graphs"])
         elif "end" in line:
             if line["steps"] != self._steps:
                 raise ValueError(f"{self._steps} of its {line['steps']} steps are there")
@@ -158,10 +163,10 @@ class _Replay:
         if self._controller is not None:
             carried_out = replace(decision, options=logged.options, throttled=plan.throttled)
             times = line["policy_ms"], tuple(line["option_ms"]), line["step_ms"]
-            trace = StepTrace(carried_out, scores, line["absent_views"], *times)
+            trace = StepTrace(carried_out, scores, line["absent_views"], *times, plan.point)
             self._controller.observe_step(line["done_s"], line["energy_j"], trace)
-        names = (line["price"], logged.name), (plan.price, decision.name)
-        return ReplayedStep(line["step"], line["time_s"], *names)
+        by = line["point"] or line["price"], plan.point or plan.price
+        return ReplayedStep(line["step"], line["time_s"], (by[0], logged.name), (by[1], decision.name))
 
     def _decide(
         self,
@@ -188,19 +193,16 @@ class _Replay:
 
     def _plan(self, line: Mapping[str, Any]) -> Plan:
         """The plan as it was: the controller's under a budget, else the app's price or point."""
-        point = line["point"]
-        if self._controller is None:
-            return replace(self._standing, price=line["price"], point=point)
         if "budget" in line:
-            self._standing = replace(self._standing, price=line["app_price"])
+            self._standing = replace(self._standing, price=line["app_price"], point=line["app_point"])
             self._budget = None if line["budget"] is None else Budget(**line["budget"])
         elif self._budget is None:
-            self._standing = replace(self._standing, price=line["price"])
+            self._standing = replace(self._standing, price=line["price"], point=line["point"])
+        if self._controller is None:
+            return self._standing
         readings = Readings(line["temperature_c"], line["battery_j"])
         since = MeterMark(**line["since"]) if "budget" in line else None
-        price, now_s = self._standing.price, line["planned_s"]
-        plan = self._controller.plan_step(now_s, self._budget, price, readings, since)
-        return replace(plan, point=point) if self._budget is None else plan
+        return self._controller.plan_step(line["planned_s"], self._budget, self._standing, readings, since)
 
 
 def _require_log(path: Path, first: Mapping[str, Any]) -> None:

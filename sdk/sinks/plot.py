@@ -1,8 +1,9 @@
-"""A picture of a stream under a budget: power, price and choices over time (needs matplotlib)."""
+"""A picture of a stream under a budget: power, points or prices, and choices over time (needs matplotlib)."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ class _Point:
     energy_j: float | None
     watts: float | None
     price: float
+    point: str | None
     choice: str
     met: bool | None
 
@@ -64,19 +66,19 @@ class PowerPlot:
                     energy_j,
                     watts,
                     recognition.price,
+                    recognition.point,
                     recognition.choice,
                     recognition.budget_met,
                 )
             )
 
     def _draw(self) -> None:
-        power, price, choice = self._figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
+        power, way, choice = self._figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
         times = np.array([point.time_s for point in self._points]) - self._points[0].time_s
         self._draw_power(power, times)
-        price.plot(times, [point.price for point in self._points], color="#8e44ad", linewidth=1)
-        price.set(ylabel="price", yscale="symlog")
-        self._draw_choices(choice, times)
-        for panel in (power, price, choice):
+        self._draw_way(way, times)
+        self._draw_names(choice, times, [point.choice for point in self._points], "#27ae60")
+        for panel in (power, way, choice):
             panel.grid(alpha=0.3)
         choice.set(xlabel="seconds")
 
@@ -104,12 +106,19 @@ class PowerPlot:
         enough = (spans > 0.5 * min(seconds, _SMOOTHED_S)) & (unknown == unknown[begins])
         return np.where(enough, watts, np.nan)
 
-    def _draw_choices(self, panel: Any, times: np.ndarray[Any, Any]) -> None:
-        names = list(dict.fromkeys(point.choice for point in self._points))
-        names.sort(key=lambda name: (name == HELD, name))
-        rows = [names.index(point.choice) for point in self._points]
-        panel.scatter(times, rows, s=4, color="#27ae60")
-        panel.set_yticks(range(len(names)), names, fontsize=8)
+    def _draw_way(self, panel: Any, times: np.ndarray[Any, Any]) -> None:
+        """The operating points that ran, or the price where none did."""
+        names = [point.point for point in self._points]
+        if any(names):
+            self._draw_names(panel, times, [name or "policy" for name in names], "#8e44ad")
+            return
+        panel.plot(times, [point.price for point in self._points], color="#8e44ad", linewidth=1)
+        panel.set(ylabel="price", yscale="symlog")
+
+    def _draw_names(self, panel: Any, times: np.ndarray[Any, Any], names: Sequence[str], color: str) -> None:
+        rows = sorted(dict.fromkeys(names), key=lambda name: (name == HELD, name))
+        panel.scatter(times, [rows.index(name) for name in names], s=4, color=color)
+        panel.set_yticks(range(len(rows)), rows, fontsize=8)
 
 
 def check_plot_path(path: str | os.PathLike[str]) -> None:

@@ -42,11 +42,11 @@ class ChoiceSettings:
     def point(self) -> str | None:
         """The operating point that runs, by name; None where none does. May be set at any time.
 
-        It holds from the next look on. Under a budget the policy chooses, and there is none.
+        It holds from the next step on. Under a budget it is the budget's, and moves by itself.
 
         Raises: AdaptiveVideoError on setting if there is none of that name, or a budget.
         """
-        return self._standing.point if self.budget is None else None
+        return self._standing.point if self.budget is None else self._plan.point
 
     @point.setter
     def point(self, name: str) -> None:
@@ -91,7 +91,8 @@ class ChoiceSettings:
     def budget(self) -> Budget | None:
         """What the stream may spend; None: whatever the price leads to. It may be set while a stream runs.
 
-        It holds from the next step on: the price follows what the meter says, and where even the cheapest
+        It holds from the next step on: operating points (of a bundle without any, the policy's prices) share
+        time by what the meter says, and where even the cheapest
         options cost too much, steps are throttled (``budget_met`` is then False). From the step
         after it is set, files are streamed at their own pace, as power is energy over time.
 

@@ -12,12 +12,18 @@ from runtimes.device import device_name
 from runtimes.errors import ArgumentError
 from runtimes.spec import CostTable, Variant
 from sdk.budget.budget import Budget, BudgetError
-from sdk.budget.controller import BudgetController, BudgetState
+from sdk.budget.budget_state import BudgetState
+from sdk.budget.controller import BudgetController
 from sdk.budget.metered_energy import MeterMark
+from sdk.budget.point_levels import PointLevels
+from sdk.budget.power_level import PowerLevels
 from sdk.budget.power_limit import Readings
+from sdk.budget.price_levels import PriceLevels
 from sdk.decisions.choosers import LEARNED, Chooser
 from sdk.decisions.decision import Plan
 from sdk.decisions.option_costs import run_costs, run_energies
+from sdk.decisions.points.front_choice import FrontChoice
+from sdk.decisions.points.schedule_choice import SCHEDULE
 from sdk.decisions.trace import StepTrace
 from sdk.power import EnergyWindow, find_battery, find_thermometer
 from sdk.power.window import StepEnergy
@@ -64,13 +70,11 @@ class EnergyAccounting:
         self._began = MeterMark(clock())
         self._setting: tuple[Budget | None, MeterMark] = (None, self._began)
         self._controller: BudgetController | None = None
-        if chooser.kind == LEARNED and costs is not None and run_ms is not None:
+        levels = power_levels(chooser, variant)
+        self._clip_steps = chooser.clip_steps if isinstance(chooser, FrontChoice) else 0
+        if levels is not None and costs is not None and run_ms is not None:
             self._controller = BudgetController(
-                variant.action_space,
-                costs,
-                run_ms,
-                known_energies=known,
-                response=variant.response,
+                variant.action_space, costs, run_ms, known_energies=known, levels=levels
             )
         if log is not None:
             log.write_options(chooser, variant, costs, run_ms, known)
@@ -95,8 +99,11 @@ class EnergyAccounting:
         self._setting = budget, MeterMark(self._clock(), energy_j)
 
     def _no_controller(self, budget: Budget) -> BudgetError:
-        if self._kind != LEARNED:
-            reason, fix = f"the choice is {self._kind} here", "leave fixed and random_seed out"
+        if self._kind not in (LEARNED, SCHEDULE):
+            reason = f"the choice is {self._kind} here"
+            fix = (
+                "leave fixed and random_seed out; without a policy, open it with a budget, a price or a point"
+            )
         else:
             reason, fix = "the bundle has no cost table", "measure one with adaptive-bench"
         return BudgetError(f"budget {budget}", reason, fix)
@@ -117,12 +124,16 @@ class EnergyAccounting:
             self._log.write_stream_start(now_s, energy_j)
 
     def expect_steps(self, steps: int | None) -> None:
-        """The stream that has begun is a clip of so many steps; only the log minds."""
+        """The stream that has begun is a clip of so many steps; None: its end is not known."""
+        if self._controller is not None:
+            self._controller.expect_clip(steps is not None and steps <= self._clip_steps)
         if self._log is not None:
             self._log.write_expected_steps(steps)
 
     def set_absent_graphs(self, absent: Collection[str]) -> None:
-        """From here on these graphs are not there; only the log minds."""
+        """From here on these graphs are not there."""
+        if self._controller is not None:
+            self._controller.set_absent_graphs(absent)
         if self._log is not None:
             self._log.write_absent_graphs(absent)
 
@@ -132,11 +143,10 @@ class EnergyAccounting:
         since = max(set_at, self._began, key=lambda mark: mark.at_s)
         self._sense(now_s, budget)
         if self._log is not None:
-            self._log.note_plan(now_s, self._readings, budget, standing.price, since)
+            self._log.note_plan(now_s, self._readings, budget, standing, since)
         if self._controller is None:
             return standing
-        plan = self._controller.plan_step(now_s, budget, standing.price, self._readings, since)
-        return replace(plan, point=standing.point) if budget is None else plan
+        return self._controller.plan_step(now_s, budget, standing, self._readings, since)
 
     def finish_step(self, recognition: Recognition, trace: StepTrace) -> Recognition:
         """The step's result with what it used, and where the budget stands."""
@@ -194,6 +204,14 @@ class EnergyAccounting:
                 fix = "give battery=, a function that returns the joules left"
                 raise BudgetError(f"budget {budget}", "this machine shows no battery", fix)
             self._battery = sensor.read
+
+
+def power_levels(chooser: Chooser, variant: Variant) -> PowerLevels | None:
+    """What a budget chooses between here: points or prices; None where the choice goes by neither."""
+    if isinstance(chooser, FrontChoice):
+        graph = None if variant.policy is None else variant.policy.graph
+        return PointLevels(variant.action_space, chooser.front, chooser.clip_steps, graph)
+    return PriceLevels(variant.action_space, variant.response) if chooser.kind == LEARNED else None
 
 
 def _energy_fields(energy: StepEnergy | None) -> dict[str, Any]:

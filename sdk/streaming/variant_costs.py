@@ -36,8 +36,10 @@ class VariantCosts:
         every: int,
         random_seed: int | None,
         point: str | None = None,
+        *,
+        budgeted: bool = False,
     ) -> Chooser:
-        """How options are chosen, by a recognizer's arguments.
+        """How options are chosen, by a recognizer's arguments; ``budgeted``: whether it begins with a budget.
 
         Raises: ArgumentError for those that exclude each other; OptionError; BundleError without costs.
         """
@@ -48,8 +50,8 @@ class VariantCosts:
             return FixedChoice(self.variant, fixed, every)
         if random_seed is not None and self.variant.policy is not None:
             return RandomChoice(self.variant.action_space, random_seed)
-        # Without a policy the app chooses, unless it asks for a price or a point.
-        if self.front is not None and (self.variant.policy is not None or named):
+        # Without a policy the app chooses, unless it asks for a price, a point or a budget.
+        if self.front is not None and (self.variant.policy is not None or named or budgeted):
             return self._along(self.front, price, point)
         if self.variant.policy is None:
             return FixedChoice(self.variant, None, every)

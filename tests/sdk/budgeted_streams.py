@@ -9,14 +9,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.spec import ActionSpace, Group, Option, PriceResponse
+from runtimes.spec import (
+    ActionSpace,
+    Group,
+    Interval,
+    LookFusion,
+    OperatingFront,
+    OperatingPoint,
+    Option,
+    PriceResponse,
+)
 from sdk.budget.budget import Budget
-from sdk.budget.controller import BudgetController, BudgetState
+from sdk.budget.budget_state import BudgetState
+from sdk.budget.controller import BudgetController
+from sdk.budget.point_levels import PointLevels
+from sdk.budget.power_level import PowerLevels
 from sdk.budget.power_limit import Readings
-from sdk.decisions.choosers import LearnedChoice
+from sdk.budget.price_levels import PriceLevels
+from sdk.decisions.choosers import Chooser, LearnedChoice
 from sdk.decisions.decision import Observation, Plan
 from sdk.decisions.decision_loop import DecisionLoop
 from sdk.decisions.option_costs import net_costs
+from sdk.decisions.points.front_choice import FrontChoice
 from sdk.decisions.trace import StepTrace
 from sdk.power.simulated import SimulatedDevice
 
@@ -43,6 +57,8 @@ class Step:
     throttled: bool
     value: float
     state: BudgetState | None
+    way: str
+    """The operating point, or the price."""
 
 
 @dataclass
@@ -90,19 +106,24 @@ def stream(
     expected: float = 0.0,
     sensed: Callable[[], Readings] = Readings,
     restarts_s: float = math.inf,
+    front: OperatingFront | None = None,
+    clip_steps: int = 16,
 ) -> Stream:
     """Stream for so long; ``table`` (1 + n,): costs that the bundle states, of the policy and each option.
 
     ``budgets``: from when on each holds. ``responds``: by how much the most expensive option's score falls
     where the price that the policy takes is e-fold as high; ``expected``: what the bundle says of that.
-    ``restarts_s``: how long until the next stream begins.
+    ``restarts_s``: how long until the next stream begins. ``front``: operating points to move along.
     """
     costs = np.array(table, np.float64)
-    chooser = LearnedChoice(space, net_costs(space, costs))
     response = PriceResponse(prices=PRICES, scores=tuple(map(tuple, expected * _told(PRICES, costs))))
-    controller = BudgetController(
-        space, costs, 10 * costs, known_energies=known, response=response if expected else None
-    )
+    chooser: Chooser = LearnedChoice(space, net_costs(space, costs))
+    levels: PowerLevels = PriceLevels(space, response if expected else None)
+    if front is not None:
+        chooser = FrontChoice(space, net_costs(space, costs), front, clip_steps, "policy")
+        levels = PointLevels(space, front, clip_steps, "policy")
+    run_ms = (0.1 if known else 10) * costs
+    controller = BudgetController(space, costs, run_ms, known_energies=known, levels=levels)
     loop, meter = DecisionLoop(chooser), device.meter()
     places = {option.name: place for place, option in enumerate(space.options)}
     steps, waiting, budget, began_s = [], list(budgets), None, -math.inf
@@ -114,12 +135,14 @@ def stream(
         device.advance(number / rate_hz)
         while waiting and waiting[0][0] <= device.now_s:
             budget = waiting.pop(0)[1]
-        plan = controller.plan_step(device.now_s, budget, readings=sensed())
+        plan = controller.plan_step(device.now_s, budget, chooser.standing_plan, sensed())
         row: NDArray[np.float64] | None = None
         step_ms = 1.0
 
         def observe(plan: Plan, number: int = number) -> Observation:
             nonlocal row, step_ms
+            if not chooser.runs_policy:
+                return Observation()
             row = scores(number) + responds * _told((plan.price,), costs)[0]
             step_ms += 1e3 * device.run("policy")
             return Observation(row)
@@ -130,11 +153,12 @@ def stream(
             if option.graph not in (None, "policy"):
                 step_ms += 1e3 * device.run(option.name)
         option_ms = tuple(1e3 * device.run_s.get(option.name, 0.0) for option in options)
-        trace = StepTrace(decision, row, (), 1.0, option_ms, step_ms)
+        trace = StepTrace(decision, row, (), 1.0, option_ms, step_ms, plan.point)
         state = controller.observe_step(device.now_s, meter.read() if metered else None, trace)
         value = 0.0 if row is None else float(row[places[options[0].name]])
         choice = options[0].name if options else "held"
-        steps.append(Step(device.now_s, device.used_j, plan.price, choice, plan.throttled, value, state))
+        way = plan.point or f"{plan.price:g}"
+        steps.append(Step(device.now_s, device.used_j, plan.price, choice, plan.throttled, value, state, way))
     return Stream(steps, controller)
 
 
@@ -144,6 +168,34 @@ PRICES = (0.0, 0.5, 1.0, 2.0, 4.0, 10.0)
 def _told(prices: Sequence[float], costs: NDArray[np.float64]) -> NDArray[np.float64]:
     """What being told these prices does to scores (m, n); above 10 nothing more."""
     return -np.log1p(np.minimum(prices, 10.0))[:, None] * (costs[1:] / costs.max())
+
+
+def schedules(space: ActionSpace, looks: Sequence[tuple[str, int]], default: int = 0) -> OperatingFront:
+    """A front of schedules, each an option of ``space`` and how often a clip runs it, from bad to good."""
+    options = {option.name: option for option in space.options}
+    points = []
+    for rank, (name, count) in enumerate(looks):
+        known = Interval(mean=0.5 + 0.4 * (1 - 0.6**rank), low=0.0, high=1.0)
+        points.append(
+            OperatingPoint(
+                name=f"{name} x {count}",
+                kind="schedule",
+                looks=(name,) * count,
+                runs={f"{options[name].graph}@view": count, "view": count},
+                accuracy=known,
+                true_probability=known,
+                ms=float(count),
+            )
+        )
+    ones = dict.fromkeys((name for name, _ in looks), 1.0)
+    return OperatingFront(
+        variant="int8",
+        fusion=LookFusion(scales=ones, weights=ones, exponent=0.5),
+        points=tuple(points),
+        default=points[default].name,
+        dense=points[-1],
+        judged_on="nothing: a test",
+    )
 
 
 def constant(*scores: float) -> Scores:

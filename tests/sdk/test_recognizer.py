@@ -88,7 +88,7 @@ class Script:
     def decide(self, scores: Floats | None, plan: Plan, context: Context) -> Decision:
         return next(self._left)
 
-    def steps_to_wait(self, plan: Plan, answer: Floats | None) -> int:
+    def steps_to_wait(self, plan: Plan, answer: Floats | None, since: int | None = None) -> int:
         return 0
 
     def expect_steps(self, steps: int | None) -> None:

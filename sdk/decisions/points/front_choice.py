@@ -28,7 +28,7 @@ def point_named(front: OperatingFront, name: str) -> OperatingPoint:
 class FrontChoice:
     """The operating point that the plan names; the policy at the plan's price where it names none.
 
-    Another point holds from the next step on that nothing holds. ``clip_steps``: of the clips that the
+    Another point holds from the next step on. ``clip_steps``: of the clips that the
     points were judged on; ``policy_graph``: None for a variant without a policy.
     """
 
@@ -73,11 +73,16 @@ class FrontChoice:
         """Whether the policy graph is run at the step that is being decided."""
         return self._current.runs_policy
 
-    def steps_to_wait(self, plan: Plan, answer: Floats | None) -> int:
-        """Those of the plan's point, which is the one in use from here on."""
+    def steps_to_wait(self, plan: Plan, answer: Floats | None, since: int | None = None) -> int:
+        """Those of the plan's point, which is the one in use from here on.
+
+        Its looks follow the last one of the point before, as if that had been its own.
+        """
         chooser = self._chooser(plan)
         if chooser is not self._current and self._began:
             chooser.reset()
+            if isinstance(chooser, ScheduleChoice) and since is not None:
+                chooser.resume(since)
         self._current, self._began = chooser, True
         return chooser.steps_to_wait(plan, answer)
 

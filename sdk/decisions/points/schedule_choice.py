@@ -43,9 +43,9 @@ class ScheduleChoice:
         self.runs_policy = any(option.graph == policy_graph for option in self.options)
         self.reset()
 
-    def steps_to_wait(self, plan: Plan, answer: Floats | None) -> int:
+    def steps_to_wait(self, plan: Plan, answer: Floats | None, since: int | None = None) -> int:
         """Steps to the next look: none where one is due, the rest of them all where the rule stops."""
-        if self._is_sure(answer):
+        if self._is_sure(answer) or self._taken == len(self._positions):
             return self._steps_left()
         ahead = self._positions[self._taken] - self._step
         self._step += ahead
@@ -82,6 +82,11 @@ class ScheduleChoice:
         """Begin a new stream, whose end is not known."""
         self._begin_period()
         self.expect_steps(None)
+
+    def resume(self, since: int) -> None:
+        """Go on in a stream whose last look, of any point, was so many steps ago: the first of a period."""
+        if since < self._clip_steps:
+            self._step, self._taken = since, sum(position < since for position in self._positions)
 
     def _begin_period(self) -> None:
         self._step = self._taken = 0

@@ -89,16 +89,17 @@ def mean_w(results: list[Recognition]) -> float:
 
 
 def test_the_budget_is_kept_and_may_change_while_the_stream_runs(bundle: Bundle, board: Board) -> None:
-    """Bright pictures want rgb224, 5 W; the policy's next best is rgb112, 2 W."""
+    """Bright pictures want rgb224, 5 W; the policy's next best is rgb112, 2 W: of 3 W both have a share."""
     changes = {300: Budget(watts=3.0), 600: Budget(watts=10.0)}
     results, _ = recognize(bundle, board, seconds=90, changes=changes, budget=Budget(watts=6.0))
     assert {result.choice for result in results[100:300]} == {"rgb224"}
-    assert {result.choice for result in results[400:600]} == {"rgb112"}
+    assert {result.choice for result in results[400:600]} == {"rgb112", "rgb224"}
     assert {result.choice for result in results[700:900]} == {"rgb224"}
     for part, watts in ((results[100:300], 6.0), (results[400:600], 3.0), (results[700:900], 10.0)):
         assert mean_w(part) <= 1.05 * watts
         assert all(result.budget_met for result in part)
-    assert results[450].price > results[250].price and results[599].power_w == pytest.approx(2.0, abs=0.3)
+    assert max(result.price for result in results[400:600]) > results[250].price
+    assert 2.0 < (results[599].power_w or 0) <= 3.0
 
 
 def test_results_and_statistics_say_where_the_budget_stands(bundle: Bundle, board: Board) -> None:
@@ -190,9 +191,9 @@ def test_an_altered_log_is_told_apart(bundle: Bundle, board: Board, tmp_path: Pa
     with DecisionLog(path) as log:
         recognize(bundle, board, mixed, 10, budget=Budget(watts=3.0), log=log)
     lines = path.read_text().splitlines()
-    altered = json.loads(lines[40])
-    altered["choice"] = ["rgb84"]
-    path.write_text("\n".join([*lines[:40], json.dumps(altered), *lines[41:]]) + "\n")
+    place = next(i for i, line in enumerate(lines) if i > 20 and json.loads(line)["choice"] == ["rgb112"])
+    altered = json.loads(lines[place]) | {"choice": ["rgb84"]}
+    path.write_text("\n".join([*lines[:place], json.dumps(altered), *lines[place + 1 :]]) + "\n")
     differing = [step for step in replay(path) if not step.same]
     assert differing and differing[0].logged[1] == "rgb84"
     path.write_text("\n".join(lines[:-20] + lines[-1:]) + "\n")
@@ -221,7 +222,7 @@ def test_a_log_is_replaced_when_a_stream_begins(bundle: Bundle, board: Board, tm
     assert path.read_text() == "an older log"
     with DecisionLog(path) as log:
         recognize(bundle, board, seconds=1, log=log)
-    assert path.read_text().startswith('{"decision_log": 6')
+    assert path.read_text().startswith('{"decision_log": 7')
 
 
 @pytest.mark.parametrize(
@@ -229,13 +230,13 @@ def test_a_log_is_replaced_when_a_stream_begins(bundle: Bundle, board: Board, tm
     [
         ("", "is not a decision log"),
         ("{}\n", "is not a decision log"),
-        ('{"decision_log": 99}\n', "has format 99, and 6 is known here"),
-        ('{"decision_log": 6}\n{"chooser": "fixed"}\n', "its choices were fixed, not learned"),
-        ('{"decision_log": 6}\n{"chooser": "learned"}\n', r"is damaged: 'action_space' is missing"),
-        ('{"decision_log": 6}\nnonsense\n', "line 2: is not JSON"),
-        ('{"decision_log": 6}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
-        ('{"decision_log": 6}\n[]\n', "line 2: is not a JSON object"),
-        ('{"decision_log": 6}\n', "has no steps"),
+        ('{"decision_log": 99}\n', "has format 99, and 7 is known here"),
+        ('{"decision_log": 7}\n{"chooser": "fixed"}\n', "its choices were fixed, not learned"),
+        ('{"decision_log": 7}\n{"chooser": "learned"}\n', r"is damaged: 'action_space' is missing"),
+        ('{"decision_log": 7}\nnonsense\n', "line 2: is not JSON"),
+        ('{"decision_log": 7}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
+        ('{"decision_log": 7}\n[]\n', "line 2: is not a JSON object"),
+        ('{"decision_log": 7}\n', "has no steps"),
     ],
 )
 def test_what_is_no_log(text: str, complaint: str, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from sdk.budget.metered_energy import LAGS_S, Span
 
 TRUE_J = np.array([0.01, 0.5, 0.2, 0.08, 0.0])
 TABLE = np.array([0.5, 8.0, 4.0, 2.0, 0.0])
+RUN_S = np.array([0.001, 0.02, 0.01, 0.005, 0.0])
 IDLE_W = 1.0
 Floats = NDArray[np.float64]
 
@@ -31,7 +32,7 @@ def spans(count: int, seed: int = 0, noise: float = 0.0, lag: int = 0) -> list[S
 
 @pytest.mark.parametrize("lag", range(len(LAGS_S)))
 def test_costs_and_lag_are_found(lag: int) -> None:
-    costs = CostEstimator(TABLE)
+    costs = CostEstimator(TABLE, RUN_S)
     for span in spans(40, lag=lag, noise=0.01):
         costs.observe(span)
     assert costs.lag_s == LAGS_S[lag]
@@ -42,7 +43,7 @@ def test_costs_and_lag_are_found(lag: int) -> None:
 
 def test_one_option_tells_of_the_others() -> None:
     """Only the first two ever run; the third is priced by the factor that all share."""
-    costs = CostEstimator(TABLE)
+    costs = CostEstimator(TABLE, RUN_S)
     for second in range(20):
         runs = np.zeros((len(LAGS_S), 5))
         runs[:, 0], runs[:, 1 + second % 2] = 10, 10
@@ -59,7 +60,7 @@ def same(count: int, runs_of_first: float, energy_j: float) -> list[Span]:
 
 def test_a_load_is_no_cost() -> None:
     """The power doubles while the same runs: that is something else, and known at once."""
-    costs = CostEstimator(TABLE)
+    costs = CostEstimator(TABLE, RUN_S)
     for span in spans(30):
         costs.observe(span)
     steady = IDLE_W + 10 * (0.01 + 0.5)
@@ -72,7 +73,7 @@ def test_a_load_is_no_cost() -> None:
 
 
 def test_the_tables_energies_are_the_prior() -> None:
-    costs = CostEstimator(TRUE_J * 1e3, in_mj=True)
+    costs = CostEstimator(TRUE_J * 1e3, RUN_S, in_mj=True)
     np.testing.assert_allclose(costs.energies_j, TRUE_J)
     for span in same(10, 10, IDLE_W + 10 * (0.01 + 0.5)):
         costs.observe(span)
@@ -81,14 +82,14 @@ def test_the_tables_energies_are_the_prior() -> None:
 
 
 def test_noise_frees_nothing() -> None:
-    costs = CostEstimator(TABLE)
+    costs = CostEstimator(TABLE, RUN_S)
     for span in spans(60, seed=3, noise=0.5):
         costs.observe(span)
     assert (costs.energies_j[:4] > 0).all() and costs.base_w >= 0
 
 
 def test_nothing_ran() -> None:
-    costs = CostEstimator(TABLE)
+    costs = CostEstimator(TABLE, RUN_S)
     assert not costs.known
     for _ in range(3):
         costs.observe(Span(1.0, np.zeros((len(LAGS_S), 5)), IDLE_W))

@@ -57,10 +57,10 @@ def test_power_never_rises_with_the_price_without_a_response() -> None:
 
 def test_old_decisions_are_forgotten() -> None:
     model = PowerModel(SPACE)
-    for number in range(100):
+    for number in range(200):
         model.remember(number / 10, np.zeros(7), ())
-    assert len(model) == 32
-    model.remember(60.0, np.zeros(7), ())
+    assert len(model) == 64
+    model.remember(90.0, np.zeros(7), ())
     assert len(model) == 4, "however old, a few are kept"
 
 

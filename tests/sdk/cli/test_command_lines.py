@@ -79,13 +79,13 @@ def test_run_keeps_to_a_budget_draws_it_logs_it_and_replays_it(bundle: Bundle, t
     assert " W  price " in done.stdout and "budget" in done.stdout
     assert plot.read_bytes()[:4] == b"\x89PNG"
     done = call("run", "--replay", log)
-    assert done.returncode == 0 and done.stdout == "20 steps decided again: 0 choices and 0 prices differ\n"
+    assert done.returncode == 0 and done.stdout == "20 steps decided again: 0 choices and 0 plans differ\n"
     lines = log.read_text().splitlines()
     changed = {**json.loads(lines[-2]), "choice": ["rgb84"], "price": 77.0}
     log.write_text("\n".join([*lines[:-2], json.dumps(changed), lines[-1]]) + "\n")
     done = call("run", "--replay", log)
     assert_mistake(done, "1 step is decided otherwise", status=1)
-    assert "step 19: price and choice" in done.stdout and "1 choice and 1 price differ" in done.stdout
+    assert "step 19: plan and choice" in done.stdout and "1 choice and 1 plan differ" in done.stdout
 
 
 def test_a_log_that_breaks_off_is_said(bundle: Bundle, tmp_path: Path) -> None:

@@ -129,3 +129,17 @@ def test_a_missing_graph_is_named() -> None:
 def test_what_is_absent_is_left_out() -> None:
     loop = DecisionLoop(ScheduleChoice(SPACE, point("big"), 8))
     assert loop.step(lambda plan: Observation(None, {"rgb224"})).options == ()
+
+
+@pytest.mark.parametrize(("looks", "since", "waits"), [(8, 1, 0), (2, 1, 3), (2, 4, 0), (2, 6, 2), (1, 3, 5)])
+def test_a_stream_goes_on_where_another_point_looked_last(looks: int, since: int, waits: int) -> None:
+    """As if that look had been the first of a period of eight steps."""
+    chooser = ScheduleChoice(SPACE, point(*["big"] * looks), 8, "policy")
+    chooser.resume(since)
+    assert chooser.steps_to_wait(chooser.standing_plan, None) == waits
+
+
+def test_a_look_long_ago_begins_a_new_period() -> None:
+    chooser = ScheduleChoice(SPACE, point("big", "big"), 8, "policy")
+    chooser.resume(9)
+    assert chooser.steps_to_wait(chooser.standing_plan, None) == 0

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from runtimes.bundle import Bundle
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import ActionSpace, Group, Interval, LookFusion, OperatingFront, OperatingPoint, StopRule
 from sdk.budget.budget import Budget
-from sdk.power import ModeledMeter
+from sdk.power import AppMeter, Meter, ModeledMeter
 from sdk.recognizer import StreamRecognizer
 from sdk.recording.decision_log import DecisionLog
 from sdk.recording.replay import replay
-from tests.sdk.films import BRIGHT, DARK, MIDDLE, encode, film
+from sdk.results import Recognition
+from tests.sdk.films import BRIGHT, DARK, MIDDLE, encode, film, flat
 
 LOOKS = ("rgb224", "rgb112", "rgb84", "head")
 
@@ -153,7 +159,7 @@ def test_price_moves_along_the_front(along: Bundle) -> None:
 def test_points_change_while_a_stream_runs(along: Bundle) -> None:
     choices, labels = [], []
     with StreamRecognizer(along, "cpu", point="one small") as recognizer:
-        for step, result in enumerate(recognizer.stream(film([BRIGHT] * 40))):
+        for step, result in enumerate(recognizer.stream(film([BRIGHT] * 55))):
             choices.append(result.choice)
             labels.append(result.label)
             if step == 19:
@@ -161,8 +167,9 @@ def test_points_change_while_a_stream_runs(along: Bundle) -> None:
             if step == 35:
                 recognizer.point = "one small"
     assert choices[:20] == ["rgb112" if step % 16 == 0 else "held" for step in range(20)]
-    assert set(choices[32:36]) == {"rgb224"}, "the learned policy, once nothing holds"
-    assert choices[36] == "rgb112" and all(labels)
+    assert set(choices[20:36]) == {"rgb224"}, "the learned policy waits for no look of the point before"
+    assert looked(choices[36:]) == [15], "as if the policy's last look had been its own"
+    assert all(labels)
 
 
 def test_a_log_of_points_is_replayed(along: Bundle, clip: Path, tmp_path: Path) -> None:
@@ -184,11 +191,72 @@ def test_a_log_of_points_is_replayed(along: Bundle, clip: Path, tmp_path: Path) 
 def test_a_budget_takes_over_and_gives_back(along: Bundle) -> None:
     with StreamRecognizer(along, "cpu", meter=ModeledMeter(1.0, 1.0)) as recognizer:
         recognizer.budget = Budget(watts=100)
-        assert recognizer.point is None
         with pytest.raises(AdaptiveVideoError, match="point: the budget sets it"):
             recognizer.point = "two big"
         recognizer.budget = None
         assert recognizer.point == "two big"
+
+
+class Board:
+    """A device of 1 W whose looks draw what is written here; its clock is the stream's time."""
+
+    LOOK_J = {"rgb224": 0.4, "rgb112": 0.1}
+
+    def __init__(self) -> None:
+        self.now_s = self.used_j = 0.0
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def meter(self) -> Meter:
+        return AppMeter(lambda: self.used_j, "the board", 0.1, self.clock)
+
+    def pictures(self, seconds: float) -> Iterator[tuple[NDArray[np.uint8], float]]:
+        for number in range(int(seconds * 10)):
+            self.now_s, self.used_j = number / 10, self.used_j + 0.1
+            yield flat(BRIGHT), self.now_s
+
+    def draw(self, result: Recognition) -> Recognition:
+        self.used_j += self.LOOK_J.get(result.choice, 0.0)
+        return result
+
+
+def budgeted(along: Bundle, seconds: float, **how: Any) -> tuple[list[Recognition], Board]:
+    board = Board()
+    with StreamRecognizer(along, "cpu", meter=board.meter(), clock=board.clock, **how) as recognizer:
+        return [board.draw(result) for result in recognizer.stream(board.pictures(seconds))], board
+
+
+def test_a_budget_moves_along_the_points_and_not_the_policy(along: Bundle, tmp_path: Path) -> None:
+    """Two big looks of sixteen steps take 1.5 W, one small one 1.06 W: of 1.3 W both have a share."""
+    schedules = FRONT.model_copy(update={"points": tuple(p for p in FRONT.points if p.kind == "schedule")})
+    along = replace(along, manifest=along.manifest.model_copy(update={"fronts": (schedules,)}))
+    path = tmp_path / "decisions.jsonl"
+    with DecisionLog(path) as log:
+        results, board = budgeted(along, 90, budget=Budget(watts=1.3), log=log)
+    assert {result.point for result in results[400:]} == {"one small", "two big"}
+    choices = Counter(result.choice for result in results[400:])
+    assert {"rgb112", "rgb224", "held"} <= choices.keys() and choices["throttled"] < 0.05 * 500
+    assert board.used_j / 90 == pytest.approx(0.985 * 1.3, rel=0.03)
+    points = [result.point for result in results[350:]]
+    assert sum(one != other for one, other in pairwise(points)) <= 5
+    assert all(step.same for step in replay(path))
+
+
+def test_a_clip_under_a_budget_runs_as_one_point(along: Bundle, clip: Path) -> None:
+    board = Board()
+    with StreamRecognizer(
+        along, "cpu", meter=board.meter(), clock=board.clock, budget=Budget(watts=50)
+    ) as recognizer:
+        for _ in range(6):
+            result = recognizer.recognize(clip)
+            board.now_s, board.used_j = board.now_s + 1.6, board.used_j + 3.0
+            assert len({step.point for step in result.recognitions}) == 1
+
+
+def test_a_budget_needs_no_policy(bundle: Bundle) -> None:
+    results, _ = budgeted(without_policy(bundle), 40, budget=Budget(watts=1.2))
+    assert {result.point for result in results[100:]} == {"one small", "two big"}
 
 
 def test_a_clip_shorter_than_it_states_is_still_answered(along: Bundle, tmp_path: Path) -> None:
@@ -218,7 +286,8 @@ def test_arguments_that_cannot_be_meant(along: Bundle, arguments: dict[str, obje
     assert words in str(caught.value)
 
 
-def test_without_a_policy_the_app_chooses_unless_it_asks_for_a_point(bundle: Bundle) -> None:
+def without_policy(bundle: Bundle) -> Bundle:
+    """The small bundle's int8 branches alone, with the schedules of its front."""
     whole = bundle.manifest.variant("int8")
     branches = tuple(o for o in whole.action_space.options if o.graph == "net-int8")
     space = ActionSpace(groups=(Group(name="step", options=branches),))
@@ -226,7 +295,11 @@ def test_without_a_policy_the_app_chooses_unless_it_asks_for_a_point(bundle: Bun
     points = tuple(one for one in FRONT.points if one.kind != "learned")
     front = FRONT.model_copy(update={"points": points})
     fields = {"variants": (alone,), "default_variant": "int8", "fronts": (front,)}
-    switched = replace(bundle, manifest=bundle.manifest.model_copy(update=fields))
+    return replace(bundle, manifest=bundle.manifest.model_copy(update=fields))
+
+
+def test_without_a_policy_the_app_chooses_unless_it_asks_for_a_point(bundle: Bundle) -> None:
+    switched = without_policy(bundle)
     with StreamRecognizer(switched, "cpu") as recognizer:
         assert recognizer.fixed == "rgb224" and recognizer.point is None
         recognizer.fixed = "rgb84"
