@@ -42,9 +42,9 @@ _LONGEST_WAIT_S = 2.0
 """However tight the budget, a step is taken this often."""
 _LOW, _ENOUGH = 0.1, 0.5
 """How full the energy reserve is where the cheapest way takes over, and where it goes on by turns again."""
-_OTHER_LOAD, _FAR_OFF = 0.05, 0.2
-"""Of the power limit: changes of the power of all else that begin the sharing of time anew, if they are a
-surprise; and that are no noise, so that none of it is smoothed."""
+_OTHER_LOAD = 0.1
+"""Of the power limit: a change of the power of all else that begins the sharing of time anew, if it lasts for
+two spans; what is less is smoothed."""
 _SMOOTHING, _BASE_SMOOTHING = 0.1, 0.2
 
 _NOTHING_READ = Readings()
@@ -90,7 +90,7 @@ class BudgetController:
         self._step_s: float | None = None
         self._began = True
         self._clip: PowerLevel | None = None
-        self._base_w = 0.0
+        self._base_w, self._jumped = 0.0, False
         self._in_clip = self._is_low = False
         self._activate(None, 0.0)
 
@@ -264,14 +264,15 @@ class BudgetController:
 
     def _learn(self, span: Span) -> None:
         """Learn the costs, and let the choice go by them."""
-        surprised = self._costs.observe(span)
-        changed_w, watts = abs(self._costs.base_w - self._base_w), self._watts or 0.0
-        if surprised and changed_w > _OTHER_LOAD * watts:
-            self._sharing.restart()
-            self._base_w = self._costs.base_w
-        else:
-            weight = 1.0 if changed_w > _FAR_OFF * watts else _BASE_SMOOTHING
-            self._base_w += weight * (self._costs.base_w - self._base_w)
+        self._costs.observe(span)
+        off_w = self._costs.base_w - self._base_w
+        jumped = abs(off_w) > _OTHER_LOAD * (self._watts or 0.0)
+        if jumped and (self._jumped or self._base_w == 0):
+            self._sharing.restart(at_once=False)
+            self._base_w += off_w
+        elif not jumped:
+            self._base_w += _BASE_SMOOTHING * off_w
+        self._jumped = jumped and not self._jumped
         energies = self._costs.energies_j
         self._energies = energies.tolist()
         self._option_costs = OptionCosts.of(self._space, net_costs(self._space, energies))

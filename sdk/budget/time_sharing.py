@@ -22,6 +22,8 @@ _LENGTHS_S = (5.0, 10.0, 15.0, 30.0)
 """Of the first cycles; the last is that of all that follow. Each sums up to what a later one may hold."""
 _UNUSED = 0.95
 """Of the power limit: who takes less, though there is more to run, is not enough any more."""
+_AFTER_LOAD = 2
+"""Which of the cycles comes first after a change of load."""
 _SHORTEST_S = 1.0
 """The upper way runs at least for so long, or not in this cycle."""
 _MOST_LEFT_S, _OVERUSED_S = 0.6, 0.3
@@ -76,9 +78,13 @@ class TimeSharing:
         self._cycles = 0
         self._off = 1.0
 
-    def restart(self) -> None:
-        """Another budget, or another load: the next move begins with short cycles, and owes nothing."""
+    def restart(self, *, at_once: bool = True) -> None:
+        """Another budget, or another load: the next move begins a new cycle, and owes nothing.
+
+        ``at_once``: with the shortest, so that the average is there in seconds.
+        """
         self._restarted = True
+        self._cycles = 0 if at_once else min(self._cycles, _AFTER_LOAD)
 
     @property
     def current(self) -> PowerLevel | None:
@@ -151,7 +157,7 @@ class TimeSharing:
     def _begin(self, now_s: float, watts: float, levels: Sequence[PowerLevel]) -> None:
         last = self._cycle
         left_j = 0.0 if last is None or self._restarted else last.allowed_j - last.used_j
-        self._cycles, self._restarted = 0 if self._restarted else self._cycles, False
+        self._restarted = False
         lower, upper = _choose(watts, levels)
         self._off = self._next_off(last, upper)
         if last is not None and last.lower.same_way(lower) and last.upper is None and upper is None:
