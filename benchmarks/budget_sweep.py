@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,8 +35,10 @@ from sdk.benchmark.graph_costs import measure_costs
 from sdk.budget.budget import Budget
 from sdk.decisions.option_costs import run_energies
 from sdk.media import StreamRequirements, decode_steps
+from sdk.media.frames import Frame
 from sdk.power import Meter, ModeledMeter, open_meter
 from sdk.recognizer import StreamRecognizer
+from sdk.results import Recognition
 
 _SETTLING_CLIPS = 12
 _PROHIBITIVE = 1e4
@@ -153,8 +155,22 @@ def _row(bundle: Bundle, clips: Sequence[Clip], idle_w: float, watts: float) -> 
         "mj a clip": run.worked_mj / len(run.right),
         "price": float(np.median(run.prices)),
         "not met": run.not_met / max(len(run.prices), 1),
+        "points": dict(run.ways.most_common()),
         "choices": dict(run.choices.most_common()),
     }
+
+
+class _OnClipTime(StreamRecognizer):
+    """Each step takes the time that it has in the clip, however fast it is run."""
+
+    def __init__(self, bundle: Bundle, clock: Clock, **how: Any) -> None:
+        super().__init__(bundle, "cpu", threads=1, clock=clock.read, **how)
+        self._time = clock
+
+    def _advance(self, frame: Frame, dropped: int = 0) -> Recognition:
+        result = super()._advance(frame, dropped)
+        self._time.now_s += 1 / self.rate_hz
+        return result
 
 
 class _Run:
@@ -163,10 +179,7 @@ class _Run:
     def __init__(self, bundle: Bundle, idle_w: float, budget: Budget | None, **choice: Any) -> None:
         self.clock, self._idle_w = Clock(), idle_w
         self._meter = ModeledMeter(idle_w, clock=self.clock.read)
-        self.recognizer = StreamRecognizer(
-            bundle, "cpu", threads=1, meter=self._meter, clock=self.clock.read, budget=budget, **choice
-        )
-        self._step_s = 1 / bundle.manifest.steps.rate_hz
+        self.recognizer = _OnClipTime(bundle, budget=budget, meter=self._meter, clock=self.clock, **choice)
         self.forget()
 
     def forget(self) -> None:
@@ -174,6 +187,7 @@ class _Run:
         self.right: list[bool] = []
         self.prices: list[float] = []
         self.choices: Counter[str] = Counter()
+        self.ways: Counter[str] = Counter()
         self._began_j, self._began_s = self._meter.read() or 0.0, self.clock.now_s
         self.not_met = 0
 
@@ -199,19 +213,13 @@ class _Run:
 
     def clip(self, clip: Clip) -> None:
         """One more clip: its steps at their own time."""
-        results = self.recognizer.stream(str(clip.path))
-        label = ""
-        for result in self._timed(results):
+        recognized = self.recognizer.recognize(clip.path)
+        for result in recognized.recognitions:
             self.prices.append(result.price)
+            self.ways[result.point or "policy"] += 1
             self.choices[result.choice] += 1
             self.not_met += result.budget_met is False
-            label = result.label
-        self.right.append(label == clip.label)
-
-    def _timed(self, results: Iterator[Any]) -> Iterator[Any]:
-        for result in results:
-            yield result
-            self.clock.now_s += self._step_s
+        self.right.append(recognized.label == clip.label)
 
 
 def _static(bundle: Bundle, table: CostTable) -> tuple[list[Point], Point]:

@@ -69,10 +69,9 @@ class Recipe:
     trains the branches on all of them. ``flip``: mirror clips at random. ``augmentation``: what else happens
     to training images.
 
-    Where the branches are frozen while the policy trains: ``starts_from_schedules``: the policy starts from
-    the best fixed schedule at each price, a branch and then a skip, and not from indifference.
-    ``dense_targets``: how much of its target is what the most expensive branch says of every step, the rest
-    the label. ``calibrated``: each option's logits are scaled on the clips held out before any are averaged.
+    Where the branches are frozen while the policy trains: ``dense_targets``: how much of its target is what
+    the most expensive branch says of every step, the rest the label. ``calibrated``: each option's logits are
+    scaled on the clips held out before any are averaged.
 
     ``folds``: by which operating points are judged on training clips, each by networks that never saw it; 1
     holds a share of the clips out for good, where training is too long for more.
@@ -90,7 +89,6 @@ class Recipe:
     holdout: float = 0.0
     flip: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
-    starts_from_schedules: bool = False
     dense_targets: float = 0.0
     calibrated: bool = False
     warmup: Optimization | None = None

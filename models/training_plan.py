@@ -81,15 +81,13 @@ class WarmUp(TrainStage):
 class TrainPolicy(TrainStage):
     """The policy by straight-through Gumbel sampling, and the branches unless they are frozen.
 
-    ``name``: of its result. Where the branches are frozen: ``starts_from_schedules``: from the best fixed
-    schedule at each price, a branch and then a skip. ``soft_targets``: how much of the target is what the
-    most expensive branch answers over all steps, the rest being the label. ``calibrates_fusion``: each
+    ``name``: of its result. Where the branches are frozen: ``soft_targets``: how much of the target is what
+    the most expensive branch answers over all steps, the rest being the label. ``calibrates_fusion``: each
     option's logits are scaled on the held-out clips before any are averaged.
     """
 
     loss: RolloutLoss
     name: str = "joint"
-    starts_from_schedules: bool = False
     soft_targets: float = 0.0
     calibrates_fusion: bool = False
 
@@ -200,7 +198,6 @@ def policy_stage(recipe: Recipe, loss: RolloutLoss) -> TrainPolicy:
     return TrainPolicy(
         recipe.joint,
         loss,
-        starts_from_schedules=recipe.starts_from_schedules,
         soft_targets=recipe.dense_targets,
         calibrates_fusion=recipe.calibrated,
     )

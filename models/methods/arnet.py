@@ -76,7 +76,6 @@ _MOBILE = Recipe(
     holdout=0.2,
     flip=True,
     augmentation=Augmentation(smallest_crop=0.6, lighting=0.3, share=0.5),
-    starts_from_schedules=True,
     dense_targets=1.0,
     calibrated=True,
 )
@@ -107,7 +106,6 @@ PRESETS = {
         policy_size=84,
         hidden=128,
         recipe=_MOBILE,
-        uniform_weight=0.0,  # the schedule that it starts from is no collapse
         efficiency_weight=0.025,
     ),
     "paper": Preset(

@@ -101,7 +101,6 @@ _MOBILE_ALONE = Preset(
         holdout=0.2,
         flip=True,
         augmentation=Augmentation(smallest_crop=0.6, lighting=0.3, share=0.5),
-        starts_from_schedules=True,
         dense_targets=1.0,
         calibrated=True,
     ),

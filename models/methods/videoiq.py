@@ -72,12 +72,10 @@ PRESETS = {
             ),
             qat=Optimization(epochs=1, lr=1e-4, batch=8, frames=2, adam=True),
             holdout=0.2,
-            starts_from_schedules=True,
             dense_targets=0.5,
         ),
         # Empty and still frames are half of the built-in clips: a balance of options would be waste.
         efficiency_weight=0.3,
-        balance_weight=0.0,
     ),
     "mobile": Preset(
         backbone="mobilenetv2",
@@ -98,13 +96,11 @@ PRESETS = {
             holdout=0.2,
             flip=True,
             augmentation=Augmentation(smallest_crop=0.6, lighting=0.3, share=0.5),
-            starts_from_schedules=True,
             dense_targets=1.0,
             calibrated=True,
         ),
         deviations=inf,
         efficiency_weight=0.1,
-        balance_weight=0.0,  # the schedule that it starts from is no collapse
     ),
     "paper": Preset(
         backbone="resnet50",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -28,31 +27,6 @@ class PolicyOutput(NamedTuple):
     state: Any
 
 
-_CELL = 2
-"""Which of the gates is the cell's input."""
-_OPEN = 4.0
-"""A gate's input at which it is all but open; its negative all but closes it."""
-_SWING = 0.75
-"""How far a unit that beats swings."""
-_BEATING_UNITS = 8
-_FOLLOWING_UNITS = 8
-"""How many units follow each value that a schedule goes by: weights on few would be too large for int8."""
-_FOLLOWING = 0.5
-"""The cell's input of such a unit as its value is 1: small, so that it is all but linear."""
-_LEAD = 3.0
-"""By how much the scores of a schedule lead those of all else."""
-
-
-class Schedule(NamedTuple):
-    """The option chosen at the first of every two decisions and the one at the second, by their places.
-
-    The second is a skip, or the first again.
-    """
-
-    first: int
-    second: int
-
-
 class LSTMStep(nn.Module):
     """One LSTM cell update, its matrices plain linear layers so that they quantize like any other.
 
@@ -70,42 +44,6 @@ class LSTMStep(nn.Module):
             # A forget gate that starts open lets early training see across steps (Jozefowicz et al., 2015).
             self.from_input.bias[hidden : 2 * hidden] += 1.0
             self.from_conditions.bias.zero_()
-
-    def beat(self, units: int) -> None:
-        """Let the first units change sign at every step, whatever the input.
-
-        An LSTM that is fed much the same frame at every step settles and then says the same at every step.
-        These units forget at once and are fed back with the opposite sign, so that they swing between about
-        -0.75 and 0.75; the first step is positive.
-        """
-        with torch.no_grad():
-            self._heed_nothing(slice(0, units), cell_bias=1.0)
-            for unit in range(units):
-                self.from_state.weight[2 * self.hidden + unit, unit] = -_OPEN
-
-    def follow(self, units: slice, conditions: int) -> float:
-        """Let some units follow one of the values that it is conditions, from 0 to 1, and nothing else.
-
-        Returns what their output is for 1; in between it is all but linear.
-        """
-        with torch.no_grad():
-            self._heed_nothing(units, cell_bias=0.0)
-            self.from_conditions.weight[self._rows(units, _CELL), conditions] = _FOLLOWING
-        gate = 1 / (1 + math.exp(-_OPEN))
-        return gate * math.tanh(gate * math.tanh(_FOLLOWING))
-
-    def _heed_nothing(self, units: slice, cell_bias: float) -> None:
-        """Open some units' input and output gates, close their forget gate, and let them see nothing."""
-        for gate, bias in enumerate((_OPEN, -_OPEN, cell_bias, _OPEN)):  # input, forget, cell, output
-            rows = self._rows(units, gate)
-            self.from_input.weight[rows] *= 0.01  # not 0: a quantizer needs a range
-            self.from_conditions.weight[rows] *= 0.01
-            self.from_input.bias[rows] = bias
-            self.from_state.weight[rows] = 0.0
-            self.from_state.bias[rows] = 0.0
-
-    def _rows(self, units: slice, gate: int) -> slice:
-        return slice(gate * self.hidden + units.start, gate * self.hidden + units.stop)
 
     def forward(self, x: Tensor, conditions: Tensor, state: State) -> State:
         gates = (
@@ -129,14 +67,12 @@ class StepPolicy(nn.Module, ABC):
 
     ``num_views``: how many views ``embed`` takes. ``num_groups``: of the action space; with several, ``join``
     takes which are there. ``recalls``: of how many classes it takes the stream's answer so far; 0: it does
-    not. All take the price. ``lstm``, ``score``: take it through the steps, and to its scores.
+    not. All take the price.
     """
 
     num_views: int
     num_groups: int
     recalls: int = 0
-    lstm: LSTMStep
-    score: nn.Linear
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,29 +110,6 @@ class StepPolicy(nn.Module, ABC):
     @abstractmethod
     def score_options(self, count: int) -> None:
         """Start anew with the scores of ``count`` options, all alike at first."""
-
-    def start_from_schedules(self, schedules: Sequence[Schedule], costs: Tensor) -> None:
-        """Score the options of a schedule best at each knot of the price code, in its turns.
-
-        Training then has to find where to deviate from good fixed choices, not these themselves. ``costs``
-        (A,) in units of the most expensive option: what the price takes off, the scores are higher by.
-        """
-        beating = min(_BEATING_UNITS, self.lstm.hidden // 2)
-        self.lstm.beat(beating)
-        following = min(_FOLLOWING_UNITS, (self.lstm.hidden - beating) // len(schedules))
-        with torch.no_grad():
-            for option in {option for schedule in schedules for option in schedule}:
-                sign = -1.0 if any(option == s.second != s.first for s in schedules) else 1.0
-                self.score.weight[option, :beating] = sign * _LEAD / (2 * _SWING * beating)
-            for knot, (schedule, price) in enumerate(zip(schedules, self.price_code.prices, strict=True)):
-                begin = beating + knot * following
-                units = slice(begin, begin + following)
-                said = self.lstm.follow(units, knot)
-                # One that runs at every step leads the skips of others in both turns.
-                lead = _LEAD if schedule.first != schedule.second else 2 * _LEAD
-                for option in set(schedule):
-                    offset = lead + price * float(costs[option] - costs.min())
-                    self.score.weight[option, units] = offset / (following * said)
 
     @abstractmethod
     def initial_state(self, batch: int) -> Any:

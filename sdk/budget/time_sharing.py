@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from sdk.budget.power_level import PowerLevel
 
-_AIM = 0.985
+_AIM = 0.995
 """Of the power limit: what a cycle aims at."""
-_ENOUGH = 0.97
+_ENOUGH = 0.985
 """Of the power limit: who takes so much shares no time with the next."""
 _LENGTHS_S = (5.0, 10.0, 15.0, 30.0)
 """Of the first cycles; the last is that of all that follow. Each sums up to what a later one may hold."""

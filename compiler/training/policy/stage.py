@@ -11,14 +11,12 @@ from torch import Tensor
 from compiler.data.batches import ClipOutputs, OutputBatch
 from compiler.training.branches import fusion_of
 from compiler.training.policy.clip_outputs import clip_outputs
-from compiler.training.policy.fixed_schedules import best_schedules
 from compiler.training.policy.fusion_calibration import calibrate_fusion
 from compiler.training.policy.price_selection import PricePoint, best_price, price_curve
 from compiler.training.policy.soft_targets import most_expensive_option, soft_targets
 from compiler.training.run import fit
 from compiler.training.tasks.rollout import RolloutTask
 from compiler.training.training import Training
-from models.rollout.sampling import relative_costs
 from models.training_plan import TrainPolicy
 
 _PRICED_CLIPS = 96
@@ -117,10 +115,7 @@ def _task(training: Training, stage: TrainPolicy, costs: Tensor, parts: list[Any
 def _training_samples(
     training: Training, stage: TrainPolicy, costs: Tensor
 ) -> tuple[list[OutputBatch], dict[str, float] | None]:
-    """Clips' outputs, mirrored ones too, that the policy learns from, and the scales that they were given.
-
-    The policy is put where it starts from.
-    """
+    """Clips' outputs, mirrored ones too, that the policy learns from, and the scales that they were given."""
     model, clips = training.adaptive, training.clips(stage.clips)
     flips = (False, True) if training.plan.flip else (False,)
     samples = [clip_outputs(training, clips, flip) for flip in flips]
@@ -129,7 +124,4 @@ def _training_samples(
         branch = str(model.space.options[most_expensive_option(model, costs)].graph)
         for outputs in samples:
             outputs["target"] = soft_targets(outputs, branch, stage.soft_targets)
-    if stage.starts_from_schedules:
-        schedules = best_schedules(model, samples, costs, stage.loss)
-        model.policy.start_from_schedules(schedules, relative_costs(costs))
     return samples, scales

@@ -35,9 +35,7 @@ def prepared_training(cache: ClipCache, folder: Path) -> Training:
     recipe = small_preset().recipe
     probed = replace(recipe.branches, epochs=0, probe_decay=0.05)
     refit = replace(recipe.branches, probe_decay=0.05, averaged=1.0)
-    preset = small_preset(
-        branches=probed, refit=refit, starts_from_schedules=True, dense_targets=1.0, calibrated=True
-    )
+    preset = small_preset(branches=probed, refit=refit, dense_targets=1.0, calibrated=True)
     return small_training(cache, folder, preset=preset)
 
 
