@@ -58,7 +58,8 @@ class Optimization:
 class Recipe:
     """The stages of a model; those it does not have are None.
 
-    ``branches``: networks alone, in float. ``multibit``: all bit-widths of a network together. ``warmup``:
+    ``branches``: networks alone, in float. ``matched``: before them, pretrained networks at smaller sizes
+    pulled to that of the largest. ``multibit``: all bit-widths of a network together. ``warmup``:
     the branches and their fusion, all groups running at every step. ``joint``: the policy, with the branches
     unless they are frozen. ``refit``: the branches anew, from what they started from and on all clips, after
     the policy. ``finetune``: the branches on. ``qat``: int8. ``scratch``: takes the place of ``branches`` and
@@ -80,6 +81,7 @@ class Recipe:
     """
 
     branches: Optimization
+    matched: Optimization | None = None
     multibit: Optimization | None = None
     joint: Optimization | None = None
     refit: Optimization | None = None
@@ -100,6 +102,7 @@ class Recipe:
         return replace(
             self,
             branches=self.branches.scaled(epochs, batch),
+            matched=self.matched and self.matched.scaled(epochs, batch),
             multibit=self.multibit and self.multibit.scaled(epochs, batch),
             joint=self.joint and self.joint.scaled(epochs, batch),
             refit=self.refit and self.refit.scaled(epochs, batch),
@@ -142,6 +145,11 @@ MOBILENET_FEW_CLIPS = Optimization(
     averaged=1.0,
 )
 """A pretrained MobileNetV2 on a few hundred clips: a linear probe, a few careful steps, their mean."""
+
+MOBILENET_SIZES = Optimization(
+    epochs=8, lr=5e-4, batch=8, frames=4, frozen_norms=True, adam=True, weight_decay=0.01
+)
+"""A pretrained MobileNetV2 at smaller sizes of a few hundred clips, pulled to itself at the largest."""
 
 MOBILENET_SCRATCH = Optimization(
     epochs=60, lr=2e-3, batch=16, frames=2, adam=True, weight_decay=0.05, label_smoothing=0.1

@@ -59,6 +59,18 @@ class TrainStage:
 
 
 @dataclass(frozen=True)
+class MatchSizes(TrainStage):
+    """Networks that start from the same weights, at smaller sizes of a view, pulled to that of the largest.
+
+    What a pretrained network knows is for the size of things that it was trained on (arXiv 1906.06423).
+    Before ``TrainBackbones``; without labels, and of no effect where weights are random.
+    """
+
+    trains = "backbones"
+    clips = "seen"
+
+
+@dataclass(frozen=True)
 class TrainBackbones(TrainStage):
     """Each branch alone on its view; each backbone of the policy with its head, or with one to discard."""
 

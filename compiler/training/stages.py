@@ -22,9 +22,11 @@ from compiler.training.branches import (
 )
 from compiler.training.policy.option_macs import option_macs
 from compiler.training.policy.stage import PolicyFindings, train_policy
+from compiler.training.size_matching import match_sizes
 from compiler.training.training import States, Training
 from models.training_plan import (
     FinetuneBranches,
+    MatchSizes,
     RefitBranches,
     TrainBackbones,
     TrainPolicy,
@@ -37,8 +39,8 @@ from models.training_plan import (
 class StageContext:
     """What stages take over from those before them.
 
-    ``costs`` (A,): of the options. ``untrained``: the branches' states before any training. ``policy``: what
-    the policy's stage found, once it is done.
+    ``costs`` (A,): of the options. ``untrained``: the branches' states before any training with labels.
+    ``policy``: what the policy's stage found, once it is done.
     """
 
     costs: Tensor
@@ -53,6 +55,12 @@ def run_stage(stage: TrainStage, training: Training, context: StageContext) -> S
     Raises: NotImplementedError for a kind of stage without one.
     """
     raise NotImplementedError(f"no runner for stages of kind {type(stage).__name__}")
+
+
+@run_stage.register
+def _(stage: MatchSizes, training: Training, context: StageContext) -> StageContext:
+    match_sizes(training, stage)
+    return replace(context, untrained=branch_states(training.model))
 
 
 @run_stage.register

@@ -21,12 +21,13 @@ from models.architecture import Architecture, NetworkSpec, recurrent_policy
 from models.augmentation import Augmentation
 from models.contract import Method, StepTiming
 from models.losses import cost_loss, uniform_loss
-from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Optimization, Recipe
+from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, MOBILENET_SIZES, Optimization, Recipe
 from models.rollout.branch_model import POLICY
 from models.rollout.rollout import Rollout
 from models.rollout.sampling import relative_costs
 from models.training_plan import (
     FinetuneBranches,
+    MatchSizes,
     RefitBranches,
     TrainBackbones,
     TrainingPlan,
@@ -67,6 +68,7 @@ _TINY = Recipe(
 
 _MOBILE = Recipe(
     scratch=MOBILENET_SCRATCH,
+    matched=MOBILENET_SIZES,
     # On few clips what is left out for the policy costs the branches much accuracy: it learns from probes.
     branches=Optimization(epochs=0, lr=3e-5, batch=8, frames=2, frozen_norms=True, probe_decay=0.05),
     refit=MOBILENET_FEW_CLIPS,
@@ -148,6 +150,7 @@ def plan(preset: Preset) -> TrainingPlan:
     recipe, rollout_loss = preset.recipe, partial(loss, preset=preset)
     return plan_of(
         recipe,
+        MatchSizes(recipe.matched) if recipe.matched else None,
         TrainBackbones(recipe.branches),
         policy_stage(recipe, rollout_loss),
         RefitBranches(recipe.refit) if recipe.refit else None,

@@ -24,12 +24,13 @@ from models.contract import Method, ModalityChoice, StepTiming
 from models.losses import cost_loss
 from models.methods.adamml import MODALITIES, ViewConfig
 from models.policies.agreement_policy import AgreementPolicy
-from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, Optimization, Recipe
+from models.recipe import MOBILENET_FEW_CLIPS, MOBILENET_SCRATCH, MOBILENET_SIZES, Optimization, Recipe
 from models.rollout.branch_model import POLICY
 from models.rollout.late_fusion import LateFusion
 from models.rollout.rollout import Rollout
 from models.rollout.sampling import relative_costs
 from models.training_plan import (
+    MatchSizes,
     RefitBranches,
     TrainBackbones,
     TrainingPlan,
@@ -94,6 +95,7 @@ _MOBILE_ALONE = Preset(
     hidden=128,
     recipe=Recipe(
         scratch=MOBILENET_SCRATCH,
+        matched=MOBILENET_SIZES,
         branches=Optimization(epochs=0, lr=3e-5, batch=8, frames=2, frozen_norms=True, probe_decay=0.05),
         refit=MOBILENET_FEW_CLIPS,
         joint=Optimization(epochs=40, lr=1e-4, batch=16, frozen_branches=True, adam=True, weight_decay=0.05),
@@ -303,6 +305,7 @@ def plan(preset: Preset) -> TrainingPlan:
     recipe = preset.recipe
     return plan_of(
         recipe,
+        MatchSizes(recipe.matched) if recipe.matched else None,
         TrainBackbones(recipe.branches),
         policy_stage(recipe, partial(loss, preset=preset)),
         RefitBranches(recipe.refit) if recipe.refit else None,
