@@ -16,9 +16,10 @@ from compiler.operating_points.candidates import (
     stopping_candidates,
 )
 from compiler.operating_points.fit_fusion import fit_fusion
-from compiler.operating_points.front import hull, means, optimism
+from compiler.operating_points.front import means, optimism
 from compiler.operating_points.gathering import part_costs
 from runtimes.spec import CostTable, Interval, OperatingFront, OperatingPoint
+from sdk.decisions.points.hull import hull
 
 _MOST_ESCALATING = 5
 """Looks that plans with a stop rule are made of, at most: of many modalities the best at their cost."""

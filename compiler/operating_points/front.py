@@ -1,4 +1,4 @@
-"""The front of candidates: its hull, sharing time between two of its points, and how lucky its choice was."""
+"""The front of candidates: sharing time between two of its points, and how lucky its choice was."""
 
 from __future__ import annotations
 
@@ -9,30 +9,9 @@ import numpy as np
 
 from compiler.operating_points.answers import Floats
 from compiler.operating_points.candidates import Candidate
+from sdk.decisions.points.hull import hull
 
 _SPLITS = 20
-
-
-def hull(costs: Floats, values: Floats) -> list[int]:
-    """The places of the points that no other, and no sharing of time between two others, beats.
-
-    By rising cost; both cost and value rise from each to the next, and the gain per cost falls.
-    """
-    found: list[int] = []
-    for place in sorted(range(len(costs)), key=lambda i: (costs[i], -values[i])):
-        if found and values[place] <= values[found[-1]]:
-            continue
-        while len(found) > 1 and _slope(costs, values, found[-2], found[-1]) <= _slope(
-            costs, values, found[-2], place
-        ):
-            found.pop()
-        found.append(place)
-    return found
-
-
-def _slope(costs: Floats, values: Floats, one: int, other: int) -> float:
-    rise, run = float(values[other] - values[one]), float(costs[other] - costs[one])
-    return rise / run if run > 0 else np.inf
 
 
 def sharing(costs: Floats, front: Sequence[int], cost: float) -> tuple[int, int, float]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from runtimes.spec import ActionSpace, OperatingFront, OperatingPoint
 from sdk.budget.power_level import Device, Floats, PowerLevel
+from sdk.decisions.points.hull import hull
 from sdk.decisions.trace import StepTrace
 
 _FIRST_CLIPS, _MOST_CLIPS = 2.0, 20.0
@@ -48,11 +49,11 @@ class PointLevels:
     def predict(self, device: Device, current: PowerLevel | None) -> Sequence[PowerLevel]:
         """The upper hull of the probability of the true class over power."""
         powers_w = device.base_w + self._step_runs() @ device.energies_j / device.step_s
-        return self._hull(powers_w.tolist())
+        return self._worth_running(powers_w.tolist())
 
     def first(self, app_price: float, energies: Floats) -> PowerLevel:
         """The cheapest point."""
-        return self._hull((self._step_runs() @ energies).tolist())[0]
+        return self._worth_running((self._step_runs() @ energies).tolist())[0]
 
     def standing(self, price: float, point: str | None) -> PowerLevel:
         """The app's point; if that may not run, the next cheaper that may, or the cheapest that may."""
@@ -100,20 +101,11 @@ class PointLevels:
         """How often a step runs what (points, 1 + n)."""
         return np.array(self._runs) / np.array(self._steps)[:, None]
 
-    def _hull(self, powers_w: Sequence[float]) -> list[PowerLevel]:
-        kept: list[int] = []
-        for row in sorted(self._offered, key=lambda row: (powers_w[row], -self._worth[row])):
-            if kept and self._worth[row] <= self._worth[kept[-1]]:
-                continue
-            while len(kept) > 1 and self._is_below(kept[-1], kept[-2], row, powers_w):
-                kept.pop()
-            kept.append(row)
-        return [self._level(row, powers_w[row]) for row in kept]
-
-    def _is_below(self, row: int, one: int, other: int, powers_w: Sequence[float]) -> bool:
-        """Whether sharing time between ``one`` and ``other`` is at least as good as ``row`` between them."""
-        along = (powers_w[row] - powers_w[one]) / max(powers_w[other] - powers_w[one], 1e-12)
-        return self._worth[row] <= self._worth[one] + along * (self._worth[other] - self._worth[one])
+    def _worth_running(self, powers_w: Sequence[float]) -> list[PowerLevel]:
+        """Of those offered, the hull of worth over power."""
+        offered = self._offered
+        places = hull([powers_w[row] for row in offered], [self._worth[row] for row in offered])
+        return [self._level(offered[place], powers_w[offered[place]]) for place in places]
 
     def _level(self, row: int, power_w: float) -> PowerLevel:
         point = self._front.points[row]

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.operating_points.front import halves, hull, sharing
+from compiler.operating_points.front import halves, sharing
+from sdk.decisions.points.hull import hull
 
 points = st.lists(st.tuples(st.floats(0.01, 100), st.floats(0, 1)), min_size=1, max_size=20)
 
