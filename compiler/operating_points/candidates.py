@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from compiler.operating_points.answers import Answers, Floats, LearnedAnswers
 from compiler.operating_points.fit_fusion import fit_temperature, tempered
-from compiler.operating_points.plans import Course, Plan, escalations, follow, schedules
+from compiler.operating_points.plans import Course, LookPlan, escalations, follow, schedules
 from compiler.operating_points.stopping import fit_rules, stopped_after
 from runtimes.spec import LookFusion, StopRule
 
@@ -37,7 +37,7 @@ class Candidate:
     right: NDArray[np.bool_]
     cost: Floats
     runs: Floats
-    plan: Plan | None = None
+    plan: LookPlan | None = None
     rule: StopRule | None = None
     price: float | None = None
     temperature: float | None = None
@@ -133,7 +133,7 @@ def of_scores(
     runs: Floats,
     part_costs: Floats,
     *,
-    plan: Plan | None = None,
+    plan: LookPlan | None = None,
     rule: StopRule | None = None,
     price: float | None = None,
     temperature: float | None = None,

@@ -12,7 +12,7 @@ from compiler.operating_points.admission import group_draws
 from compiler.operating_points.answers import Answers, Floats
 from compiler.operating_points.candidates import Candidate, of_learned, of_scores, schedule_candidates
 from compiler.operating_points.gathering import part_costs
-from compiler.operating_points.plans import Plan, follow
+from compiler.operating_points.plans import LookPlan, follow
 from compiler.operating_points.stopping import stopped_after
 from runtimes.spec import CostTable, OperatingFront, OperatingPoint
 
@@ -107,7 +107,7 @@ def candidate_of(point: OperatingPoint, front: OperatingFront, answers: Answers,
         if own is None:
             raise LookupError(f"nothing was gathered at price {point.price:g}")
         return of_learned(answers, own, costs, point.temperature)
-    plan = Plan(point.looks)
+    plan = LookPlan(point.looks)
     course = follow(answers, front.fusion, plan)
     rows = np.arange(len(answers))
     last = np.full(len(answers), course.scores.shape[1] - 1)
@@ -161,7 +161,7 @@ def _weights(costs: Floats, grid: Floats) -> Floats:
 
 def _controls(front: OperatingFront, answers: Answers, costs: Floats) -> tuple[Candidate, Candidate]:
     """Dense stopped by an oracle, and at random at the same mean cost."""
-    plan = Plan(front.dense.looks)
+    plan = LookPlan(front.dense.looks)
     course = follow(answers, front.fusion, plan)
     best = course.scores.argmax(axis=-1)
     settled = (best == best[:, -1:]).argmax(axis=1)

@@ -10,7 +10,7 @@ from compiler.gate import Gate
 from compiler.operating_points.admission import Admission, judge
 from compiler.operating_points.candidates import Candidate
 from compiler.operating_points.choosing import Judged
-from compiler.operating_points.plans import Plan
+from compiler.operating_points.plans import LookPlan
 
 FOLDER = "evidence"
 
@@ -61,7 +61,7 @@ def judge_again(file: Path) -> dict[str, Admission]:
                 kept["right"][place],
                 kept["cost"][place].astype(np.float64),
                 np.zeros((len(groups), 0)),
-                Plan(tuple(str(looks).split("\n"))) if str(looks) else None,
+                LookPlan(tuple(str(looks).split("\n"))) if str(looks) else None,
             )
             for place, (name, kind, looks) in enumerate(
                 zip(kept["names"], kept["kinds"], kept["looks"], strict=True)

@@ -17,7 +17,7 @@ COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 
 @dataclass(frozen=True)
-class Plan:
+class LookPlan:
     """Looks by name, in order of time."""
 
     looks: tuple[str, ...]
@@ -40,7 +40,7 @@ class Course:
     runs: Floats
 
 
-def follow(answers: Answers, fusion: LookFusion, plan: Plan) -> Course:
+def follow(answers: Answers, fusion: LookFusion, plan: LookPlan) -> Course:
     """Take the looks of a plan at evenly spaced steps of every clip."""
     clips, classes = len(answers), answers.logits.shape[-1]
     scales = np.array([fusion.scales[look] for look in answers.looks])
@@ -77,26 +77,29 @@ def _softmax(logits: Floats) -> Floats:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def schedules(answers: Answers) -> list[Plan]:
+def schedules(answers: Answers) -> list[LookPlan]:
     """Every look at each count up to the longest clip's steps."""
     longest = int(answers.steps.max())
     counts = sorted({min(count, longest) for count in COUNTS})
-    return [Plan((look,) * count) for look in answers.looks for count in counts]
+    return [LookPlan((look,) * count) for look in answers.looks for count in counts]
 
 
-def escalations(answers: Answers, order: list[str]) -> list[Plan]:
+def escalations(answers: Answers, order: list[str]) -> list[LookPlan]:
     """Plans that may be left early: many looks of one kind, or one or two of it and then those of another.
 
     ``order``: the looks to take, the cheapest first.
     """
     longest = min(int(answers.steps.max()), max(COUNTS))
     plans = [
-        Plan((look,) * count) for look in order for count in sorted({min(8, longest), longest}) if count > 1
+        LookPlan((look,) * count)
+        for look in order
+        for count in sorted({min(8, longest), longest})
+        if count > 1
     ]
     for place, cheap in enumerate(order):
         for big in order[place + 1 :]:
             for before in (1, 2):
                 after = min(6, longest - before)
                 if after > 0:
-                    plans.append(Plan((cheap,) * before + (big,) * after))
+                    plans.append(LookPlan((cheap,) * before + (big,) * after))
     return plans

@@ -18,7 +18,7 @@ from compiler.operating_points.evaluating import Comparison, compare, evaluate_f
 from compiler.operating_points.evidence import judge_again, save_evidence
 from compiler.operating_points.fit_fusion import fit_fusion, fit_temperature
 from compiler.operating_points.front import sharing
-from compiler.operating_points.plans import Plan, follow
+from compiler.operating_points.plans import LookPlan, follow
 from compiler.operating_points.summary import budget_lines, verdict_line
 from runtimes.spec import CostTable, GraphCost, LookFusion
 from sdk.decisions.points.look_positions import evenly_spaced
@@ -65,7 +65,7 @@ def test_a_policy_that_knows_the_answer_is_offered_and_one_that_guesses_is_not()
 def test_a_policy_that_is_only_surer_of_itself_is_not_offered() -> None:
     """It answers as three looks do, at their cost, with probabilities near 0 and 1."""
     answers = written_answers(11, clips=300, groups=60)
-    course = follow(answers, fit_fusion(answers), Plan(("middle",) * 3))
+    course = follow(answers, fit_fusion(answers), LookPlan(("middle",) * 3))
     scores, runs = course.scores[:, -1], course.runs[:, -1]
     surer = scores**6 / (scores**6).sum(axis=1, keepdims=True)
     assert surer[np.arange(300), answers.targets].mean() > scores[np.arange(300), answers.targets].mean()
@@ -92,7 +92,7 @@ def test_follow_is_the_fusion_of_what_was_seen() -> None:
         weights={"small": 1.0, "middle": 2.0, "big": 4.0},
         exponent=0.5,
     )
-    plan = Plan(("small", "big", "big"))
+    plan = LookPlan(("small", "big", "big"))
     course = follow(answers, fusion, plan)
     for clip, steps in enumerate(answers.steps.tolist()):
         places = evenly_spaced(3, steps)
@@ -112,7 +112,7 @@ def test_fusion_is_calibrated() -> None:
     apart = written_answers(4, clips=400, steps=8)
     assert fit_fusion(same).exponent > fit_fusion(apart).exponent + 0.1
     fusion = fit_fusion(apart)
-    scores = follow(apart, fusion, Plan(("big",) * 4)).scores[:, -1]
+    scores = follow(apart, fusion, LookPlan(("big",) * 4)).scores[:, -1]
     right = scores.argmax(axis=1) == apart.targets
     assert abs(scores.max(axis=1).mean() - right.mean()) < 0.06
 
@@ -121,7 +121,7 @@ def test_absent_looks_take_nothing() -> None:
     answers = written_answers(2, clips=4)
     answers.ran[:, 2] = -1
     fusion = fit_fusion(written_answers(2))
-    course = follow(answers, fusion, Plan(("big", "big")))
+    course = follow(answers, fusion, LookPlan(("big", "big")))
     assert np.allclose(course.scores, 1 / 4) and not course.runs.any()
 
 
