@@ -2,90 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtimes.spec import OperatingFront
 from sdk.budget.budget import Budget
 from sdk.power.simulated import Probe, SimulatedDevice
+from tests.sdk.budget_trials import Trial
 from tests.sdk.budgeted_streams import Stream, action_space, constant, schedules, stream
 
-CLIP_STEPS = 16
 SCORES = constant(*[0.0] * 9)
 SPACE = action_space(3)
 LOOKS = (("b2", 1), ("b2", 4), ("b1", 8), ("b0", 8), ("b0", 16))
 RUN_J = {"policy": 0.01, "b0": 0.5, "b1": 0.2, "b2": 0.08}
 TABLE = [10, 500, 200, 80, 0, 0, 0, 0]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A random device, whose costs the table does not quite know, and budgets between its points' powers."""
-
-    branches: int
-    rate_hz: float
-    idle_w: float
-    dense_share: float
-    budgets: tuple[float, float]
-    load: float
-    probe: Probe
-    known: bool
-    seed: int
-
-    def __post_init__(self) -> None:
-        random = np.random.default_rng(self.seed)
-        relative = np.sort(random.uniform(0.1, 1, self.branches))[::-1]
-        table = np.concatenate([[0.1 * relative[-1]], relative])
-        scale = self.dense_share * self.idle_w / self.rate_hz
-        true = scale * table * np.exp(random.normal(0, 0.25, len(table)))
-        names = ["policy", *(f"b{i}" for i in range(self.branches))]
-        object.__setattr__(self, "table", np.append(table * (1e3 * scale if self.known else 1.0), [0.0] * 4))
-        object.__setattr__(self, "run_j", dict(zip(names, true.tolist(), strict=True)))
-        looks = [(f"b{i}", count) for i in range(self.branches) for count in (1, 2, 4, 8, 16)]
-        picked = random.choice(len(looks), int(random.integers(2, 8)), replace=False)
-        chosen = {looks[place] for place in picked} | {("b0", 16)}
-        object.__setattr__(
-            self, "looks", sorted(chosen, key=lambda look: look[1] * relative[int(look[0][1:])])
-        )
-
-    @property
-    def front(self) -> OperatingFront:
-        return schedules(action_space(self.branches), self.looks)  # type: ignore[attr-defined]
-
-    @property
-    def powers_w(self) -> list[float]:
-        """What each look's schedule truly draws."""
-        run_j, looks = self.run_j, self.looks  # type: ignore[attr-defined]
-        return [self.idle_w + run_j[name] * count / CLIP_STEPS * self.rate_hz for name, count in looks]
-
-    def budget_w(self, place: int) -> float:
-        low, high = 1.03 * min(self.powers_w), 1.1 * max(self.powers_w)
-        return low + self.budgets[place] * (high - low)
-
-    def run(self) -> Stream:
-        """Ninety seconds, ninety with a load, sixty without, and ninety under the other budget."""
-        loads = ((90.0, self.load * self.idle_w), (180.0, 0.0))
-        device = SimulatedDevice(self.idle_w, self.run_j, loads=loads, probe=self.probe, seed=self.seed)  # type: ignore[attr-defined]
-        budgets = [(0.0, Budget(watts=self.budget_w(0))), (240.0, Budget(watts=self.budget_w(1)))]
-        rate, table = self.rate_hz, self.table.tolist()  # type: ignore[attr-defined]
-        space, scores = action_space(self.branches), constant(*[0.0] * (self.branches + 4))
-        how = {"rate_hz": rate, "known": self.known, "front": self.front, "clip_steps": CLIP_STEPS}
-        return stream(device, space, table, scores, budgets, seconds=330, **how)  # type: ignore[arg-type]
-
-    def spans(self) -> list[tuple[float, float, float, float]]:
-        """(from, to, watts, load in W) wherever the cheapest point keeps to the budget."""
-        load_w = self.load * self.idle_w
-        spans = ((0, 90, 0, 0.0), (90, 180, 0, load_w), (180, 240, 0, 0.0), (240, 330, 1, 0.0))
-        return [
-            (since, until, self.budget_w(place), other_w)
-            for since, until, place, other_w in spans
-            if min(self.powers_w) + other_w < 0.99 * self.budget_w(place)
-        ]
 
 
 TRIALS = st.builds(
