@@ -4,8 +4,8 @@
 
 Drawn are: idle power, front, budgets (from a little above the cheapest point to a little above the most
 expensive), costs that are off by a common factor and each by a quarter, noise, lumps and delay of the meter,
-and a load that comes and goes; see ``tests/sdk/budget_trials.py``. Each runs for 330 simulated seconds, in four
-spans of constant budget and load; spans that the cheapest point cannot keep are left out. Written to
+and a load that comes and goes; see ``tests/sdk/budget_trials.py``. Each runs for 330 simulated seconds, in
+four spans of constant budget and load; spans that the cheapest point cannot keep are left out. Written to
 ``benchmarks/results/simulated-budgets.json``.
 """
 
