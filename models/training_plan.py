@@ -60,7 +60,7 @@ class TrainStage:
 
 @dataclass(frozen=True)
 class MatchSizes(TrainStage):
-    """Networks that start from the same weights, at smaller sizes of a view, pulled to that of the largest.
+    """Networks that start from the same weights, at much smaller sizes of a view, pulled to the largest's.
 
     What a pretrained network knows is for the size of things that it was trained on (arXiv 1906.06423).
     Before ``TrainBackbones``; without labels, and of no effect where weights are random.

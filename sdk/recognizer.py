@@ -111,13 +111,13 @@ class StreamRecognizer(ChoiceSettings):
         self._costs = VariantCosts(self._bundle, self.variant, table)
         budgeted = budget is not None
         self._chooser = self._costs.chooser(price, fixed, every, random_seed, point, budgeted=budgeted)
-        self._standing = self._plan = self._chooser.standing_plan
         absent = self._bundle.absent(target)
         front = self._manifest.front(self.variant.name)
         looks = None if front is None else front.fusion
         self._pipeline = Pipeline(
             self._manifest, self.variant, self._engine, self._chooser, top, absent, looks
         )
+        self._standing = self._plan = self._chooser.standing_plan
         if not callable(clock):
             raise ArgumentError(
                 f"clock {clock!r}", "cannot be called", "give a function that returns seconds"

@@ -59,7 +59,7 @@ class Recognition:
     ``energy_mj`` is what the whole device used since the step before (of the first: since the stream began),
     by the meter that ``energy_source`` names; None where that is not known (``energy_problem`` says why), or
     no meter was given. ``price``: at which it was chosen; ``point``: the operating point that ran, None for a
-    bundle without them, and where the policy, or something fixed, runs. Under a budget: ``power_w`` is the
+    bundle without them and where something fixed runs. Under a budget: ``power_w`` is the
     average power since the budget was set, of the last 30 s at most; ``budget_met``: whether the budget holds
     without steps throttled for it, None where that is not known, and ``budget_problem`` why not;
     ``predicted_mj``: what was expected of ``energy_mj``.

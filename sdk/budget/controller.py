@@ -40,6 +40,8 @@ _NO_METER_MARGIN = 0.95
 """Of the power limit, where the meter is silent and only what was learned is known."""
 _LONGEST_WAIT_S = 2.0
 """However tight the budget, a step is taken this often."""
+_LONGEST_STEP_S = 10.0
+"""What is longer is a pause, and no step's time."""
 _LOW, _ENOUGH = 0.1, 0.5
 """How full the energy reserve is where the cheapest way takes over, and where it goes on by turns again."""
 _OTHER_LOAD = 0.1
@@ -141,7 +143,8 @@ class BudgetController:
         if self._active_budget is None:
             return standing
         if self._watts is None:
-            return self._plan(self._levels.standing(standing.price, standing.point), (self._time_left,))
+            level = self._levels.standing(standing.price, standing.point)
+            return self._plan(self._held_for_clip(level), (self._time_left,))
         energy_left = Limit(max(self._left_j(now_s), 0.0), self._energy_takes)
         throttled = self._reserve.left_j < 0 and now_s - self._taken_s < _LONGEST_WAIT_S
         if not throttled:
@@ -196,9 +199,14 @@ class BudgetController:
         self._is_low = self._reserve.share < (_ENOUGH if self._is_low else _LOW)
         if self._is_low:
             turn = self._cheapest or turn
-        if self._in_clip:
-            turn = self._clip = self._clip or turn
-        return turn
+        return self._held_for_clip(turn)
+
+    def _held_for_clip(self, level: PowerLevel) -> PowerLevel:
+        """A clip runs to its end as it began."""
+        if not self._in_clip:
+            return level
+        self._clip = self._clip or level
+        return self._clip
 
     def _left_j(self, now_s: float) -> float:
         """What the energy reserve holds, less what a late meter has not told yet."""
@@ -218,6 +226,7 @@ class BudgetController:
         self._late = 0.0
         self._taken_s = self._throttled_s = self._moved_s = -math.inf
         self._time_left = Limit()
+        self._restrict()
         self._move(now_s)
 
     def _count_from(self, mark: MeterMark) -> float:
@@ -250,7 +259,7 @@ class BudgetController:
         self._record_use(now_s, elapsed_s, used_j)
         if self._began:
             self._began = False  # what is between the beginning and the first step is no step's time
-        elif 0 < elapsed_s < 2:
+        elif 0 < elapsed_s < _LONGEST_STEP_S:
             last_s = self._step_s or elapsed_s
             self._step_s = last_s + _SMOOTHING * (elapsed_s - last_s)
         if span is not None:
@@ -292,7 +301,7 @@ class BudgetController:
         self._watts = None
         if self._power_limit is not None:
             self._watts = self._power_limit.watts(now_s, self._power.watts or 0.0, self._readings)
-        if self._active_budget is None or self._active_budget.latency_ms is not None:
+        if self._active_budget is not None and self._active_budget.latency_ms is not None:
             self._restrict()
         if self._watts is None:
             return

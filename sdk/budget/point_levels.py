@@ -37,6 +37,11 @@ class PointLevels:
         graphs = [policy_graph, *(option.graph for option in space.options)]
         self._graphs = [{graphs[place] for place in np.flatnonzero(own)} for own in runs]
         self._looks = [self._places_of_looks(point, space, policy_graph) for point in front.points]
+        views = {option.name: str(option.view) for option in space.options}
+        self._views = [
+            {views[name] for look in point.looks for name in look.split("+")} for point in front.points
+        ]
+        self._absent_views: Collection[str] = ()
         self._worth = [point.true_probability.mean for point in front.points]
         self._too_slow: set[int] = set()
         self._offered = list(range(len(runs)))
@@ -58,12 +63,15 @@ class PointLevels:
     def standing(self, price: float, point: str | None) -> PowerLevel:
         """The app's point; if that may not run, the next cheaper that may, or the cheapest that may."""
         row = self._rows[point or self._front.default]
-        return self._level(max((one for one in self._offered if one <= row), default=self._offered[0]), 0.0)
+        chosen = max((one for one in self._offered if one <= row), default=self._offered[0])
+        level = self._level(chosen, 0.0)
+        return level._replace(price=price) if chosen == row else level
 
     def observe(self, now_s: float, trace: StepTrace) -> None:
         """Count what a step ran for the point that it was one of."""
         row = self._rows.get(trace.point or "")
-        if row is None or trace.decision.throttled:
+        self._absent_views = trace.absent_views
+        if row is None or (trace.decision.throttled and not trace.decision.held):
             return
         self._steps[row] += 1
         for option in trace.decision.options:
@@ -102,8 +110,10 @@ class PointLevels:
         return np.array(self._runs) / np.array(self._steps)[:, None]
 
     def _worth_running(self, powers_w: Sequence[float]) -> list[PowerLevel]:
-        """Of those offered, the hull of worth over power."""
-        offered = self._offered
+        """Of those offered that see or hear anything, the hull of worth over power."""
+        absent = set(self._absent_views)
+        senses = [row for row in self._offered if not self._views[row] or self._views[row] - absent]
+        offered = senses or self._offered
         places = hull([powers_w[row] for row in offered], [self._worth[row] for row in offered])
         return [self._level(offered[place], powers_w[offered[place]]) for place in places]
 

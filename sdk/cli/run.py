@@ -83,7 +83,7 @@ def run(
         Path | None, typer.Option(help="A file that says the budget while it runs: 5W, or 3W,20ms, or off.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw power, budget, price and choices over time, e.g. power.png.")
+        Path | None, typer.Option(help="Draw power, budget, points and choices over time, e.g. power.png.")
     ] = None,
     log: Annotated[
         Path | None, typer.Option(help="Write every decision, and all it depended on, to this .jsonl.")

@@ -36,6 +36,11 @@ class Chooser(Protocol):
         ...
 
     @property
+    def may_run_policy(self) -> bool:
+        """Whether it may be at some step."""
+        ...
+
+    @property
     def fuses_looks(self) -> bool:
         """Whether answers are fused as those of looks, see ``runtimes.spec.LookFusion``."""
         ...
@@ -84,7 +89,7 @@ class LearnedChoice:
     """The policy's choice, see ``sdk.decisions.choice``."""
 
     kind = LEARNED
-    runs_policy = True
+    runs_policy = may_run_policy = True
     fuses_looks = False
 
     def __init__(self, space: ActionSpace, costs: Floats, price: float = 0.0) -> None:
@@ -155,6 +160,11 @@ class FixedChoice:
     def runs_policy(self) -> bool:
         """Whether what the step runs is a head."""
         return self._step.runs_policy
+
+    @property
+    def may_run_policy(self) -> bool:
+        """Whether it does; another that is named is opened when it is."""
+        return self.runs_policy
 
     def _first(self) -> str:
         """The first branch of each group whose graph is there."""
@@ -250,7 +260,7 @@ class RandomChoice:
     """
 
     kind, standing_plan = RANDOM, Plan()
-    runs_policy = True
+    runs_policy = may_run_policy = True
     fuses_looks = False
 
     def __init__(self, space: ActionSpace, seed: int) -> None:

@@ -86,7 +86,7 @@ class Pipeline:
         """
         chooser = self._loop.chooser
         names = {option.graph for option in chooser.options if option.graph}.difference(absent)
-        if chooser.runs_policy and self._policy is not None:
+        if chooser.may_run_policy and self._policy is not None:
             names.add(self._policy.graph)
         self._graphs = {name: self._engine.graph(name) for name in sorted(names)}
         chooser.set_absent_graphs(absent)

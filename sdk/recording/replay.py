@@ -50,8 +50,8 @@ class ReplayedStep:
 def replay(path: str | Path) -> Iterator[ReplayedStep]:
     """Decide each step of the log at ``path`` again; one that an interruption broke off, as far as it goes.
 
-    Raises: AdaptiveVideoError if the file is not a log, is damaged, or is one of choices that were not
-    learned.
+    Raises: AdaptiveVideoError if the file is not a log, is damaged, or is one of choices that were fixed
+    or random.
     """
     path = Path(path)
     lines = _lines(path)
@@ -105,7 +105,7 @@ class _Replay:
     def __init__(self, begin: Mapping[str, Any]) -> None:
         if begin["chooser"] not in (LEARNED, SCHEDULE):
             raise RecordingError(
-                "log", f"its choices were {begin['chooser']}, not learned", "there is nothing to decide again"
+                "log", f"its choices were {begin['chooser']}", "there is nothing to decide again"
             )
         space = ActionSpace.model_validate(begin["action_space"])
         self._options = {option.name: option for option in space.options}

@@ -110,7 +110,7 @@ class PowerPlot:
         """The operating points that ran, or the price where none did."""
         names = [point.point for point in self._points]
         if any(names):
-            self._draw_names(panel, times, [name or "policy" for name in names], "#8e44ad")
+            self._draw_names(panel, times, [str(name) for name in names], "#8e44ad")
             return
         panel.plot(times, [point.price for point in self._points], color="#8e44ad", linewidth=1)
         panel.set(ylabel="price", yscale="symlog")

@@ -55,7 +55,7 @@ class ChoiceSettings:
             reason = "the choice here is not along operating points"
             raise ArgumentError(f"point {name}", reason, "open the bundle without fixed and random_seed")
         self._require_no_budget("point")
-        self._standing = chooser.plan_of(point_named(chooser.front, name), 0.0)
+        self._standing = self._plan = chooser.plan_of(point_named(chooser.front, name), 0.0)
 
     @property
     def price(self) -> float:
@@ -82,6 +82,7 @@ class ChoiceSettings:
             self._standing = chooser.plan_of(self._costs.point_at(checked), checked)
         else:
             self._standing = replace(self._standing, price=checked)
+        self._plan = self._standing
 
     def _require_no_budget(self, what: str) -> None:
         if self.budget is not None:
@@ -89,12 +90,12 @@ class ChoiceSettings:
 
     @property
     def budget(self) -> Budget | None:
-        """What the stream may spend; None: whatever the price leads to. It may be set while a stream runs.
+        """What the stream may spend; None: whatever the point or the price takes. May be set at any time.
 
         It holds from the next step on: operating points (of a bundle without any, the policy's prices) share
-        time by what the meter says, and where even the cheapest
-        options cost too much, steps are throttled (``budget_met`` is then False). From the step
-        after it is set, files are streamed at their own pace, as power is energy over time.
+        time by what the meter says, and where even the cheapest take too much, steps are throttled
+        (``budget_met`` is then False). From the step after it is set, files are streamed at their own pace,
+        as power is energy over time.
 
         Raises: BudgetError on setting if nothing here can choose by it, or measure what it limits.
         """

@@ -86,7 +86,7 @@ class EnergyAccounting:
 
     @budget.setter
     def budget(self, budget: Budget | None) -> None:
-        """Raises: BudgetError if nothing here chooses by a price, or measures what is limited."""
+        """Raises: BudgetError if nothing here can choose by it, or measure what is limited."""
         if budget is not None:
             if not isinstance(budget, Budget):
                 raise BudgetError(

@@ -104,7 +104,7 @@ class VariantCosts:
         graph = None if policy is None else policy.graph
         chooser = FrontChoice(self.variant.action_space, costs, front, manifest.steps.clip_steps, graph)
         if point is not None:
-            chooser.stand_at(point_named(front, point), 0.0)
+            chooser.stand_at(point_named(front, point), 0.0, named=True)
         elif price is not None:
             price = self.checked_price(price)
             chooser.stand_at(self.point_at(price), price)

@@ -77,7 +77,7 @@ class Script:
     """Decisions as written down beforehand."""
 
     kind, standing_plan = "scripted", Plan()
-    runs_policy = True
+    runs_policy = may_run_policy = True
     fuses_looks = False
 
     def __init__(self, *decisions: Decision) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.errors import ArgumentError
+from runtimes.errors import AdaptiveVideoError, ArgumentError
 from runtimes.spec import ActionSpace, OperatingFront, OperatingPoint
 from sdk.decisions.choosers import LEARNED, Chooser, LearnedChoice
 from sdk.decisions.decision import Context, Decision, Plan
@@ -26,10 +26,10 @@ def point_named(front: OperatingFront, name: str) -> OperatingPoint:
 
 
 class FrontChoice:
-    """The operating point that the plan names; the policy at the plan's price where it names none.
+    """The operating point that the plan names; another one holds from the next step on.
 
-    Another point holds from the next step on. ``clip_steps``: of the clips that the
-    points were judged on; ``policy_graph``: None for a variant without a policy.
+    ``clip_steps``: of the clips that the points were judged on; ``policy_graph``: None for a variant without
+    a policy.
     """
 
     def __init__(
@@ -51,15 +51,24 @@ class FrontChoice:
         own = [] if self._learned is None else list(self._learned.options)
         looks = [option for chooser in self._choosers.values() for option in chooser.options]
         self.options = tuple({option.name: option for option in [*own, *looks]}.values())
+        self._absent: Collection[str] = ()
+        self._clip: int | None = None
         self.stand_at(front.point(front.default), 0.0)
         self._current, self._began = self._chooser(self.standing_plan), False
 
-    def stand_at(self, point: OperatingPoint, price: float) -> None:
-        """Run a point as long as nothing else is planned; ``price``: that led to it."""
-        self.standing_plan = self.plan_of(point, price)
+    def stand_at(self, point: OperatingPoint, price: float, *, named: bool = False) -> None:
+        """Run a point as long as nothing else is planned.
+
+        ``price``: that led to it; ``named``: by the app, which then has no other.
+        """
+        self.standing_plan, self._named = self.plan_of(point, price), named
 
     def plan_of(self, point: OperatingPoint, price: float) -> Plan:
-        """The plan of a point of the front; a learned one has its own price."""
+        """The plan of a point of the front; a learned one has its own price.
+
+        Raises: AdaptiveVideoError if it needs a graph that is not there.
+        """
+        self._chooser_of(point.name).set_absent_graphs(self._absent)
         costs = None if self._learned is None else self._learned.standing_plan.costs
         return Plan(price if point.price is None else point.price, costs, point=point.name)
 
@@ -73,6 +82,11 @@ class FrontChoice:
         """Whether the policy graph is run at the step that is being decided."""
         return self._current.runs_policy
 
+    @property
+    def may_run_policy(self) -> bool:
+        """Whether any point runs the policy graph."""
+        return self._learned is not None
+
     def steps_to_wait(self, plan: Plan, answer: Floats | None, since: int | None = None) -> int:
         """Those of the plan's point, which is the one in use from here on.
 
@@ -81,7 +95,9 @@ class FrontChoice:
         chooser = self._chooser(plan)
         if chooser is not self._current and self._began:
             chooser.reset()
-            if isinstance(chooser, ScheduleChoice) and since is not None:
+            if self._clip is not None:
+                chooser.expect_steps(self._clip)
+            elif isinstance(chooser, ScheduleChoice) and since is not None:
                 chooser.resume(since)
         self._current, self._began = chooser, True
         return chooser.steps_to_wait(plan, answer)
@@ -92,23 +108,43 @@ class FrontChoice:
 
     def expect_steps(self, steps: int | None) -> None:
         """The stream that has begun is a clip of so many steps; None: its end is not known."""
+        self._clip = steps
         for chooser in self._choosers.values():
             chooser.expect_steps(steps)
 
     def set_absent_graphs(self, absent: Collection[str]) -> None:
-        """Raises: AdaptiveVideoError if the point in use needs one of them."""
-        self._current.set_absent_graphs(absent)
-        if self._learned is not None and self._learned is not self._current:
-            self._learned.set_absent_graphs(absent)
+        """Points that need one of these cannot run; if that is the standing one, the next cheaper stands.
+
+        Raises: AdaptiveVideoError if the app named that one, or no point can run.
+        """
+        self._absent = absent
+        places = {point.name: place for place, point in enumerate(self.front.points)}
+        standing, price = places[str(self.standing_plan.point)], self.standing_plan.price
+        points = self.front.points
+        others = () if self._named else (*points[:standing][::-1], *points[standing + 1 :])
+        refused: AdaptiveVideoError | None = None
+        for point in (points[standing], *others):
+            try:
+                self.stand_at(point, price, named=self._named)
+            except AdaptiveVideoError as error:
+                refused = refused or error
+            else:
+                return
+        assert refused is not None, "a front has points"
+        raise refused
 
     def reset(self) -> None:
         """Begin a new stream."""
-        self._began = False
+        self._began, self._clip = False, None
         for chooser in self._choosers.values():
             chooser.reset()
 
     def _chooser(self, plan: Plan) -> Chooser:
-        if plan.point is not None and plan.point in self._choosers:
-            return self._choosers[plan.point]
-        assert self._learned is not None, "a plan without a point, or with a learned one, is a policy's"
-        return self._learned
+        return self._chooser_of(plan.point)
+
+    def _chooser_of(self, point: str | None) -> Chooser:
+        """Raises: ValueError for a plan of no point of this front."""
+        chooser = self._choosers.get(str(point), self._learned)
+        if chooser is None:
+            raise ValueError(f"point {point} is not on the front")
+        return chooser

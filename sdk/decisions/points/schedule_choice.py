@@ -41,6 +41,7 @@ class ScheduleChoice:
         used = {option.name: option for look in self._looks for option in look}
         self.options: tuple[Option, ...] = tuple(used.values())
         self.runs_policy = any(option.graph == policy_graph for option in self.options)
+        self.may_run_policy = self.runs_policy
         self.reset()
 
     def steps_to_wait(self, plan: Plan, answer: Floats | None, since: int | None = None) -> int:

@@ -231,7 +231,7 @@ def test_a_log_is_replaced_when_a_stream_begins(bundle: Bundle, board: Board, tm
         ("", "is not a decision log"),
         ("{}\n", "is not a decision log"),
         ('{"decision_log": 99}\n', "has format 99, and 7 is known here"),
-        ('{"decision_log": 7}\n{"chooser": "fixed"}\n', "its choices were fixed, not learned"),
+        ('{"decision_log": 7}\n{"chooser": "fixed"}\n', "its choices were fixed"),
         ('{"decision_log": 7}\n{"chooser": "learned"}\n', r"is damaged: 'action_space' is missing"),
         ('{"decision_log": 7}\nnonsense\n', "line 2: is not JSON"),
         ('{"decision_log": 7}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),

@@ -68,6 +68,20 @@ def test_steps_that_are_throttled_and_other_points_count_for_nothing() -> None:
     assert found.predict(device(), None) == before
 
 
+def test_a_held_step_counts_also_while_throttled() -> None:
+    """Its schedule goes on meanwhile."""
+    found = levels(("b1", 1), ("b0", 16))
+    for _ in range(20 * CLIP_STEPS):
+        found.observe(0.0, StepTrace(Decision((), held=True, throttled=True), None, (), 0, (), 1.0, "b1 x 1"))
+    assert found.predict(device(), None)[0].power_w < 1.002 * BASE_W
+
+
+def test_a_point_that_sees_nothing_is_not_offered() -> None:
+    found = levels(("b1", 1), ("b0", 16))
+    found.observe(0.0, StepTrace(Decision(()), None, ("view",), 0, (), 1.0, "b1 x 1"))
+    assert names(found) == ["b1 x 1", "b0 x 16"], "if none does, all are"
+
+
 def test_points_whose_graphs_are_absent_are_not_offered() -> None:
     found = levels(("b1", 1), ("b1", 16), ("b0", 16))
     found.restrict(("g0",), math.inf, NO_LIMIT)

@@ -17,6 +17,7 @@ from runtimes.bundle import Bundle
 from runtimes.errors import AdaptiveVideoError
 from runtimes.spec import ActionSpace, Group, Interval, LookFusion, OperatingFront, OperatingPoint, StopRule
 from sdk.budget.budget import Budget
+from sdk.decisions.points.front_choice import FrontChoice
 from sdk.power import AppMeter, Meter, ModeledMeter
 from sdk.recognizer import StreamRecognizer
 from sdk.recording.decision_log import DecisionLog
@@ -227,10 +228,15 @@ def budgeted(along: Bundle, seconds: float, **how: Any) -> tuple[list[Recognitio
         return [board.draw(result) for result in recognizer.stream(board.pictures(seconds))], board
 
 
+def of_schedules(along: Bundle) -> Bundle:
+    """With no other points."""
+    schedules = FRONT.model_copy(update={"points": tuple(p for p in FRONT.points if p.kind == "schedule")})
+    return replace(along, manifest=along.manifest.model_copy(update={"fronts": (schedules,)}))
+
+
 def test_a_budget_moves_along_the_points_and_not_the_policy(along: Bundle, tmp_path: Path) -> None:
     """Two big looks of sixteen steps take 1.5 W, one small one 1.06 W: of 1.3 W both have a share."""
-    schedules = FRONT.model_copy(update={"points": tuple(p for p in FRONT.points if p.kind == "schedule")})
-    along = replace(along, manifest=along.manifest.model_copy(update={"fronts": (schedules,)}))
+    along = of_schedules(along)
     path = tmp_path / "decisions.jsonl"
     with DecisionLog(path) as log:
         results, board = budgeted(along, 90, budget=Budget(watts=1.3), log=log)
@@ -252,6 +258,57 @@ def test_a_clip_under_a_budget_runs_as_one_point(along: Bundle, clip: Path) -> N
             result = recognizer.recognize(clip)
             board.now_s, board.used_j = board.now_s + 1.6, board.used_j + 3.0
             assert len({step.point for step in result.recognitions}) == 1
+
+
+def test_a_limit_of_time_goes_with_its_budget(along: Bundle) -> None:
+    board, along = Board(), of_schedules(along)
+    with StreamRecognizer(along, "cpu", meter=board.meter(), clock=board.clock) as recognizer:
+        recognizer.budget = Budget(latency_ms=0.01)
+        points = []
+        for number, result in enumerate(recognizer.stream(board.pictures(30))):
+            points.append(board.draw(result).point)
+            if number == 100:
+                recognizer.budget = Budget(watts=500)
+    assert points[90] == "one small" and points[-1] == "two big"
+
+
+def test_a_budget_may_move_to_a_learned_point(along: Bundle) -> None:
+    """The policy's graph is open, though the point that stands runs none."""
+    results, _ = budgeted(along, 20, budget=Budget(watts=500))
+    assert results[-1].point == LEARNED.name and results[-1].latency_ms.policy > 0
+
+
+def test_a_clip_under_a_limit_of_time_runs_as_one_point(along: Bundle, clip: Path) -> None:
+    with StreamRecognizer(along, "cpu", point="two big", budget=Budget(latency_ms=0.01)) as recognizer:
+        for _ in range(2):
+            result = recognizer.recognize(clip)
+            assert len({step.point for step in result.recognitions}) == 1
+
+
+def test_the_point_and_price_that_were_set_are_said_at_once(along: Bundle) -> None:
+    with StreamRecognizer(along, "cpu", meter=ModeledMeter(1.0, 1.0)) as recognizer:
+        recognizer.point = "one small"
+        recognizer.budget = Budget(watts=5)
+        assert recognizer.point == "one small"
+
+
+def test_points_without_their_graphs(along: Bundle) -> None:
+    """The default gives way to another; one that the app names does not."""
+    space = along.variant("int8").action_space
+    graphs = {option.graph for option in space.options if option.graph}
+    costs = np.ones(len(space.options))
+    with pytest.raises(AdaptiveVideoError, match="is not there"):
+        FrontChoice(space, costs, FRONT, 16, "policy").set_absent_graphs(graphs)
+    points = (*FRONT.points[:3], point("a head", 0.95, "head"))
+    chooser = FrontChoice(space, costs, FRONT.model_copy(update={"points": points}), 16, "policy")
+    chooser.set_absent_graphs({"net-int8"})
+    assert chooser.standing_plan.point == "a head"
+    with pytest.raises(AdaptiveVideoError, match="point two big: its graph net-int8 is not there"):
+        chooser.plan_of(FRONT.point("two big"), 0.0)
+    chooser.set_absent_graphs(())
+    chooser.stand_at(FRONT.point("two big"), 0.0, named=True)
+    with pytest.raises(AdaptiveVideoError, match="choose another point"):
+        chooser.set_absent_graphs({"net-int8"})
 
 
 def test_a_budget_needs_no_policy(bundle: Bundle) -> None:
