@@ -255,7 +255,8 @@ class BudgetController:
         expected_j = self._costs.base_w * elapsed_s + run_j
         used_j, span = self._metered.record_step(now_s, energy_j, ran, expected_j)
         self._power.record_use(now_s, used_j)
-        self._unreported.append((now_s, run_j))
+        if self._watts is not None:
+            self._unreported.append((now_s, run_j))
         self._record_use(now_s, elapsed_s, used_j)
         if self._began:
             self._began = False  # what is between the beginning and the first step is no step's time

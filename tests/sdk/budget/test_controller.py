@@ -335,6 +335,7 @@ def test_a_latency_budget_leaves_out_what_takes_too_long() -> None:
     fast = device(run_s={"policy": 0.002, "b0": 0.060, "b1": 0.025, "b2": 0.010})
     result = stream(fast, SPACE, TABLE, SCORES, [(0.0, Budget(latency_ms=40))], seconds=20)
     assert set(result.options(10, 20)) == {"b1"}
+    assert not result.controller._unreported, "where no power is limited nothing is kept of each step"
     result = stream(fast, SPACE, TABLE, SCORES, [(0.0, Budget(latency_ms=1.0))], seconds=20)
     state = result.steps[-1].state
     assert state is not None and state.met is False and "longer than 1 ms" in str(state.why)
