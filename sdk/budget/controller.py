@@ -115,9 +115,9 @@ class BudgetController:
         self._taken_s = self._throttled_s = -math.inf
         self._moved_s = -math.inf
 
-    def expect_clip(self, is_clip: bool) -> None:
-        """Whether the stream that has begun is one clip: it runs as one point to its end."""
-        self._in_clip = is_clip
+    def expect_steps(self, steps: int | None) -> None:
+        """The stream that has begun has so many steps; None: its end is not known."""
+        self._in_clip = self._levels.is_clip(steps)
 
     def set_absent_graphs(self, absent: Collection[str]) -> None:
         """From here on these graphs are not there."""

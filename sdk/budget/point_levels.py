@@ -67,6 +67,10 @@ class PointLevels:
         level = self._level(chosen, 0.0)
         return level._replace(price=price) if chosen == row else level
 
+    def is_clip(self, steps: int | None) -> bool:
+        """Whether it has no more steps than the clips that the points were judged on."""
+        return steps is not None and steps <= self._clip_steps
+
     def observe(self, now_s: float, trace: StepTrace) -> None:
         """Count what a step ran for the point that it was one of."""
         row = self._rows.get(trace.point or "")

@@ -57,6 +57,10 @@ class PowerLevels(Protocol):
         """What runs where no power is limited: the app's own choice, if it may run."""
         ...
 
+    def is_clip(self, steps: int | None) -> bool:
+        """Whether a stream of so many steps (None: not known) is one clip, which runs one way to its end."""
+        ...
+
     def observe(self, now_s: float, trace: StepTrace) -> None:
         """Take in what a step ran."""
         ...

@@ -47,6 +47,10 @@ class PriceLevels:
         """The app's price."""
         return PowerLevel(0.0, price)
 
+    def is_clip(self, steps: int | None) -> bool:
+        """Never: each step has its own choice."""
+        return False
+
     def observe(self, now_s: float, trace: StepTrace) -> None:
         """Remember a decision."""
         if trace.scores is not None:

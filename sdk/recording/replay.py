@@ -114,12 +114,12 @@ class _Replay:
         chooser: Chooser = LearnedChoice(space, net_costs(space, run_costs))
         response = begin["response"] and PriceResponse.model_validate(begin["response"])
         levels: PowerLevels = PriceLevels(space, response)
-        self._standing, self._clip_steps = chooser.standing_plan, 0
+        self._standing = chooser.standing_plan
         if begin["front"] is not None:
             front = OperatingFront.model_validate(begin["front"])
-            graph, self._clip_steps = begin["policy_graph"], int(begin["clip_steps"])
-            chooser = FrontChoice(space, net_costs(space, run_costs), front, self._clip_steps, graph)
-            levels = PointLevels(space, front, self._clip_steps, graph)
+            graph, steps = begin["policy_graph"], int(begin["clip_steps"])
+            chooser = FrontChoice(space, net_costs(space, run_costs), front, steps, graph)
+            levels = PointLevels(space, front, steps, graph)
         self._budget: Budget | None = None
         self._controller: BudgetController | None = None
         if costs is not None:
@@ -135,10 +135,9 @@ class _Replay:
             if self._controller is not None:
                 self._controller.begin_stream(line["began_s"], line["energy_j"])
         elif "expected_steps" in line:
-            steps = line["expected_steps"]
-            self._loop.expect_steps(steps)
+            self._loop.expect_steps(line["expected_steps"])
             if self._controller is not None:
-                self._controller.expect_clip(steps is not None and steps <= self._clip_steps)
+                self._controller.expect_steps(line["expected_steps"])
         elif "absent_graphs" in line:
             self._loop.chooser.set_absent_graphs(line["absent_graphs"])
             if self._controller is not None:

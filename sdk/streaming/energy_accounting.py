@@ -71,7 +71,6 @@ class EnergyAccounting:
         self._setting: tuple[Budget | None, MeterMark] = (None, self._began)
         self._controller: BudgetController | None = None
         levels = power_levels(chooser, variant)
-        self._clip_steps = chooser.clip_steps if isinstance(chooser, FrontChoice) else 0
         if levels is not None and costs is not None and run_ms is not None:
             self._controller = BudgetController(
                 variant.action_space, costs, run_ms, known_energies=known, levels=levels
@@ -126,7 +125,7 @@ class EnergyAccounting:
     def expect_steps(self, steps: int | None) -> None:
         """The stream that has begun is a clip of so many steps; None: its end is not known."""
         if self._controller is not None:
-            self._controller.expect_clip(steps is not None and steps <= self._clip_steps)
+            self._controller.expect_steps(steps)
         if self._log is not None:
             self._log.write_expected_steps(steps)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from runtimes.spec import OperatingFront
@@ -14,6 +15,14 @@ from sdk.power.simulated import Probe, SimulatedDevice
 from tests.sdk.budgeted_streams import Stream, action_space, constant, schedules, stream
 
 CLIP_STEPS = 16
+
+PROBES = st.builds(
+    Probe,
+    noise=st.floats(0, 0.05),
+    grain_j=st.sampled_from([0.0, 0.001, 0.05]),
+    delay_s=st.floats(0, 0.5),
+)
+"""Meters that are noisy, count in lumps and are late."""
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ class FrontChoice:
 
     def expect_steps(self, steps: int | None) -> None:
         """The stream that has begun is a clip of so many steps; None: its end is not known."""
-        self._clip = steps
+        self._clip = steps if steps is not None and steps <= self.clip_steps else None
         for chooser in self._choosers.values():
             chooser.expect_steps(steps)
 

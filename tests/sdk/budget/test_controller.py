@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sdk.budget.budget import Budget
 from sdk.budget.power_limit import Readings
 from sdk.power.simulated import Body, Probe, SimulatedDevice
+from tests.sdk.budget_trials import PROBES
 from tests.sdk.budgeted_streams import Scores, Stream, action_space, constant, stream
 
 SPACE = action_space(3)
@@ -120,12 +121,7 @@ TRIALS = st.builds(
     dense_share=st.floats(0.5, 3.0),
     budgets=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     load=st.one_of(st.just(0.0), st.floats(0, 0.4)),
-    probe=st.builds(
-        Probe,
-        noise=st.floats(0, 0.05),
-        grain_j=st.sampled_from([0.0, 0.001, 0.05]),
-        delay_s=st.floats(0, 0.5),
-    ),
+    probe=PROBES,
     seed=st.integers(0, 2**16),
     responds=st.sampled_from([0.0, 1.0, 3.0]),
     expected=st.floats(0.6, 1.5),

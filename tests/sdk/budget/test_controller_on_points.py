@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sdk.budget.budget import Budget
 from sdk.power.simulated import Probe, SimulatedDevice
-from tests.sdk.budget_trials import Trial
+from tests.sdk.budget_trials import PROBES, Trial
 from tests.sdk.budgeted_streams import Stream, action_space, constant, schedules, stream
 
 SCORES = constant(*[0.0] * 9)
@@ -28,12 +28,7 @@ TRIALS = st.builds(
     dense_share=st.floats(0.5, 3.0),
     budgets=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     load=st.one_of(st.just(0.0), st.floats(0, 0.4)),
-    probe=st.builds(
-        Probe,
-        noise=st.floats(0, 0.05),
-        grain_j=st.sampled_from([0.0, 0.001, 0.05]),
-        delay_s=st.floats(0, 0.5),
-    ),
+    probe=PROBES,
     known=st.booleans(),
     seed=st.integers(0, 2**16),
 )

@@ -76,10 +76,18 @@ def test_a_held_step_counts_also_while_throttled() -> None:
     assert found.predict(device(), None)[0].power_w < 1.002 * BASE_W
 
 
-def test_a_point_that_sees_nothing_is_not_offered() -> None:
-    found = levels(("b1", 1), ("b0", 16))
-    found.observe(0.0, StepTrace(Decision(()), None, ("view",), 0, (), 1.0, "b1 x 1"))
-    assert names(found) == ["b1 x 1", "b0 x 16"], "if none does, all are"
+@pytest.mark.parametrize(
+    ("absent", "offered"),
+    [(("sound",), ["b0 x 16"]), (("view",), ["b1 x 1"]), (("sound", "view"), ["b1 x 1", "b0 x 16"])],
+)
+def test_a_point_that_senses_nothing_is_not_offered(absent: tuple[str, ...], offered: list[str]) -> None:
+    """If none does, all are."""
+    group = SPACE.groups[0]
+    heard = tuple(o.model_copy(update={"view": "sound"}) if o == B1 else o for o in group.options)
+    space = SPACE.model_copy(update={"groups": (group.model_copy(update={"options": heard}),)})
+    found = PointLevels(space, schedules(SPACE, (("b1", 1), ("b0", 16))), CLIP_STEPS, "policy")
+    found.observe(0.0, StepTrace(Decision(()), None, absent, 0, (), 1.0, "b1 x 1"))
+    assert names(found) == offered
 
 
 def test_points_whose_graphs_are_absent_are_not_offered() -> None:
