@@ -21,8 +21,6 @@ from compiler.request import DataRequest, ModelRequest, Request, TrainingRequest
 from compiler.targets import find_targets
 from runtimes.bundle import Bundle
 
-_SHARES = (1.0, 0.5, 0.25, 0.1)
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -38,7 +36,8 @@ def main() -> None:
     name = f"{arguments.model}-{data}-{arguments.preset}"
     rows = [row for seed in range(arguments.seeds) for row in _rows(arguments, name, seed)]
     for row in rows:
-        bought = ", ".join(f"{share:.0%}: {right:.1%}" for share, right in row["right_at"].items())
+        shares = ((float(share), right) for share, right in row["bought"].items() if right is not None)
+        bought = ", ".join(f"{share:.0%}: {right:.1%}" for share, right in shares)
         low, high = row["difference"][1:]
         print(f"seed {row['seed']} {row['variant']}: {row['verdict']} ({low:+.1%} to {high:+.1%}); {bought}")
     print(write(f"operating-points-{name}", {"clips": rows[0]["clips"], "rows": rows}))
@@ -65,12 +64,7 @@ def _compiled(arguments: argparse.Namespace, out: Path, seed: int) -> Bundle:
 def _row(bundle: Bundle, evaluated: dict[str, Any], seed: int) -> dict[str, Any]:
     front = bundle.manifest.front(evaluated["variant"])
     assert front is not None
-    points, (dense, oracle, random) = evaluated["points"][:-3], evaluated["points"][-3:]
-    right_at = {}
-    for share in _SHARES:
-        within = [one for one in points if one["cost"] <= share * dense["cost"] * (1 + 1e-9)]
-        if within:
-            right_at[share] = within[-1]["accuracy"]
+    dense, oracle, random = evaluated["points"][-3:]
     return {
         "seed": seed,
         "variant": evaluated["variant"],
@@ -79,7 +73,8 @@ def _row(bundle: Bundle, evaluated: dict[str, Any], seed: int) -> dict[str, Any]
         "verdict": evaluated["verdict"],
         "difference": evaluated["difference"],
         "dense": dense,
-        "right_at": right_at,
+        "points": evaluated["points"][:-3],
+        "bought": evaluated["bought"],
         "oracle_stop": oracle,
         "random_stop": random,
         "kinds": {

@@ -67,6 +67,7 @@ class StreamRecognizer(ChoiceSettings):
         every: int = 1,
         random_seed: int | None = None,
         point: str | None = None,
+        cost_share: float | None = None,
         top: int = 5,
         threads: int | None = None,
         target: str | None = None,
@@ -82,7 +83,8 @@ class StreamRecognizer(ChoiceSettings):
         """Open the bundle, and the graphs that may be chosen.
 
         variant: one of the manifest's, e.g. ``int8``. price: moves along the variant's operating points, see
-        ``price``; point: runs the one of this name (``points`` lists them); with neither, the bundle's
+        ``price``; point: runs the one of this name (``points`` lists them); cost_share: what clips cost on
+        average, see ``cost_share``; with none of them, the bundle's
         default, or where there is no policy and no budget the first option, which ``fixed`` changes. fixed:
         run this option at each ``every``-th step and no other. random_seed: choose at random. top: how many
         labels each result lists. threads: of a branch. target: run the graphs of this one of the bundle's
@@ -110,7 +112,9 @@ class StreamRecognizer(ChoiceSettings):
         table = self._bundle.costs(device_name(), self._engine.provider)
         self._costs = VariantCosts(self._bundle, self.variant, table)
         budgeted = budget is not None
-        self._chooser = self._costs.chooser(price, fixed, every, random_seed, point, budgeted=budgeted)
+        self._chooser = self._costs.chooser(
+            price, fixed, every, random_seed, point, cost_share, budgeted=budgeted
+        )
         absent = self._bundle.absent(target)
         front = self._manifest.front(self.variant.name)
         looks = None if front is None else front.fusion
@@ -128,6 +132,8 @@ class StreamRecognizer(ChoiceSettings):
             self._accounting = EnergyAccounting(self.variant, self._chooser, table, sensors, clock, log)
         if absent:
             self._accounting.set_absent_graphs(absent)
+        if cost_share is not None:
+            self.cost_share = cost_share
         if budget is not None:
             self.budget = budget
         _LOG.info("opened %r on %s", self._bundle, self._engine.provider)
@@ -332,7 +338,7 @@ class StreamRecognizer(ChoiceSettings):
         self._pushed = None
         self._statistics = Statistics()
         self._accounting.begin_stream()
-        self._source = None
+        self._source, self._turn_left = None, 0
         self._pipeline.reset()
 
     @property
@@ -362,6 +368,7 @@ class StreamRecognizer(ChoiceSettings):
 
     def _advance(self, frame: Frame, dropped: int = 0) -> Recognition:
         """Take one step, and count what it used."""
+        self._take_turn()
         self._plan = self._accounting.plan_step(self._standing)
         recognition = self._pipeline.advance(frame, dropped, self._plan)
         recognition = self._accounting.finish_step(recognition, self._pipeline.trace)

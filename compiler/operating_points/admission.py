@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from compiler.operating_points.answers import Floats
 from compiler.operating_points.candidates import Candidate
-from compiler.operating_points.front import halves, sharing
-from sdk.decisions.points.hull import hull
+from compiler.operating_points.front import halves
+from sdk.decisions.points.hull import hull, sharing
 
 DRAWS = 2000
 _CONFIDENCE = 0.95

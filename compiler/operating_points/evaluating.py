@@ -15,8 +15,12 @@ from compiler.operating_points.gathering import part_costs
 from compiler.operating_points.plans import LookPlan, follow
 from compiler.operating_points.stopping import stopped_after
 from runtimes.spec import CostTable, OperatingFront, OperatingPoint
+from sdk.decisions.points.hull import sharing
 
+SHARES = (1.0, 0.5, 0.25, 0.1)
+"""Of the dense cost, at which it is said what they buy."""
 _GRID = 200
+_ROUNDING = 1e-6
 _NOTHING = 0.0005
 """A difference that no one would see: of less than a tenth of a percent."""
 
@@ -59,11 +63,31 @@ class Evaluation:
             "verdict": self.comparison.word,
             "difference": [self.comparison.difference, self.comparison.low, self.comparison.high],
             "points": rows,
+            "bought": {f"{share:g}": self._bought_at(share) for share in SHARES},
         }
 
-    def within(self, cost: float) -> Candidate | None:
-        """The most accurate point, as it was chosen, that costs no more; None if all cost more."""
-        return next((one for one in reversed(self.points) if one.cost.mean() <= cost * (1 + 1e-9)), None)
+    def _bought_at(self, share: float) -> JsonValue:
+        bought = self.bought(share * float(self.dense.cost.mean()))
+        return None if bought is None else round(bought.accuracy, 5)
+
+    def bought(self, cost: float) -> Bought | None:
+        """What a mean cost buys; None where every point costs more."""
+        costs, right = _curve(self.points)
+        if cost * (1 + 1e-9) < costs[0]:
+            return None
+        ranked = sorted(self.points, key=lambda one: float(one.cost.mean()))
+        one, other, share = sharing(costs, range(len(costs)), cost)
+        used = [place for place, weight in ((one, 1 - share), (other, share)) if weight > _ROUNDING]
+        accuracy = (1 - share) * right[one].mean() + share * right[other].mean()
+        return Bought(float(accuracy), tuple(ranked[place].name for place in used))
+
+
+@dataclass(frozen=True)
+class Bought:
+    """What a mean cost buys: the accuracy of a point, or of two that take turns from clip to clip."""
+
+    accuracy: float
+    points: tuple[str, ...]
 
 
 @dataclass(frozen=True)

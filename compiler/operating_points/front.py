@@ -1,9 +1,8 @@
-"""The front of candidates: sharing time between two of its points, and how lucky its choice was."""
+"""The front of candidates: what each comes to on average, and how lucky the choice of the best was."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 
@@ -12,19 +11,6 @@ from compiler.operating_points.candidates import Candidate
 from sdk.decisions.points.hull import hull
 
 _SPLITS = 20
-
-
-def sharing(costs: Floats, front: Sequence[int], cost: float) -> tuple[int, int, float]:
-    """Two points of a front, and the share of the second, that together cost ``cost``.
-
-    Below the front's first point, and above its last, these alone.
-    """
-    if cost <= costs[front[0]]:
-        return front[0], front[0], 0.0
-    for one, other in pairwise(front):
-        if cost <= costs[other]:
-            return one, other, float((cost - costs[one]) / (costs[other] - costs[one]))
-    return front[-1], front[-1], 0.0
 
 
 def means(candidates: Sequence[Candidate]) -> tuple[Floats, Floats]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from compiler.operating_points.evaluating import Evaluation
+from compiler.operating_points.evaluating import SHARES, Evaluation
 
-_SHARES = (0.5, 0.25, 0.1)
-"""Budgets to report, as shares of the dense cost."""
 _ROOM = 0.85
 _POOR = 0.6
 
@@ -31,10 +29,11 @@ def budget_lines(evaluation: Evaluation) -> list[str]:
         f"guessing: {1 / classes:.1%}"
     ]
     bought = []
-    for share in _SHARES:
-        point = evaluation.within(share * full)
-        if point is not None:
-            bought.append(f"{share:.0%} of that buys {point.right.mean():.1%} ({point.name})")
+    for share in SHARES[1:]:
+        found = evaluation.bought(share * full)
+        if found is not None:
+            names = " and ".join(found.points) + (" in turn" if len(found.points) > 1 else "")
+            bought.append(f"{share:.0%} of that buys {found.accuracy:.1%} ({names})")
     if bought:
         lines.append("; ".join(bought))
     default = next(one for one in evaluation.points if one.name == front.default)

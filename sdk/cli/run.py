@@ -53,6 +53,10 @@ def run(
     point: Annotated[
         str | None, typer.Option(help="Run this operating point; adaptive-inspect lists them.")
     ] = None,
+    cost_share: Annotated[
+        float | None,
+        typer.Option(help="Mean cost as a share of the dense cost, e.g. 0.25; points take turns."),
+    ] = None,
     fixed: Annotated[str | None, typer.Option(help="Run this option only.")] = None,
     every: Annotated[int, typer.Option(help="With --fixed: at each n-th step.")] = 1,
     partial: Annotated[bool, typer.Option(help="Run without what a missing low plane brings.")] = False,
@@ -115,6 +119,7 @@ def run(
                 variant=variant,
                 price=price,
                 point=point,
+                cost_share=cost_share,
                 fixed=fixed,
                 every=every,
                 threads=threads,

@@ -11,6 +11,7 @@ from sdk.budget.budget import Budget
 from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice
 from sdk.decisions.decision import Plan
 from sdk.decisions.points.front_choice import FrontChoice, point_named
+from sdk.decisions.points.point_turns import PointTurns
 from sdk.decisions.step_pipeline import Pipeline
 from sdk.streaming.energy_accounting import EnergyAccounting
 from sdk.streaming.variant_costs import VariantCosts
@@ -31,6 +32,10 @@ class ChoiceSettings:
     """What holds as long as no budget does."""
     _plan: Plan
     """Of the last step."""
+    _turns: PointTurns | None = None
+    _cost_share: float | None = None
+    _turn_left: int = 0
+    """Steps that the point whose turn it is still has."""
 
     @property
     def points(self) -> tuple[OperatingPoint, ...]:
@@ -52,10 +57,44 @@ class ChoiceSettings:
     def point(self, name: str) -> None:
         chooser = self._chooser
         if not isinstance(chooser, FrontChoice):
-            reason = "the choice here is not along operating points"
-            raise ArgumentError(f"point {name}", reason, "open the bundle without fixed and random_seed")
+            raise _not_along_points(f"point {name}")
         self._require_no_budget("point")
         self._standing = self._plan = chooser.plan_of(point_named(chooser.front, name), 0.0)
+        self._turns = self._cost_share = None
+
+    @property
+    def cost_share(self) -> float | None:
+        """What clips cost on average, as a share of the dense point's cost; None: whatever their point takes.
+
+        May be set at any time. The two operating points next to it take turns: another one may run with each
+        clip (``recognize``), or with every so many steps of a stream as the points' clips have. Below the
+        cheapest point's cost that one runs, above the most expensive one's that.
+
+        Raises: AdaptiveVideoError on setting if it is no share, there are no points, or there is a budget;
+        BundleError if no costs are known.
+        """
+        return self._cost_share
+
+    @cost_share.setter
+    def cost_share(self, share: float) -> None:
+        chooser = self._chooser
+        if not isinstance(chooser, FrontChoice):
+            raise _not_along_points(f"cost_share {share}")
+        self._require_no_budget("cost_share")
+        turns = self._costs.turns_at(share)
+        plans = [chooser.plan_of(point, 0.0) for point in (turns.lower, turns.upper)]
+        self._standing = self._plan = plans[0]
+        self._turns, self._cost_share, self._turn_left = turns, share, 0
+
+    def _take_turn(self) -> None:
+        """Before every step: let the next point stand where points take turns, and one has had its own."""
+        if self._turns is None:
+            return
+        if self._turn_left == 0:
+            assert isinstance(self._chooser, FrontChoice), "only points take turns"
+            self._standing = self._chooser.plan_of(self._turns.next_point(), 0.0)
+            self._turn_left = self._chooser.clip_steps
+        self._turn_left -= 1
 
     @property
     def price(self) -> float:
@@ -82,7 +121,7 @@ class ChoiceSettings:
             self._standing = chooser.plan_of(self._costs.point_at(checked), checked)
         else:
             self._standing = replace(self._standing, price=checked)
-        self._plan = self._standing
+        self._plan, self._turns, self._cost_share = self._standing, None, None
 
     def _require_no_budget(self, what: str) -> None:
         if self.budget is not None:
@@ -126,3 +165,8 @@ class ChoiceSettings:
         for branch in self._chooser.branches(option):
             self._pipeline.open(branch)
         self._chooser.switch(option)
+
+
+def _not_along_points(given: str) -> ArgumentError:
+    reason = "the choice here is not along operating points"
+    return ArgumentError(given, reason, "open the bundle without fixed and random_seed")

@@ -16,6 +16,7 @@ from sdk.decisions.choosers import Chooser, FixedChoice, LearnedChoice, RandomCh
 from sdk.decisions.option_costs import option_costs
 from sdk.decisions.points.front_choice import FrontChoice, point_named
 from sdk.decisions.points.point_prices import PointPrices
+from sdk.decisions.points.point_turns import PointTurns
 
 HIGHEST_PRICE = 1e4
 """Above it only the cheapest options are chosen, whatever they score."""
@@ -36,6 +37,7 @@ class VariantCosts:
         every: int,
         random_seed: int | None,
         point: str | None = None,
+        cost_share: float | None = None,
         *,
         budgeted: bool = False,
     ) -> Chooser:
@@ -43,14 +45,15 @@ class VariantCosts:
 
         Raises: ArgumentError for those that exclude each other; OptionError; BundleError without costs.
         """
-        given = {"point": point, "price": price, "fixed": fixed, "random_seed": random_seed}
+        given = {"point": point, "price": price, "cost_share": cost_share}
+        given |= {"fixed": fixed, "random_seed": random_seed}
         named = [name for name, value in given.items() if value is not None]
         self._require_sense(named, every)
         if fixed is not None:
             return FixedChoice(self.variant, fixed, every)
         if random_seed is not None and self.variant.policy is not None:
             return RandomChoice(self.variant.action_space, random_seed)
-        # Without a policy the app chooses, unless it asks for a price, a point or a budget.
+        # Without a policy the app chooses, unless it asks for anything that points are chosen by.
         if self.front is not None and (self.variant.policy is not None or named or budgeted):
             return self._along(self.front, price, point)
         if self.variant.policy is None:
@@ -67,9 +70,9 @@ class VariantCosts:
             raise ArgumentError(" and ".join(named), "exclude each other", "give one of them")
         if every != 1 and named != ["fixed"] and (named or has_policy):
             raise ArgumentError(f"every {every}", "is for a fixed option", "give fixed too, or leave it out")
-        if named == ["point"] and not has_points:
+        if named in (["point"], ["cost_share"]) and not has_points:
             reason = f"variant {self.variant.name} of this bundle has no operating points"
-            raise ArgumentError("point", reason, "compile again, or give price or fixed")
+            raise ArgumentError(named[0], reason, "compile again, or give price or fixed")
         if named == ["price"] and not has_points and not has_policy:
             raise ArgumentError("price", "a fixed or random choice has none", "leave it out")
 
@@ -90,13 +93,26 @@ class VariantCosts:
 
     def point_at(self, price: float) -> OperatingPoint:
         """The point of the front that a price leads to. Raises: BundleError without costs."""
+        return self._point_prices().choose(price)
+
+    def turns_at(self, cost_share: float) -> PointTurns:
+        """The points that in turn cost a share of the dense cost on average.
+
+        Raises: ArgumentError if it is no share; BundleError without costs.
+        """
+        number = isinstance(cost_share, int | float) and not isinstance(cost_share, bool)
+        if not number or not 0 < cost_share <= 1:
+            raise ArgumentError(f"cost_share {cost_share}", "is not a share", "use more than 0, at most 1")
+        return self._point_prices().share_turns(cost_share)
+
+    def _point_prices(self) -> PointPrices:
         front = self.front
         assert front is not None, "only a variant with a front has points"
         with self.complete() as table:
             if table is None:
                 reason = "has no cost table, so no price can be put on its points"
                 raise BundleError(self.bundle.location, reason, "run adaptive-bench on it")
-            return PointPrices.of(front, table).choose(price)
+            return PointPrices.of(front, table)
 
     def _along(self, front: OperatingFront, price: float | None, point: str | None) -> FrontChoice:
         manifest, policy = self.bundle.manifest, self.variant.policy

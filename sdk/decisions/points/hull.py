@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,19 @@ def hull(costs: Values, values: Values) -> list[int]:
             found.pop()
         found.append(place)
     return found
+
+
+def sharing(costs: Values, front: Sequence[int], cost: float) -> tuple[int, int, float]:
+    """Two places of a front, by rising cost, and the share of the second, that together cost ``cost``.
+
+    Below the front's first place, and above its last, these alone.
+    """
+    if cost <= costs[front[0]]:
+        return front[0], front[0], 0.0
+    for one, other in pairwise(front):
+        if cost <= costs[other]:
+            return one, other, float((cost - costs[one]) / (costs[other] - costs[one]))
+    return front[-1], front[-1], 0.0
 
 
 def _slope(costs: Values, values: Values, one: int, other: int) -> float:

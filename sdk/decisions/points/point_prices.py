@@ -1,4 +1,4 @@
-"""Which point of a front a price leads to, at what the points cost on this device."""
+"""Which points of a front a price, or a mean cost, leads to, at what they cost on this device."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.spec import CostTable, OperatingFront, OperatingPoint
+from sdk.decisions.points.hull import hull, sharing
+from sdk.decisions.points.point_turns import PointTurns
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +36,25 @@ class PointPrices:
         The cost is relative to the dense point's: at price 0.1 what saves all of that may cost a tenth of the
         probability. Ties go to the cheaper point. It never costs more at a higher price.
         """
-        costs = (self.ms if self.mj is None else self.mj) / (self.dense or 1.0)
-        worth = np.array([point.true_probability.mean for point in self.front.points]) - price * costs
+        costs = self.relative_costs
+        worth = np.array(self._true_probabilities) - price * costs
         best = np.flatnonzero(worth >= worth.max() - 1e-12)
         return self.front.points[min(best, key=lambda place: costs[place])]
+
+    @property
+    def relative_costs(self) -> NDArray[np.float64]:
+        """Of a clip of each point (points,), the dense point's being 1."""
+        return (self.ms if self.mj is None else self.mj) / (self.dense or 1.0)
+
+    def share_turns(self, cost_share: float) -> PointTurns:
+        """The two points that, in turn, cost this share of the dense point's cost on average."""
+        costs, points = self.relative_costs, self.front.points
+        one, other, share = sharing(costs, hull(costs, self._true_probabilities), cost_share)
+        return PointTurns(points[one], points[other], share)
+
+    @property
+    def _true_probabilities(self) -> list[float]:
+        return [point.true_probability.mean for point in self.front.points]
 
 
 def _cost(point: OperatingPoint, table: CostTable, unit: str) -> float:

@@ -17,10 +17,10 @@ from compiler.operating_points.choosing import choose_front
 from compiler.operating_points.evaluating import Comparison, compare, evaluate_front
 from compiler.operating_points.evidence import judge_again, save_evidence
 from compiler.operating_points.fit_fusion import fit_fusion, fit_temperature
-from compiler.operating_points.front import sharing
 from compiler.operating_points.plans import LookPlan, follow
 from compiler.operating_points.summary import budget_lines, verdict_line
 from runtimes.spec import CostTable, GraphCost, LookFusion
+from sdk.decisions.points.hull import sharing
 from sdk.decisions.points.look_positions import evenly_spaced
 from tests.compiler.operating_points.written_answers import COSTS, LOOKS, PARTS, written_answers
 
@@ -147,6 +147,21 @@ def test_evaluation_and_its_words() -> None:
     assert said.startswith(f"arnet int8 is {found.comparison.word} ") and "200 clips" in said
     lines = budget_lines(found)
     assert "guessing: 25.0%" in lines[0] and any("50% of that buys" in line for line in lines)
+
+
+def test_what_a_mean_cost_buys_lies_between_its_neighbors() -> None:
+    found = evaluate_front(
+        choose_front("int8", written_answers(1, clips=300), TABLE, "300 written clips").front,
+        written_answers(2, clips=200),
+        TABLE,
+    )
+    cheap, dear = found.points[:2]
+    low, high = float(cheap.cost.mean()), float(dear.cost.mean())
+    between = found.bought(low + 0.25 * (high - low))
+    assert between is not None and between.points == (cheap.name, dear.name)
+    assert between.accuracy == pytest.approx(0.75 * cheap.right.mean() + 0.25 * dear.right.mean())
+    alone = found.bought(low)
+    assert alone is not None and alone.points == (cheap.name,) and found.bought(0.9 * low) is None
 
 
 def test_schedules_alone_are_level_with_themselves() -> None:

@@ -76,3 +76,21 @@ def test_a_table_without_a_row() -> None:
     with pytest.raises(KeyError):
         PointPrices.of(lacking, table(1.0, 0.1))
     assert np.isfinite(PointPrices.of(odd, table(1.0, 0.1)).dense)
+
+
+@given(st.floats(0.01, 1.0), st.integers(1, 60))
+def test_turns_cost_their_share_after_any_number_of_clips(share: float, clips: int) -> None:
+    """Costs of the points: 1/4, 1/2 and 1 of the dense one's."""
+    prices = PointPrices.of(front(0.7, 0.8, 0.82), table(1.0, 0.0))
+    turns = prices.share_turns(share)
+    relative = dict(zip([one.name for one in prices.front.points], prices.relative_costs, strict=True))
+    spent = sum(relative[turns.next_point().name] for _ in range(clips))
+    wanted = min(max(share, 0.25), 1.0)
+    apart = relative[turns.upper.name] - relative[turns.lower.name]
+    assert abs(spent - wanted * clips) <= 0.5 * apart + 1e-9
+
+
+def test_no_turn_of_a_point_below_the_hull() -> None:
+    turns = PointPrices.of(front(0.7, 0.71, 0.9), table(1.0, 0.0)).share_turns(0.5)
+    assert (turns.lower.name, turns.upper.name) == ("big x 1", "big x 4")
+    assert turns.share == pytest.approx(1 / 3)
