@@ -66,6 +66,7 @@ class DecisionLog:
             **(about or {}),
         }
         self._budget: Budget | None = None
+        self._app: tuple[float, str | None] | None = None
         self._planned: dict[str, Any] = {}
 
     def write_options(
@@ -112,8 +113,10 @@ class DecisionLog:
         if budget is not self._budget:
             self._budget = budget
             self._planned["budget"] = None if budget is None else asdict(budget)
-            self._planned["app_price"], self._planned["app_point"] = standing.price, standing.point
             self._planned["since"] = asdict(since)
+        if (standing.price, standing.point) != self._app:  # an app may move it under a budget of latency too
+            self._app = standing.price, standing.point
+            self._planned["app_price"], self._planned["app_point"] = self._app
 
     def write_step(
         self, now_s: float, energy: StepEnergy | None, trace: StepTrace, recognition: Recognition

@@ -192,10 +192,11 @@ class _Replay:
 
     def _plan(self, line: Mapping[str, Any]) -> Plan:
         """The plan as it was: the controller's under a budget, else the app's price or point."""
-        if "budget" in line:
+        if "app_price" in line:
             self._standing = replace(self._standing, price=line["app_price"], point=line["app_point"])
+        if "budget" in line:
             self._budget = None if line["budget"] is None else Budget(**line["budget"])
-        elif self._budget is None:
+        elif self._budget is None and "app_price" not in line:
             self._standing = replace(self._standing, price=line["price"], point=line["point"])
         if self._controller is None:
             return self._standing

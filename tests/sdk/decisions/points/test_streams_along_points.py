@@ -406,6 +406,19 @@ def test_points_take_turns_in_a_stream(along: Bundle, tmp_path: Path) -> None:
     assert len(steps) == 64 and all(step.same for step in steps)
 
 
+def test_points_take_turns_under_a_budget_of_latency(along: Bundle, tmp_path: Path) -> None:
+    """It limits no power, so the app's own choice holds; what that is may change while it does."""
+    with (
+        DecisionLog(tmp_path / "log.jsonl", {}) as log,
+        StreamRecognizer(along, "cpu", log=log) as recognizer,
+    ):
+        recognizer.cost_share = midway(recognizer)
+        recognizer.budget = Budget(latency_ms=1000.0)
+        points = [result.point for result in recognizer.stream(film([BRIGHT] * 32), own_pace=False)]
+    assert {points[0], points[16]} == {"two big", "one small"}
+    assert all(step.same for step in replay(tmp_path / "log.jsonl"))
+
+
 @pytest.mark.parametrize("share", [0, -0.1, 1.5, float("nan"), True, "half"])
 def test_shares_that_are_none(along: Bundle, share: Any) -> None:
     with pytest.raises(AdaptiveVideoError, match=r"cost_share .* is not a share"):
