@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         OutputError,
     )
     from sdk.budget.budget import Budget, BudgetError
+    from sdk.decisions.watch import Watch
     from sdk.errors import (
         BusyError,
         ModalityError,
@@ -63,6 +64,7 @@ __all__ = [
     "SourceOptionError",
     "StreamRecognizer",
     "ViewError",
+    "Watch",
 ]
 
 _HOMES = {
@@ -87,6 +89,7 @@ _HOMES = {
     "SourceOptionError": "sdk.errors",
     "StreamRecognizer": "sdk.recognizer",
     "ViewError": "sdk.errors",
+    "Watch": "sdk.decisions.watch",
 }
 
 

@@ -22,6 +22,7 @@ from runtimes.errors import ArgumentError
 from sdk.budget.budget import Budget
 from sdk.decisions.points.front_choice import FrontChoice
 from sdk.decisions.step_pipeline import Pipeline
+from sdk.decisions.watch import Watch
 from sdk.errors import BusyError, require_whole
 from sdk.media.frames import Frame
 from sdk.media.requirements import StreamRequirements
@@ -68,6 +69,7 @@ class StreamRecognizer(ChoiceSettings):
         random_seed: int | None = None,
         point: str | None = None,
         cost_share: float | None = None,
+        watch: Watch | None = None,
         top: int = 5,
         threads: int | None = None,
         target: str | None = None,
@@ -84,12 +86,13 @@ class StreamRecognizer(ChoiceSettings):
 
         variant: one of the manifest's, e.g. ``int8``. price: moves along the variant's operating points, see
         ``price``; point: runs the one of this name (``points`` lists them); cost_share: what clips cost on
-        average, see ``cost_share``; with none of them, the bundle's
-        default, or where there is no policy and no budget the first option, which ``fixed`` changes. fixed:
-        run this option at each ``every``-th step and no other. random_seed: choose at random. top: how many
-        labels each result lists. threads: of a branch. target: run the graphs of this one of the bundle's
-        targets, in its runtime; by default of the bundle's own. partial: run without what a missing low plane
-        would bring, until ``refresh`` finds it (a bundle given opened is as partial as it was opened).
+        average, see ``cost_share``; with none of them, the bundle's default, or where there is no policy and
+        no budget the first option, which ``fixed`` changes. fixed: run this option at each ``every``-th step
+        and no other. random_seed: choose at random. watch: lets a stream sleep after its looks for as long as
+        nothing changes (schedules and stop rules; the learned policy never rests). top: how many labels each
+        result lists. threads: of a branch. target: run the graphs of this one of the bundle's targets, in its
+        runtime; by default of the bundle's own. partial: run without what a missing low plane would bring,
+        until ``refresh`` finds it (a bundle given opened is as partial as it was opened).
         meter: what measures the energy of each step (``sdk.power``); the caller closes it.
         budget: see ``budget``; thermometer, battery: functions that give degrees Celsius, and the joules
         left, for budgets of these (by default this machine's own); where one fails, or gives no number, it is
@@ -115,11 +118,12 @@ class StreamRecognizer(ChoiceSettings):
         self._chooser = self._costs.chooser(
             price, fixed, every, random_seed, point, cost_share, budgeted=budgeted
         )
+        self._require_watchable(watch)
         absent = self._bundle.absent(target)
         front = self._manifest.front(self.variant.name)
         looks = None if front is None else front.fusion
         self._pipeline = Pipeline(
-            self._manifest, self.variant, self._engine, self._chooser, top, absent, looks
+            self._manifest, self.variant, self._engine, self._chooser, top, absent, looks, watch
         )
         self._standing = self._plan = self._chooser.standing_plan
         if not callable(clock):
@@ -130,6 +134,8 @@ class StreamRecognizer(ChoiceSettings):
         with self._costs.complete():
             sensors = Sensors(meter, thermometer, battery)
             self._accounting = EnergyAccounting(self.variant, self._chooser, table, sensors, clock, log)
+        if watch is not None and log is not None:
+            log.write_watch(watch, self.rate_hz)
         if absent:
             self._accounting.set_absent_graphs(absent)
         if cost_share is not None:
@@ -141,6 +147,18 @@ class StreamRecognizer(ChoiceSettings):
         self._background: BackgroundStream | None = None
         self._source: Source | None = None
         self._begin()
+
+    def _require_watchable(self, watch: Watch | None) -> None:
+        """Raises: ArgumentError if it is not a watch, or nothing here ever rests."""
+        if watch is None:
+            return
+        if not isinstance(watch, Watch):
+            raise ArgumentError(f"watch {watch!r}", "is not a Watch", "use Watch(), or leave it out")
+        if not isinstance(self._chooser, FrontChoice):
+            reason = "only operating points rest between looks, and the choice here is not along any"
+            raise ArgumentError(
+                "watch", reason, "open a bundle that has points, without fixed and random_seed"
+            )
 
     @property
     def engine(self) -> Engine:

@@ -13,6 +13,8 @@ from runtimes.words import counted
 
 HELD = "held"
 """The choice of a step that an earlier skip holds."""
+ASLEEP = "asleep"
+"""The choice of a step at which a watch saw nothing to look at."""
 THROTTLED = "throttled"
 """The choice of a step at which the budget allows nothing to run."""
 NOTHING = "nothing"
@@ -50,11 +52,11 @@ class Recognition:
     that it gave); ``source_time_s`` the source's own timestamp.
 
     ``label`` and ``score`` are the fusion's over the stream so far, ``top`` its best classes. ``choice``
-    names what was chosen to run (several groups joined by ``+``), a skip, or ``held``; ``precision`` is that
-    of what ran, None for nothing. ``dropped`` counts source frames lost since the step before; ``restarted``
-    says that the source broke off and memory began anew. ``modalities`` says of each group of options (a
-    modality each, where a bundle has several; else there is one group) that it ``ran``, or why not: ``not
-    chosen``, ``held``, ``late``, ``absent: <reason>`` or ``failed: <reason>``.
+    names what was chosen to run (several groups joined by ``+``), a skip, ``held`` or ``asleep``;
+    ``precision`` is that of what ran, None for nothing. ``dropped`` counts source frames lost since the step
+    before; ``restarted`` says that the source broke off and memory began anew. ``modalities`` says of each
+    group of options (a modality each, where a bundle has several; else there is one group) that it ``ran``,
+    or why not: ``not chosen``, ``held``, ``asleep``, ``late``, ``absent: <reason>`` or ``failed: <reason>``.
 
     ``energy_mj`` is what the whole device used since the step before (of the first: since the stream began),
     by the meter that ``energy_source`` names; None where that is not known (``energy_problem`` says why), or

@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
-from sdk.results import HELD, NOT_CHOSEN, RAN, THROTTLED, Recognition
+from sdk.results import ASLEEP, HELD, NOT_CHOSEN, RAN, THROTTLED, Recognition
 from sdk.streaming.statistics import StatisticsSnapshot
 from sdk.streaming.summary import summary_table
 from sdk.tables import console, table
@@ -73,7 +73,7 @@ def _lacking(recognition: Recognition) -> str:
     lacking = [
         f"{name} {said}"
         for name, said in recognition.modalities.items()
-        if said not in (RAN, NOT_CHOSEN, HELD, THROTTLED)
+        if said not in (RAN, NOT_CHOSEN, HELD, ASLEEP, THROTTLED)
     ]
     return f"  ({', '.join(lacking)})" if lacking else ""
 

@@ -19,6 +19,7 @@ from sdk.cli.control import ControlFile
 from sdk.cli.display import display, print_missing, print_summary
 from sdk.cli.outputs import check_outputs
 from sdk.cli.replaying import replay_log
+from sdk.decisions.watch import Watch
 from sdk.errors import redact
 from sdk.media.frames import Frame
 from sdk.media.sources.addresses import parse_address
@@ -57,6 +58,9 @@ def run(
         float | None,
         typer.Option(help="Mean cost as a share of the dense cost, e.g. 0.25; points take turns."),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Sleep between looks while picture and sound stay as they are.")
+    ] = False,
     fixed: Annotated[str | None, typer.Option(help="Run this option only.")] = None,
     every: Annotated[int, typer.Option(help="With --fixed: at each n-th step.")] = 1,
     partial: Annotated[bool, typer.Option(help="Run without what a missing low plane brings.")] = False,
@@ -120,6 +124,7 @@ def run(
                 price=price,
                 point=point,
                 cost_share=cost_share,
+                watch=Watch() if watch else None,
                 fixed=fixed,
                 every=every,
                 threads=threads,

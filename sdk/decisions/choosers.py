@@ -45,6 +45,11 @@ class Chooser(Protocol):
         """Whether answers are fused as those of looks, see ``runtimes.spec.LookFusion``."""
         ...
 
+    @property
+    def rests(self) -> bool:
+        """After a choice, or steps to wait: whether a watch may let the stream sleep from here on."""
+        ...
+
     def decide(self, scores: Floats | None, plan: Plan, context: Context) -> Decision:
         """Choose by the policy's ``scores`` (n,), None where it was not run.
 
@@ -90,7 +95,7 @@ class LearnedChoice:
 
     kind = LEARNED
     runs_policy = may_run_policy = True
-    fuses_looks = False
+    fuses_looks = rests = False
 
     def __init__(self, space: ActionSpace, costs: Floats, price: float = 0.0) -> None:
         """``costs`` (n,) of the options in any unit, and ``price``, of the standing plan."""
@@ -140,7 +145,7 @@ class FixedChoice:
     """
 
     kind, standing_plan = FIXED, Plan()
-    fuses_looks = False
+    fuses_looks = rests = False
 
     def __init__(self, variant: Variant, option: str | None = None, every: int = 1) -> None:
         """``option`` None is each group's first.
@@ -261,7 +266,7 @@ class RandomChoice:
 
     kind, standing_plan = RANDOM, Plan()
     runs_policy = may_run_policy = True
-    fuses_looks = False
+    fuses_looks = rests = False
 
     def __init__(self, space: ActionSpace, seed: int) -> None:
         require_whole("random_seed", seed, 0, "a random generator")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from runtimes.spec import Option
 from sdk.decisions.option_costs import OptionCosts
-from sdk.results import HELD, NOTHING, THROTTLED
+from sdk.results import ASLEEP, HELD, NOTHING, THROTTLED
 
 Scores = NDArray[np.floating]
 
@@ -80,7 +80,8 @@ class Decision:
     ``options``: one of each group; a group whose views are all absent gives a skip (its longest, and of a
     fixed choice its shortest), or nothing if it has none. ``holds``: how many steps after this one are held.
     ``held``: an earlier skip holds this step; ``throttled``: the budget does. Nothing is run at either.
-    ``price`` and ``allow_skip``: what it was decided by.
+    ``asleep``: it is held until a watch wakes the stream; ``anew``: that was here, and what was fused before
+    is another event's. ``price`` and ``allow_skip``: what it was decided by.
     """
 
     options: tuple[Option, ...]
@@ -89,10 +90,14 @@ class Decision:
     allow_skip: bool = True
     held: bool = False
     throttled: bool = False
+    asleep: bool = False
+    anew: bool = False
 
     @property
     def name(self) -> str:
-        """What was chosen: names of options joined by ``+``, ``held``, ``throttled`` or ``nothing``."""
+        """What was chosen: names of options joined by ``+``, or one of the words of ``sdk.results``."""
         if self.options:
             return "+".join(option.name for option in self.options)
+        if self.asleep:
+            return ASLEEP
         return HELD if self.held else THROTTLED if self.throttled else NOTHING

@@ -7,9 +7,12 @@ line by line, a port in another language.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from sdk.decisions.choosers import Chooser
 from sdk.decisions.decision import Context, Decision, Observation, Plan, Scores
+from sdk.decisions.watch import StreamWatch
+from sdk.media.signals.signals import NO_SIGNALS, Signals
 
 
 class DecisionLoop:
@@ -18,6 +21,9 @@ class DecisionLoop:
     In a held step neither policy nor branch is run, and the policy's state stays as it is. Another operating
     point ends a hold. Until the stream
     has its first output at least one group runs a branch, so there is an answer from the first frame on.
+
+    With a watch, a stream at rest (no look is due before the chooser's next period) sleeps until the watch
+    wakes it. The period begins then, whenever that is, and the stream's answer begins anew.
     """
 
     _holds: int
@@ -25,9 +31,10 @@ class DecisionLoop:
     _point: str | None
     _since: int | None
     """Steps ago, at the next one, that something was run."""
+    _asleep: bool
 
-    def __init__(self, chooser: Chooser) -> None:
-        self.chooser = chooser
+    def __init__(self, chooser: Chooser, watch: StreamWatch | None = None) -> None:
+        self.chooser, self._watch = chooser, watch
         self.reset()
 
     def step(
@@ -35,35 +42,47 @@ class DecisionLoop:
         observe: Callable[[Plan], Observation],
         plan: Plan | None = None,
         answer: Scores | None = None,
+        signals: Signals = NO_SIGNALS,
     ) -> Decision:
         """Decide one step by a plan, the chooser's standing one by default.
 
         ``observe`` is called with the plan only if the step is decided: it runs the policy where the chooser
         wants that. ``answer`` (classes,): the stream's scores so far, by which a chooser may look no more.
+        ``signals``: the step's, for a watch.
         """
         plan = self.chooser.standing_plan if plan is None else plan
-        if plan.point != self._point:
+        woken = self._asleep and not plan.throttled and self._is_woken(answer, signals)
+        if woken:
+            self._asleep, self._since = False, None  # whichever point it is, its first look is due
+        if plan.point != self._point and not self._asleep:
             self._holds, self._point = 0, plan.point  # another point waits for none of the last one's looks
-        if self._holds == 0 and not plan.throttled:
+        if self._holds == 0 and not plan.throttled and not self._asleep:
             self._holds = self.chooser.steps_to_wait(plan, answer, self._since)
-        held = self._holds > 0
-        self._holds -= held
+            if self._holds and self._may_sleep:
+                self._asleep, self._holds = True, 0
+        held = self._holds > 0 or (self._asleep and not plan.throttled)
+        self._holds -= self._holds > 0
         self._since = None if self._since is None else self._since + 1
         if held or plan.throttled:
-            return Decision((), 0, plan.price, self._answered, held=held, throttled=plan.throttled)
+            return self._nothing(plan, held)
         observation = observe(plan)
         context = Context(self._answered, observation.absent_views)
         decision = self.chooser.decide(observation.scores, plan, context)
-        self._holds = decision.holds
+        self._asleep = self._may_sleep
+        self._holds = 0 if self._asleep else decision.holds
         if any(not option.skip for option in decision.options):
             self._answered, self._since = True, 1
-        return decision
+        return replace(decision, anew=True) if woken else decision
 
     def decide(
-        self, observation: Observation, plan: Plan | None = None, answer: Scores | None = None
+        self,
+        observation: Observation,
+        plan: Plan | None = None,
+        answer: Scores | None = None,
+        signals: Signals = NO_SIGNALS,
     ) -> Decision:
         """Decide one step whose observation is known beforehand, as from a log."""
-        return self.step(lambda _: observation, plan, answer)
+        return self.step(lambda _: observation, plan, answer, signals)
 
     def expect_steps(self, steps: int | None) -> None:
         """The stream that has begun is a clip of so many steps; None: its end is not known."""
@@ -74,4 +93,19 @@ class DecisionLoop:
         self._holds = 0
         self._answered = False
         self._point = self._since = None
+        self._asleep = False
         self.chooser.reset()
+        if self._watch is not None:
+            self._watch.reset()
+
+    @property
+    def _may_sleep(self) -> bool:
+        return self._watch is not None and self.chooser.rests
+
+    def _is_woken(self, answer: Scores | None, signals: Signals) -> bool:
+        return self._watch is not None and self._watch.wakes(signals, self._since, answer)
+
+    def _nothing(self, plan: Plan, held: bool) -> Decision:
+        """The decision of a step that runs nothing."""
+        asleep = held and self._asleep
+        return Decision((), 0, plan.price, self._answered, held=held, throttled=plan.throttled, asleep=asleep)

@@ -131,6 +131,11 @@ class StreamFusion:
         self._scores = self._scores if scores is None else scores
         return self._scores
 
+    def begin_anew(self) -> None:
+        """What comes next is another event: the last scores stand until it has an answer of its own."""
+        for _, stream in self._ways.values():
+            stream.reset()
+
     def reset(self) -> None:
         """Begin a new stream."""
         self._scores, self._as_looks = None, False

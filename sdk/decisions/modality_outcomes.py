@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from runtimes.spec import Group, Option
 from sdk.decisions.decision import Decision
 from sdk.media.absence import Absence
-from sdk.results import HELD, NOT_CHOSEN, RAN, THROTTLED
+from sdk.results import ASLEEP, HELD, NOT_CHOSEN, RAN, THROTTLED
 
 
 class ModalityOutcomes:
@@ -20,7 +20,7 @@ class ModalityOutcomes:
         self.groups = groups
         self._all_present = (True,) * len(groups)
         self._known: dict[str, Mapping[str, str]] = {
-            choice: {group.name: choice for group in groups} for choice in (HELD, THROTTLED)
+            choice: {group.name: choice for group in groups} for choice in (HELD, ASLEEP, THROTTLED)
         }
 
     def missing(self, absent_views: Collection[str]) -> list[Group]:
@@ -50,7 +50,7 @@ class ModalityOutcomes:
     ) -> Mapping[str, str]:
         """What became of each group at a step, by its name."""
         name = decision.name
-        if name in (HELD, THROTTLED) or not (absent_views or failures):
+        if name in (HELD, ASLEEP, THROTTLED) or not (absent_views or failures):
             # By name: to hash an option is to hash all that it says.
             if name not in self._known:
                 self._known[name] = self._outcomes(decision.options)

@@ -18,9 +18,11 @@ from sdk.decisions.modality_outcomes import ModalityOutcomes
 from sdk.decisions.policy_feed import PolicyContext, initial_state, policy_feed
 from sdk.decisions.step_run import StepRun
 from sdk.decisions.trace import StepTrace
+from sdk.decisions.watch import StreamWatch, Watch
 from sdk.errors import ModalityError, SourceError
 from sdk.media.absence import Absence, failure
 from sdk.media.frames import Frame
+from sdk.media.signals.signals import NO_SIGNALS, StreamSignals
 from sdk.media.views.renderers import renderer
 from sdk.results import Recognition
 
@@ -46,8 +48,11 @@ class Pipeline:
         top: int,
         absent: Collection[str] = (),
         looks: LookFusion | None = None,
+        watch: Watch | None = None,
     ) -> None:
         """Options whose graph is ``absent`` are not chosen. ``looks``: how a chooser's looks are fused.
+
+        ``watch``: lets a stream at rest sleep until something changes.
 
         Raises: EngineError if a graph does not open; AdaptiveVideoError if too little is there to run.
         """
@@ -72,7 +77,11 @@ class Pipeline:
         self._inputs = policy_inputs(self._policy, inputs) if self._policy else ()
         self._zeros = initial_state(self._inputs)
         self._carried = {name: f"next_{name}" for name in self._zeros}
-        self._loop = DecisionLoop(chooser)
+        steps = manifest.steps
+        self._signals = None if watch is None else StreamSignals(1 / steps.rate_hz)
+        self._loop = DecisionLoop(
+            chooser, None if watch is None else StreamWatch(watch, steps.rate_hz, steps.clip_steps)
+        )
         self._fusion = StreamFusion(manifest.fusion, variant.action_space, looks)
         self.set_absent_graphs(absent)
         self.reset()
@@ -114,16 +123,25 @@ class Pipeline:
         if frame.restarted:
             self._forget()
         plan, answer = plan or self._loop.chooser.standing_plan, self._scores
-        decision = self._loop.step(lambda plan: self._observe(plan, step), plan, answer)
+        signals = None if self._signals is None else self._signals.measure(frame)
+        decision = self._loop.step(
+            lambda plan: self._observe(plan, step), plan, answer, signals or NO_SIGNALS
+        )
+        if decision.anew:
+            self._fusion.begin_anew()
+        if self._signals is not None and decision.options:
+            self._signals.mark_look()
         answers = self._run(decision.options, step)
         modalities = self._modalities.at(decision, self._absent_views, step.failures)
-        scores = self._fusion.update(answers, as_looks=self._loop.chooser.fuses_looks)
+        scores = self._scores  # asleep, the answer stands, and what it was fused from grows no older
+        if not decision.asleep:
+            scores = self._fusion.update(answers, as_looks=self._loop.chooser.fuses_looks)
         if scores is not None and scores is not self._scores:
             self._scores, self._best = scores, self._ranked(scores)
         top = self._best
         self._step += 1
         latency = step.latency()
-        self.trace = step.trace(decision, self._absent_views, latency, plan.point, answer)
+        self.trace = step.trace(decision, self._absent_views, latency, plan.point, answer, signals)
         return Recognition(
             time_s=frame.time_s,
             step=self._step - 1,
@@ -149,6 +167,8 @@ class Pipeline:
         self._started = False
         self._loop.reset()
         self._fusion.reset()
+        if self._signals is not None:
+            self._signals.reset()
 
     def _look_for_views(self, step: StepRun) -> None:
         """Find which views this step lacks, and why.

@@ -13,6 +13,7 @@ from sdk.decisions.decision import Decision
 from sdk.decisions.trace import StepTrace
 from sdk.media.absence import Absence
 from sdk.media.frames import Frame
+from sdk.media.signals.signals import Signals
 from sdk.media.views.renderers import Renderer
 from sdk.results import Latency
 
@@ -49,6 +50,7 @@ class StepRun:
         latency: Latency,
         point: str | None,
         answer: NDArray[np.floating] | None,
+        signals: Signals | None,
     ) -> StepTrace:
         """What the step decided and what that took."""
         scores = self.policy_outputs.get("scores")
@@ -61,6 +63,7 @@ class StepRun:
             step_ms=latency.total - latency.decode,
             point=point,
             answer=answer,
+            signals=signals,
         )
 
     def latency(self) -> Latency:

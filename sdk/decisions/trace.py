@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.decisions.decision import Decision
+from sdk.media.signals.signals import Signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class StepTrace:
     ``scores`` (n,) over all options, None where the policy was not run; ``absent_views``: what could not be
     chosen. ``policy_ms`` with its views, ``option_ms`` of each chosen option with its view, ``step_ms`` of
     all. ``point``: the operating point that the plan named; ``answer`` (classes,): the stream's scores before
-    the step, by which it may have looked no more.
+    the step, by which it may have looked no more. ``signals``: what a watch went by, if there is one.
     """
 
     decision: Decision
@@ -29,3 +30,4 @@ class StepTrace:
     step_ms: float
     point: str | None = None
     answer: NDArray[np.floating] | None = None
+    signals: Signals | None = None

@@ -31,6 +31,7 @@ from sdk.decisions.choosers import Chooser
 from sdk.decisions.decision import Plan
 from sdk.decisions.points.front_choice import FrontChoice
 from sdk.decisions.trace import StepTrace
+from sdk.decisions.watch import Watch
 from sdk.errors import redact, redact_all
 from sdk.power.window import StepEnergy
 from sdk.results import Recognition
@@ -93,6 +94,10 @@ class DecisionLog:
             }
         )
 
+    def write_watch(self, watch: Watch, rate_hz: float) -> None:
+        """A watch lets the stream sleep; it has so many steps a second."""
+        self._write({"watch": asdict(watch), "rate_hz": rate_hz})
+
     def write_stream_start(self, now_s: float, energy_j: float | None) -> None:
         """A stream begins, at the meter's reading ``energy_j``."""
         self._write({"stream": True, "began_s": now_s, "energy_j": energy_j})
@@ -136,8 +141,10 @@ class DecisionLog:
                 "price": trace.decision.price,
                 "point": trace.point,
                 "answer": None if trace.point is None or trace.answer is None else trace.answer.tolist(),
+                **({} if trace.signals is None else {"signals": trace.signals._asdict()}),
                 "choice": [option.name for option in trace.decision.options],
                 "held": trace.decision.held,
+                "asleep": trace.decision.asleep,
                 "throttled": trace.decision.throttled,
                 "restarted": result.restarted,
                 "policy_ms": trace.policy_ms,

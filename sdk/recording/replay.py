@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +28,9 @@ from sdk.decisions.option_costs import net_costs
 from sdk.decisions.points.front_choice import FrontChoice
 from sdk.decisions.points.schedule_choice import SCHEDULE
 from sdk.decisions.trace import StepTrace
+from sdk.decisions.watch import StreamWatch, Watch
 from sdk.errors import RecordingError
+from sdk.media.signals.signals import Signals
 from sdk.recording.decision_log import FORMAT
 
 
@@ -125,6 +127,7 @@ class _Replay:
         if costs is not None:
             run_ms, known = np.array(begin["run_ms"]), bool(begin["known_energies"])
             self._controller = BudgetController(space, run_costs, run_ms, known_energies=known, levels=levels)
+        self._clip_steps = int(begin["clip_steps"] or 0)
         self._loop = DecisionLoop(chooser)
         self._steps = 0
 
@@ -138,6 +141,9 @@ class _Replay:
             self._loop.expect_steps(line["expected_steps"])
             if self._controller is not None:
                 self._controller.expect_steps(line["expected_steps"])
+        elif "watch" in line:
+            watch = StreamWatch(Watch(**line["watch"]), float(line["rate_hz"]), self._clip_steps)
+            self._loop = DecisionLoop(self._loop.chooser, watch)
         elif "absent_graphs" in line:
             self._loop.chooser.set_absent_graphs(line["absent_graphs"])
             if self._controller is not None:
@@ -156,9 +162,11 @@ class _Replay:
         plan = self._plan(line)
         scores = None if line["scores"] is None else self._scores(line["scores"])
         options = tuple(map(self._option, line["choice"]))
-        logged = Decision(options, held=line["held"], throttled=line["throttled"])
+        asleep = line.get("asleep", False)
+        logged = Decision(options, held=line["held"], throttled=line["throttled"], asleep=asleep)
+        signals = Signals(**line.get("signals", {}))
         answer = None if line["answer"] is None else np.array(line["answer"], np.float64)
-        decision = self._decide(plan, scores, line["absent_views"], answer)
+        decision = self._decide(plan, Observation(scores, line["absent_views"]), answer, signals)
         if self._controller is not None:
             carried_out = replace(decision, options=logged.options, throttled=plan.throttled)
             times = line["policy_ms"], tuple(line["option_ms"]), line["step_ms"]
@@ -170,14 +178,14 @@ class _Replay:
     def _decide(
         self,
         plan: Plan,
-        scores: NDArray[np.float64] | None,
-        absent_views: Sequence[str],
+        observation: Observation,
         answer: NDArray[np.float64] | None,
+        signals: Signals,
     ) -> Decision:
         """The decision by a step's logged scores; a policy runs nothing where none were logged."""
-        if scores is None and plan.point is None:
+        if observation.scores is None and plan.point is None:
             plan = replace(plan, throttled=True)
-        return self._loop.decide(Observation(scores, absent_views), plan, answer)
+        return self._loop.decide(observation, plan, answer, signals)
 
     def _scores(self, logged: Any) -> NDArray[np.float64]:
         scores = np.array(logged, np.float64)

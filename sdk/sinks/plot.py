@@ -15,7 +15,7 @@ from runtimes.errors import MissingPackageError, OutputError
 from runtimes.outputs import require_writable
 from runtimes.words import install
 from sdk.budget.budget import Budget
-from sdk.results import HELD, Recognition
+from sdk.results import ASLEEP, HELD, Recognition
 
 _SMOOTHED_S, _WINDOW_S = 2.0, 30.0
 _MOST_STEPS = 200_000
@@ -116,7 +116,7 @@ class PowerPlot:
         panel.set(ylabel="price", yscale="symlog")
 
     def _draw_names(self, panel: Any, times: np.ndarray[Any, Any], names: Sequence[str], color: str) -> None:
-        rows = sorted(dict.fromkeys(names), key=lambda name: (name == HELD, name))
+        rows = sorted(dict.fromkeys(names), key=lambda name: (name in (HELD, ASLEEP), name))
         panel.scatter(times, [rows.index(name) for name in names], s=4, color=color)
         panel.set_yticks(range(len(rows)), rows, fontsize=8)
 

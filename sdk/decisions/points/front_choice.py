@@ -83,6 +83,11 @@ class FrontChoice:
         return self._current.runs_policy
 
     @property
+    def rests(self) -> bool:
+        """As the point in use."""
+        return self._current.rests
+
+    @property
     def may_run_policy(self) -> bool:
         """Whether any point runs the policy graph."""
         return self._learned is not None

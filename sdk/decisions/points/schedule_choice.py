@@ -89,6 +89,11 @@ class ScheduleChoice:
         if since < self._clip_steps:
             self._step, self._taken = since, sum(position < since for position in self._positions)
 
+    @property
+    def rests(self) -> bool:
+        """Whether no look is due before the next period, which begins with one; a clip has no next."""
+        return self._taken == 0 and self._period is not None
+
     def _begin_period(self) -> None:
         self._step = self._taken = 0
         self._best = None
