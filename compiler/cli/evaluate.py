@@ -10,9 +10,11 @@ import numpy as np
 import typer
 from rich.table import Table
 
+from compiler.cli.evaluate_streams import labeled_streams, print_streams, read_streams
 from compiler.cli.stage_console import StageConsole
 from compiler.data.cache import ClipCache
 from compiler.data.clips import EVALUATED_SPLITS, find_evaluated_clips, require_readable
+from compiler.data.streams.labeled_streams import is_stream_listing
 from compiler.measuring.confusion import Confusion, draw_confusion, write_confusion
 from compiler.measuring.evaluation import Evaluator
 from compiler.operating_points.admission import group_draws
@@ -37,7 +39,11 @@ _SUFFIXES = (".csv", ".png", ".svg", ".pdf")
 def evaluate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle: a folder or zip.")],
     data: Annotated[
-        Path, typer.Option(help="A folder per class, or a csv path,label[,group][,split]: videos or images.")
+        Path,
+        typer.Option(
+            help="A folder per class, or a csv path,label[,group][,split]: videos or images. Or streams with "
+            "times: a csv path,start_s,end_s,label[,group][,split], or ActivityNet's JSON."
+        ),
     ],
     split: Annotated[
         str | None, typer.Option(help="test, val, train or all; default: test, else val, else all clips.")
@@ -50,6 +56,13 @@ def evaluate(
     confusion: Annotated[
         Path | None, typer.Option(help="Write the confusion matrix: .csv, or .png, .svg or .pdf as a plot.")
     ] = None,
+    compose: Annotated[
+        str | None,
+        typer.Option(
+            "--compose-streams",
+            help="Make streams of the clips, e.g. idle=0.8,streams=30,onset_s=1, and evaluate on these.",
+        ),
+    ] = None,
     version: Version = False,
 ) -> int:
     """Accuracy with intervals, per class, and cost of every operating point of BUNDLE on labeled clips."""
@@ -57,6 +70,10 @@ def evaluate(
     front = _front(opened, variant)
     chosen = point_named(front, point or front.default).name
     _check(split, confusion)
+    if compose is not None or is_stream_listing(data):
+        if confusion is not None or point is not None:
+            raise ArgumentError("--confusion and --point", "are for clips, not for streams", "leave them out")
+        return _evaluate_streams(opened, front, data, split, compose, schedules=schedules)
     clips = find_evaluated_clips(data, opened.manifest.labels, split)
     steps, stages = opened.manifest.steps, StageConsole()
     with stages.progress("decoding clips") as advance:
@@ -82,6 +99,28 @@ def evaluate(
         matrix = Confusion.of(answers.targets, outcome.best, opened.manifest.labels)
         (write_confusion if confusion.suffix == ".csv" else draw_confusion)(matrix, confusion)
         stages.note(f"wrote {confusion}")
+    return 0
+
+
+def _evaluate_streams(
+    bundle: Bundle,
+    front: OperatingFront,
+    data: Path,
+    split: str | None,
+    compose: str | None,
+    *,
+    schedules: bool,
+) -> int:
+    stages = StageConsole()
+    streams = labeled_streams(data, bundle.manifest.labels, split, compose, stages)
+    with open_engine(bundle, "cpu") as engine:
+        costs = _costs(bundle, engine)
+        answers, signal_ms = read_streams(bundle, front, engine, streams, stages)
+    for path, reason in streams.rejected:
+        stages.note(f"left out: {path}: {reason}")
+    if streams.overlaps:
+        stages.note(f"{streams.overlaps} events overlap an earlier one, and were cut to what is after it")
+    print_streams(bundle, front, answers, costs, signal_ms, schedules=schedules)
     return 0
 
 

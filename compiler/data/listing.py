@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,6 +43,17 @@ def list_csv(listing: Path) -> list[Listed]:
     Raises: DataError for missing or doubled columns, a row of more values than columns, an unknown split, an
     empty field or a path listed twice.
     """
+    rows = csv_rows(listing, ("path", "label"))
+    listed = [_row(listing, number, row) for number, row in rows]
+    _require_unique(listing, listed)
+    return listed
+
+
+def csv_rows(listing: Path, required: Sequence[str]) -> list[tuple[int, dict[str, str | None]]]:
+    """The rows of a csv by column, each with its line; it must have the ``required`` columns.
+
+    Raises: DataError for missing or doubled columns, or a row of more values than columns.
+    """
     try:
         with listing.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -49,32 +61,41 @@ def list_csv(listing: Path) -> list[Listed]:
             rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(listing, f"is not a csv ({error})", "write it as UTF-8 text with commas") from None
-    missing = [name for name in ("path", "label") if name not in columns]
+    except OSError as error:
+        raise DataError(listing, f"cannot be read: {error.strerror}", "check the path") from None
+    missing = [name for name in required if name not in columns]
     if missing:
         raise DataError(
             listing,
             f"lacks the column{'s' if len(missing) > 1 else ''} {' and '.join(missing)}",
-            "its first line must name path,label and may name group,split",
+            f"its first line must name {','.join(required)} and may name group,split",
         )
     doubled = sorted({name for name in columns if columns.count(name) > 1})
     if doubled:
         raise DataError(listing, f"has the column {doubled[0]!r} twice", "name every column once")
-    listed = [_row(listing, number, row) for number, row in rows]
-    _require_unique(listing, listed)
-    return listed
+    for number, row in rows:
+        if None in row:  # where the reader puts what no column is for
+            place = f"{listing}, line {number}"
+            raise DataError(
+                place, "has more values than there are columns", "quote values with commas in them"
+            )
+    return rows
+
+
+def split_named(name: object) -> ListedSplit | None:
+    """The split that a listing calls so; None for no split's name."""
+    return _SPLITS.get(name.strip().lower()) if isinstance(name, str) else None
 
 
 def _row(listing: Path, number: int, row: dict[str, str | None]) -> Listed:
     place = f"{listing}, line {number}"
-    if None in row:  # where the reader puts what no column is for
-        raise DataError(place, "has more values than there are columns", "quote values with commas in them")
     name, label = row["path"] or "", row["label"] or ""
     if not name or not label:
         raise DataError(place, "has no path or no label", "fill it in or remove the line")
     path = (listing.parent / name).resolve()
     if "split" not in row:
         return Listed(path, label, row.get("group") or str(name), None)
-    split = _SPLITS.get((row["split"] or "").strip().lower())
+    split = split_named(row["split"])
     if split is None:
         raise DataError(place, f"the split is {row['split']!r}", "write train, val or test")
     return Listed(path, label, row.get("group") or str(name), split)

@@ -22,7 +22,7 @@ from sdk.decisions.watch import StreamWatch, Watch
 from sdk.errors import ModalityError, SourceError
 from sdk.media.absence import Absence, failure
 from sdk.media.frames import Frame
-from sdk.media.signals.signals import NO_SIGNALS, StreamSignals
+from sdk.media.signals.signals import NO_SIGNALS, SignalReading, StreamSignals
 from sdk.media.views.renderers import renderer
 from sdk.results import Recognition
 
@@ -78,7 +78,7 @@ class Pipeline:
         self._zeros = initial_state(self._inputs)
         self._carried = {name: f"next_{name}" for name in self._zeros}
         steps = manifest.steps
-        self._signals = None if watch is None else StreamSignals(1 / steps.rate_hz)
+        self._signals, self._step_s = None if watch is None else StreamSignals(), 1 / steps.rate_hz
         self._loop = DecisionLoop(
             chooser, None if watch is None else StreamWatch(watch, steps.rate_hz, steps.clip_steps)
         )
@@ -123,7 +123,9 @@ class Pipeline:
         if frame.restarted:
             self._forget()
         plan, answer = plan or self._loop.chooser.standing_plan, self._scores
-        signals = None if self._signals is None else self._signals.measure(frame)
+        signals = None
+        if self._signals is not None:
+            signals = self._signals.measure(SignalReading.of(frame, self._step_s))
         decision = self._loop.step(
             lambda plan: self._observe(plan, step), plan, answer, signals or NO_SIGNALS
         )

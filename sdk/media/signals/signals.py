@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sdk.media.frames import Frame
 from sdk.media.signals.block_luma import block_luma
 from sdk.media.signals.change import PictureChange
-from sdk.media.signals.sound_level import SoundLevel
+from sdk.media.signals.sound_level import LevelChange, sound_level
 
 
 class Signals(NamedTuple):
@@ -23,25 +26,36 @@ class Signals(NamedTuple):
 NO_SIGNALS = Signals()
 
 
+class SignalReading(NamedTuple):
+    """What a step's signals are made of: ``luma`` (blocks,), and the ``level`` of its sound, in decibels."""
+
+    luma: NDArray[np.float32]
+    level: float | None = None
+
+    @classmethod
+    def of(cls, frame: Frame, step_s: float) -> Self:
+        """From a step's decoded frame; ``step_s``: seconds since the step before."""
+        level = None if frame.sound is None else sound_level(frame.sound, step_s)
+        return cls(block_luma(frame.image), level)
+
+
 class StreamSignals:
-    """Measures the signals of one stream; needs no more than each step's decoded frame."""
+    """Measures the signals of one stream, reading by reading."""
 
-    def __init__(self, step_s: float) -> None:
-        """``step_s``: seconds from step to step."""
-        self._step_s = step_s
-        self._change, self._sound = PictureChange(), SoundLevel()
+    def __init__(self) -> None:
+        self._change, self._level = PictureChange(), LevelChange()
 
-    def measure(self, frame: Frame) -> Signals:
+    def measure(self, reading: SignalReading) -> Signals:
         """Take in one step."""
-        sound = None if frame.sound is None else self._sound.measure(frame.sound, self._step_s)
-        return Signals(self._change.measure(block_luma(frame.image)), sound)
+        level = None if reading.level is None else self._level.measure(reading.level)
+        return Signals(self._change.measure(reading.luma), level)
 
     def mark_look(self) -> None:
         """The last step measured is being looked at: changes are counted from here on."""
         self._change.mark_look()
-        self._sound.mark_look()
+        self._level.mark_look()
 
     def reset(self) -> None:
         """Begin a new stream."""
         self._change.reset()
-        self._sound.reset()
+        self._level.reset()

@@ -20,7 +20,16 @@ _SLACK = 1.0
 _LARGEST = 1e3
 
 
-class SoundLevel:
+def sound_level(sound: Sound, new_s: float) -> float | None:
+    """Decibels of full scale of the last ``new_s`` seconds of a step's sound; None where there is none."""
+    if sound.absent is not None or not sound.samples.size:
+        return None
+    samples = sound.samples[-max(1, round(new_s * sound.rate_hz)) :]
+    power = float(np.dot(samples, samples)) / samples.size
+    return 10 * math.log10(power + _QUIETEST**2)
+
+
+class LevelChange:
     """CUSUM (Page 1954) of the level, against its running median and spread, both in decibels."""
 
     _median: float | None
@@ -30,13 +39,8 @@ class SoundLevel:
     def __init__(self) -> None:
         self.reset()
 
-    def measure(self, sound: Sound, new_s: float) -> float | None:
-        """Take in the last ``new_s`` seconds of a step's sound; None where there is none."""
-        if sound.absent is not None or not sound.samples.size:
-            return None
-        samples = sound.samples[-max(1, round(new_s * sound.rate_hz)) :]
-        power = float(np.dot(samples, samples)) / samples.size
-        level = 10 * math.log10(power + _QUIETEST**2)
+    def measure(self, level: float) -> float:
+        """Take in a step's level; how many standard deviations too loud it has been, added up."""
         if self._median is None:
             self._median = level
         above = (level - self._median) / (_TO_SIGMA * self._spread)

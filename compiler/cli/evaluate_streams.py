@@ -1,0 +1,139 @@
+"""``adaptive-evaluate`` on streams: what points come to along time, asleep between events or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from compiler.cli.stage_console import StageConsole
+from compiler.data.clips import find_evaluated_clips
+from compiler.data.streams.composing import Composition, compose_streams
+from compiler.data.streams.labeled_streams import StreamSet, find_streams
+from compiler.errors import DataError
+from compiler.operating_points.streams.evaluating import (
+    StreamEvaluation,
+    StreamOutcome,
+    difference,
+    evaluate_streams,
+)
+from compiler.operating_points.streams.stream_answers import StreamAnswers, StreamReader
+from runtimes.bundle import Bundle
+from runtimes.cache import cache_folder
+from runtimes.engines.engine import Engine
+from runtimes.spec import CostTable, OperatingFront
+from sdk.decisions.watch import Watch
+from sdk.errors import SourceError
+from sdk.tables import console, table
+
+_MOST_UNREADABLE = 0.10
+
+
+def labeled_streams(
+    data: Path, labels: Sequence[str], split: str | None, compose: str | None, stages: StageConsole
+) -> StreamSet:
+    """The streams at ``data``, or those composed of its clips. Raises: DataError, ArgumentError."""
+    if compose is None:
+        return find_streams(data, labels, split)
+    composition = Composition.parse(compose)
+    clips = find_evaluated_clips(data, labels, split)
+    with stages.progress("composing streams") as advance:
+        listing = compose_streams(clips, composition, cache_folder("streams"), advance)
+    return find_streams(listing, labels)
+
+
+def read_streams(
+    bundle: Bundle, front: OperatingFront, engine: Engine, streams: StreamSet, stages: StageConsole
+) -> tuple[list[StreamAnswers], float]:
+    """What everything answers of each stream, and the ms that the signals of a step take.
+
+    Raises: DataError if more than a tenth of the streams cannot be read.
+    """
+    reader = StreamReader(bundle.manifest, bundle.variant(front.variant), engine)
+    found, refused = [], []
+    with stages.progress("running every look") as advance:
+        for number, stream in enumerate(streams.streams):
+            try:
+                answers = reader.read(stream)
+            except SourceError as error:
+                refused.append(f"{stream.path}: {error.reason}")
+            else:
+                found.append(answers)
+            advance(number + 1, len(streams.streams))
+    for reason in refused:
+        stages.note(f"left out: {reason}")
+    if len(refused) > _MOST_UNREADABLE * len(streams.streams) or not any(one.events for one in found):
+        reason = f"{len(refused)} of {len(streams.streams)} streams cannot be read"
+        reason = reason if refused else "no event begins within its stream"
+        raise DataError(
+            streams.origin, reason, "check the files, and that times are seconds from their start"
+        )
+    return found, float(np.median(reader.signal_ms))
+
+
+def print_streams(
+    bundle: Bundle,
+    front: OperatingFront,
+    answers: Sequence[StreamAnswers],
+    costs: CostTable,
+    signal_ms: float,
+    *,
+    schedules: bool,
+) -> None:
+    """Evaluate, and print it."""
+    found = evaluate_streams(answers, bundle.manifest, front, costs, Watch(), signal_ms)
+    out = console()
+    for line in stream_lines(bundle.manifest.model, front.variant, found):
+        out.print(line, soft_wrap=True, markup=False)
+    out.print(_outcomes(found, found.of_kind("schedule") if schedules else found.front("schedule")))
+
+
+def stream_lines(model: str, variant: str, found: StreamEvaluation) -> list[str]:
+    """What sleeping saves, in words."""
+    dense, aim = found.dense, found.aim
+    lines = [
+        f"{found.events} events in {found.steps} steps, {found.idle:.0%} of them idle. Right is counted at "
+        "the steps of events; nothing is asked of the rest.",
+        f"always on ({dense.name}): {dense.scores.accuracy:.1%} right at {dense.ms:.3f} ms a step",
+    ]
+    schedule, asleep = found.cheapest("schedule", aim), found.cheapest("asleep", aim)
+    assert schedule is not None, "the best schedule reaches what it is measured by"
+    if asleep is None:
+        best = max(found.of_kind("asleep"), key=lambda one: one.scores.accuracy, default=None)
+        reached = "no point rests" if best is None else f"the best reaches {best.scores.accuracy:.1%}"
+        lines.append(
+            f"{model} {variant} asleep between events does not reach {aim:.1%}, the best schedule less two "
+            f"points: {reached}"
+        )
+    else:
+        mean, low, high = difference(asleep, schedule)
+        lines.append(
+            f"{model} {variant} asleep between events: {asleep.scores.accuracy:.1%} right at "
+            f"{asleep.ms:.3f} ms a step ({asleep.name}); the cheapest schedule that reaches {aim:.1%} takes "
+            f"{schedule.ms / asleep.ms:.1f} times that ({schedule.name}, {schedule.scores.accuracy:.1%}); "
+            f"difference {mean:+.1%} (95 % interval {low:+.1%} to {high:+.1%})"
+        )
+    if found.late:
+        lines.append(f"{found.late} events reach beyond the end of their stream, and are cut there")
+    return lines
+
+
+def _outcomes(found: StreamEvaluation, schedules: Sequence[StreamOutcome]) -> Table:
+    rows = table(
+        "what runs", "right", "delay p50, p95", "missed", "changes a min", "ms a step", "of always on"
+    )
+    points = [*found.of_kind("point"), *found.of_kind("asleep")]
+    for one in [*schedules, *points]:
+        median, late = one.scores.delay_s
+        rows.add_row(
+            one.name + (" (asleep between events)" if one.kind == "asleep" else ""),
+            f"{one.scores.accuracy:.1%}",
+            f"{median:.2f}, {late:.2f} s",
+            f"{one.scores.missed:.1%}",
+            f"{one.scores.changes:.1f}",
+            f"{one.ms:.4f}",
+            f"{one.ms / found.dense.ms:.1%}",
+        )
+    return rows

@@ -1,0 +1,1 @@
+"""What operating points come to on labeled streams, asleep between events or not."""

@@ -1,0 +1,157 @@
+"""Points, points that sleep, and schedules side by side on the same streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from compiler.measuring.evaluation import branch_sets
+from compiler.operating_points.gathering import look_runs, part_costs, part_names
+from compiler.operating_points.streams.running import StreamCourse, run_point, run_schedule
+from compiler.operating_points.streams.scoring import StreamScores, score
+from compiler.operating_points.streams.stream_answers import StreamAnswers
+from runtimes.spec import CostTable, Manifest, OperatingFront, Option, Variant
+from sdk.decisions.points.hull import hull
+from sdk.decisions.watch import Watch
+
+EVERY = (1, 2, 4, 8, 16, 32, 64)
+"""Steps from look to look of schedules."""
+MEMORIES = (1, 2, 4, 8)
+"""Looks that a schedule's answer is the mean of."""
+_GIVEN_UP = 0.02
+"""Accuracy below the best schedule's at which what it takes is compared."""
+_DRAWS = 2000
+
+Kind = Literal["schedule", "point", "asleep"]
+
+
+@dataclass(frozen=True)
+class StreamOutcome:
+    """One way to run all streams; ``ms``: a step, by the cost table, its signals included, decoding apart."""
+
+    name: str
+    kind: Kind
+    scores: StreamScores
+    ms: float
+
+
+@dataclass(frozen=True)
+class StreamEvaluation:
+    """All ways, and the streams they ran on.
+
+    ``steps`` of all streams; ``idle``: the share of them in no event; ``late``: events beyond a stream's end.
+    """
+
+    outcomes: tuple[StreamOutcome, ...]
+    steps: int
+    events: int
+    idle: float
+    late: int
+
+    def of_kind(self, kind: Kind) -> list[StreamOutcome]:
+        """By rising cost."""
+        return sorted((one for one in self.outcomes if one.kind == kind), key=lambda one: one.ms)
+
+    def front(self, kind: Kind) -> list[StreamOutcome]:
+        """Those that no other of their kind, nor two in turn, is better than."""
+        own = self.of_kind(kind)
+        return [own[place] for place in hull([one.ms for one in own], [one.scores.accuracy for one in own])]
+
+    @property
+    def aim(self) -> float:
+        """The accuracy to reach: the best schedule's, less two points."""
+        return max(one.scores.accuracy for one in self.of_kind("schedule")) - _GIVEN_UP
+
+    def cheapest(self, kind: Kind, accuracy: float) -> StreamOutcome | None:
+        """The least expensive way of a kind that is as accurate."""
+        return next((one for one in self.of_kind(kind) if one.scores.accuracy >= accuracy), None)
+
+    @property
+    def dense(self) -> StreamOutcome:
+        """The most expensive look at every step, with the memory that suits it best."""
+        most = max(one.ms for one in self.of_kind("schedule"))
+        same = [one for one in self.of_kind("schedule") if one.ms >= most * (1 - 1e-9)]
+        return max(same, key=lambda one: one.scores.accuracy)
+
+
+def evaluate_streams(
+    answers: Sequence[StreamAnswers],
+    manifest: Manifest,
+    front: OperatingFront,
+    table: CostTable,
+    watch: Watch,
+    watch_ms: float,
+) -> StreamEvaluation:
+    """Every schedule, and every point that looks, awake and asleep between events.
+
+    ``watch_ms``: what the signals of one step take. Raises: KeyError for a part without a cost.
+    """
+    variant = manifest.variant(front.variant)
+    ms = _LookCosts(variant, table)
+    steps = sum(map(len, answers))
+
+    def outcome(name: str, kind: Kind, courses: Sequence[StreamCourse]) -> StreamOutcome:
+        spent = sum(ms.of(look) * count for course in courses for look, count in course.looks.items())
+        spent += watch_ms * sum(course.watched for course in courses)
+        scores = score(answers, [course.labels for course in courses], manifest.steps.rate_hz)
+        return StreamOutcome(name, kind, scores, spent / steps)
+
+    found = []
+    for look in branch_sets(variant):
+        for every, memory in _schedules(max(map(len, answers))):
+            courses = [run_schedule(one, manifest, variant, look, every, memory) for one in answers]
+            found.append(outcome(_name(look, every, memory), "schedule", courses))
+    for point in front.points:
+        if point.looks:
+            awake = [run_point(one, manifest, variant, front, point, None) for one in answers]
+            found.append(outcome(point.name, "point", awake))
+            asleep = [run_point(one, manifest, variant, front, point, watch) for one in answers]
+            found.append(outcome(point.name, "asleep", asleep))
+    within = sum(int((one.targets >= 0).sum()) for one in answers)
+    return StreamEvaluation(
+        tuple(found),
+        steps,
+        sum(len(one.events) for one in answers),
+        1 - within / steps,
+        sum(one.late for one in answers),
+    )
+
+
+def difference(one: StreamOutcome, other: StreamOutcome, seed: int = 0) -> tuple[float, float, float]:
+    """How much more often ``one`` is right, mean over streams, with its 95 % interval (paired bootstrap)."""
+    gained = one.scores.right - other.scores.right
+    gained = gained[~np.isnan(gained)]
+    draws = np.random.default_rng(seed).integers(len(gained), size=(_DRAWS, len(gained)))
+    low, high = np.quantile(gained[draws].mean(axis=1), (0.025, 0.975))
+    return float(gained.mean()), float(low), float(high)
+
+
+def _schedules(longest: int) -> Iterator[tuple[int, int]]:
+    for every in EVERY:
+        if every <= longest:
+            yield from ((every, memory) for memory in MEMORIES)
+
+
+def _name(look: Sequence[Option], every: int, memory: int) -> str:
+    names = "+".join(option.name for option in look)
+    rate = "every step" if every == 1 else f"every {every} steps"
+    return f"{names} {rate}" + (f", mean of {memory}" if memory > 1 else "")
+
+
+class _LookCosts:
+    """ms of one look by a device's table: graphs and views."""
+
+    def __init__(self, variant: Variant, table: CostTable) -> None:
+        self._variant, self._parts = variant, part_names(variant)
+        self._costs, _ = part_costs(self._parts, table)
+        self._options = {option.name: option for option in variant.action_space.options}
+        self._known: dict[tuple[str, ...], float] = {}
+
+    def of(self, names: tuple[str, ...]) -> float:
+        if names not in self._known:
+            options = [self._options[name] for name in names]
+            self._known[names] = float(look_runs(self._variant, options, self._parts) @ self._costs)
+        return self._known[names]

@@ -1,0 +1,102 @@
+"""Runs points and schedules over what was answered of a stream, by the code that decides on a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.operating_points.streams.stream_answers import BACKGROUND, StreamAnswers
+from runtimes.spec import Manifest, OperatingFront, OperatingPoint, Option, Variant
+from sdk.decisions.decision import Observation
+from sdk.decisions.decision_loop import DecisionLoop
+from sdk.decisions.fusion import StepFusion, StreamFusion
+from sdk.decisions.points.schedule_choice import ScheduleChoice
+from sdk.decisions.watch import StreamWatch, Watch
+from sdk.media.signals.signals import NO_SIGNALS, StreamSignals
+
+
+@dataclass(frozen=True)
+class StreamCourse:
+    """What a way to run came to on a stream.
+
+    ``labels`` (steps,): the class answered at each step, ``BACKGROUND`` before any answer. ``looks``: what
+    ran together, with how often. ``watched``: steps whose signals were measured.
+    """
+
+    labels: NDArray[np.int64]
+    looks: dict[tuple[str, ...], int]
+    watched: int = 0
+
+
+def run_point(
+    answers: StreamAnswers,
+    manifest: Manifest,
+    variant: Variant,
+    front: OperatingFront,
+    point: OperatingPoint,
+    watch: Watch | None,
+) -> StreamCourse:
+    """A point of looks, as a stream whose end is not known runs it; ``watch`` lets it sleep."""
+    steps, space = manifest.steps, variant.action_space
+    chooser = ScheduleChoice(space, point, steps.clip_steps)  # heads were run with all else
+    watching = None if watch is None else StreamWatch(watch, steps.rate_hz, steps.clip_steps)
+    loop, signals = DecisionLoop(chooser, watching), StreamSignals()
+    fusion = StreamFusion(manifest.fusion, space, front.fusion)
+    labels = np.full(len(answers), BACKGROUND, np.int64)
+    looks: dict[tuple[str, ...], int] = {}
+    scores: NDArray[np.floating] | None = None
+    absent = _absent_views(answers, variant)
+    for step in range(len(answers)):
+        measured = NO_SIGNALS if watch is None else signals.measure(answers.readings[step])
+        decision = loop.decide(Observation(None, absent[step]), answer=scores, signals=measured)
+        if decision.anew:
+            fusion.begin_anew()
+        ran = answers.together(decision.options, step)
+        if decision.options:
+            signals.mark_look()
+            names = tuple(option.name for option, _ in ran)
+            looks[names] = looks.get(names, 0) + 1
+        if not decision.asleep:
+            scores = fusion.update(ran, as_looks=True)
+        labels[step] = BACKGROUND if scores is None else int(scores.argmax())
+    return StreamCourse(labels, looks, 0 if watch is None else len(answers))
+
+
+def run_schedule(
+    answers: StreamAnswers,
+    manifest: Manifest,
+    variant: Variant,
+    options: tuple[Option, ...],
+    every: int,
+    memory: int,
+) -> StreamCourse:
+    """The same look at every ``every``-th step; the answer is the mean of the last ``memory`` of them."""
+    fuse = StepFusion(manifest.fusion, variant.action_space).fuse
+    labels = np.full(len(answers), BACKGROUND, np.int64)
+    looks: dict[tuple[str, ...], int] = {}
+    kept: list[NDArray[np.floating]] = []
+    for step in range(0, len(answers), every):
+        ran = answers.together(options, step)
+        fused = fuse(ran)
+        if fused is not None:
+            names = tuple(option.name for option, _ in ran)
+            looks[names] = looks.get(names, 0) + 1
+            kept = [*kept, fused][-memory:]
+        if kept:
+            labels[step : step + every] = int(np.sum(kept, axis=0).argmax())
+    return StreamCourse(labels, looks)
+
+
+def _absent_views(answers: StreamAnswers, variant: Variant) -> list[frozenset[str]]:
+    """By step, the views that it lacks."""
+    branches = [option for option in variant.action_space.options if option.graph and option.view]
+    lacking = np.stack([np.isnan(answers.logits[option.name][:, 0]) for option in branches], axis=1)
+    views = [str(option.view) for option in branches]
+    return [
+        frozenset(view for view, absent in zip(views, row, strict=True) if absent)
+        if row.any()
+        else frozenset()
+        for row in lacking
+    ]
