@@ -16,6 +16,8 @@ _RAISED, _MOST_RAISED = 1.5, 8.0
 """What a useless look does to the threshold, and how far it goes up."""
 _RELAXED = 0.99
 """What each quiet step leaves of how far it was raised."""
+_CUT, _MOTION_RATE = 4.0, 0.25
+"""Times the usual motion that make a cut, and how fast that follows the motion there is."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +43,26 @@ class Watch:
 
 
 class StreamWatch:
-    """A watch over one stream: wakes on a change, and raises its threshold where looks turn out useless.
+    """A watch over one stream.
 
-    A look that leaves the best label as it was, though a change called for it, multiplies the threshold by
-    1.5, up to 8 times: what moves all the time and means nothing (a fan, a tree) is let be. One that brings
-    another label, and time, bring it back.
+    It wakes when something changes after it was quiet: when an event begins, and when one is over. While an
+    event goes on, with something moving at every step, the stream is looked at as often as its point's
+    schedule does, or at once where the picture changes by far more than it has of late: a cut.
+
+    A call that leaves the best label as it was multiplies the threshold by 1.5, up to 8 times: what moves
+    all the time and means nothing (a fan, a tree) is let be. One that brings another label, and quiet, bring
+    it back.
     """
 
     _raised: float
     _called_at: int | None
+    _was_quiet: bool
+    _usual_motion: float
 
-    def __init__(self, settings: Watch, rate_hz: float, without_signals: int) -> None:
-        """``without_signals``: steps from rest to the next look where no signal is there at all."""
-        self.settings = settings
+    def __init__(self, settings: Watch, rate_hz: float, period: int) -> None:
+        """``period``: steps in which the looks of a point are spread, where nothing lets it sleep."""
+        self.settings, self._period = settings, period
         self._longest = max(1, round(settings.longest_s * rate_hz))
-        self._without_signals = without_signals
         self.reset()
 
     def wakes(self, signals: Signals, since: int | None, answer: Floats | None) -> bool:
@@ -64,19 +71,31 @@ class StreamWatch:
         ``since``: steps since something was run last; ``answer`` (classes,): the stream's scores.
         """
         self._learn(answer)
-        strongest = max((value for value in signals if value is not None), default=None)
-        called = strongest is not None and strongest >= self.settings.threshold * self._raised
-        longest = self._without_signals if strongest is None else self._longest
-        if called or since is None or since >= longest:
+        called = self._is_called(signals, since)
+        known = any(value is not None for value in signals)
+        if called or since is None or since >= (self._longest if known else self._period):
             self._called_at = None if answer is None or not called else int(answer.argmax())
+            self._was_quiet = False
             return True
-        self._raised = max(1.0, self._raised * _RELAXED)
         return False
 
     def reset(self) -> None:
         """Begin a new stream."""
-        self._raised = 1.0
-        self._called_at = None
+        self._raised, self._usual_motion = 1.0, 0.0
+        self._called_at, self._was_quiet = None, False
+
+    def _is_called(self, signals: Signals, since: int | None) -> bool:
+        threshold = self.settings.threshold * self._raised
+        motion, sound = signals.motion or 0.0, signals.sound or 0.0
+        is_cut = motion >= max(_CUT * self._usual_motion, threshold)
+        self._usual_motion += _MOTION_RATE * (min(motion, _CUT * threshold) - self._usual_motion)
+        quiet = max(motion, sound) < threshold
+        if quiet:
+            self._was_quiet = True
+            self._raised = max(1.0, self._raised * _RELAXED)
+        if max(signals.change or 0.0, sound) < threshold:
+            return False
+        return self._was_quiet or is_cut or (since is not None and since >= self._period)
 
     def _learn(self, answer: Floats | None) -> None:
         """At the first step of a rest: what the change that called for the looks before it was worth."""

@@ -48,6 +48,17 @@ def idle_then_busy() -> list[int | None]:
     return [None] * 80 + [50] * 40
 
 
+def encode_watched(path: Path) -> Path:
+    """The same as H.264 at a low bit rate, with a key frame every two seconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE_HZ, options={"g": "20"})
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 128, 96, "yuv420p", 60_000
+        for picture in pictures(idle_then_busy()):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
 def looked(results: list[Recognition]) -> list[int]:
     return [place for place, one in enumerate(results) if one.choice not in ("asleep", "held")]
 
@@ -81,13 +92,7 @@ def test_the_answer_begins_anew_when_it_wakes(along: Bundle) -> None:
 
 def test_an_encoded_stream_sleeps_too(along: Bundle, tmp_path: Path) -> None:
     """Through H.264 at a bit rate at which its groups of pictures show."""
-    path = tmp_path / "watched.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=RATE_HZ, options={"g": "20"})
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 128, 96, "yuv420p", 60_000
-        for picture in pictures(idle_then_busy()):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+    path = encode_watched(tmp_path / "watched.mp4")
     with StreamRecognizer(along, "cpu", point="one small", watch=Watch()) as recognizer:
         results = list(recognizer.stream(path))
     assert looked(results) == [0, 80]

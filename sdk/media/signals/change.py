@@ -35,15 +35,20 @@ class PictureChange:
     def __init__(self) -> None:
         self.reset()
 
-    def measure(self, luma: Floats) -> float:
-        """Take in a step's blocks (n,); the change in standard deviations of noise. 0 before any look."""
+    def measure(self, luma: Floats) -> tuple[float, float]:
+        """Take in a step's blocks (n,): the change since the last look, and that since the step before.
+
+        Both in standard deviations of noise; 0 where there was no look, or no step.
+        """
+        motion = 0.0
         if self._last is not None:
-            self._learn_noise(_without_exposure(luma - self._last))
+            difference = np.abs(_without_exposure(luma - self._last))
+            motion = self._in_noise(difference)
+            self._learn_noise(difference)
         self._last = luma
         if self._looked_at is None:
-            return 0.0
-        difference = np.abs(_without_exposure(luma - self._looked_at))
-        return min(float(np.maximum.reduce(difference / self._noise)) / _TO_SIGMA, _LARGEST)
+            return 0.0, motion
+        return self._in_noise(np.abs(_without_exposure(luma - self._looked_at))), motion
 
     def mark_look(self) -> None:
         """The last step measured is being looked at."""
@@ -54,9 +59,12 @@ class PictureChange:
         self._last = self._looked_at = None
         self._noise = np.full(ROWS * COLUMNS, _FIRST_NOISE, np.float32)
 
+    def _in_noise(self, difference: Floats) -> float:
+        return min(float(np.maximum.reduce(difference / self._noise)) / _TO_SIGMA, _LARGEST)
+
     def _learn_noise(self, difference: Floats) -> None:
         """A step towards the median: up where the difference is larger, down by as much where it is not."""
-        self._noise *= _STEPS[(np.abs(difference) > self._noise).view(np.uint8)]
+        self._noise *= _STEPS[(difference > self._noise).view(np.uint8)]
         np.maximum(self._noise, _LEAST_NOISE, out=self._noise)
 
 

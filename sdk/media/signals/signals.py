@@ -16,10 +16,12 @@ from sdk.media.signals.sound_level import LevelChange, sound_level
 class Signals(NamedTuple):
     """What a step's signals say, in standard deviations of what is usual; None: absent.
 
-    ``change``: of the picture since the last look; ``sound``: how much louder it has been since then.
+    ``change``: of the picture since the last look; ``motion``: since the step before; ``sound``: how much
+    louder it has been since the last look.
     """
 
     change: float | None = None
+    motion: float | None = None
     sound: float | None = None
 
 
@@ -48,7 +50,7 @@ class StreamSignals:
     def measure(self, reading: SignalReading) -> Signals:
         """Take in one step."""
         level = None if reading.level is None else self._level.measure(reading.level)
-        return Signals(self._change.measure(reading.luma), level)
+        return Signals(*self._change.measure(reading.luma), level)
 
     def mark_look(self) -> None:
         """The last step measured is being looked at: changes are counted from here on."""

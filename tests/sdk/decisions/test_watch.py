@@ -16,7 +16,7 @@ from sdk.decisions.watch import StreamWatch, Watch
 from sdk.media.signals.signals import NO_SIGNALS, Signals
 from tests.sdk.decisions.points.test_schedule_choice import SPACE, SURE, TORN, point
 
-QUIET, CHANGED = Signals(change=1.0), Signals(change=9.0)
+QUIET, CHANGED = Signals(change=1.0, motion=1.0), Signals(change=9.0, motion=1.0)
 TWO = point("big", "big")
 """Two looks, four steps apart."""
 SURE_OF_ANOTHER = SURE[::-1].copy()
@@ -80,7 +80,7 @@ def test_useless_looks_raise_the_threshold_within_bounds_and_useful_ones_bring_i
     loop = loop_of(point("big"), longest_s=1e6)
     woken = [d.name == "big" for d in decided(loop, [CHANGED, QUIET] * 50)]
     assert 2 <= sum(woken) < 40, "a change that means nothing is let be"
-    far = Signals(change=6.0 * 8 * 1.01)
+    far = Signals(change=6.0 * 8 * 1.01, motion=1.0)
     assert decided(loop, [far])[0].name == "big", "but never one of more than eight times the threshold"
     for answer in (SURE_OF_ANOTHER, SURE) * 10:
         decided(loop, [far], answer)
@@ -93,7 +93,7 @@ def test_without_any_signal_it_is_looked_at_as_often_as_its_schedule() -> None:
 
 
 def test_sound_wakes_as_pictures_do() -> None:
-    found = names(decided(loop_of(point("big")), [QUIET, QUIET, Signals(change=1.0, sound=7.0)]))
+    found = names(decided(loop_of(point("big")), [QUIET, QUIET, Signals(change=1.0, motion=1.0, sound=7.0)]))
     assert found == ["big", "asleep", "big"]
 
 

@@ -1,0 +1,106 @@
+"""Points over what was answered of a stream, beside the same streams recognized."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from compiler.data.streams.labeled_streams import Event, LabeledStream
+from compiler.operating_points.streams.evaluating import difference, evaluate_streams
+from compiler.operating_points.streams.running import run_point, run_schedule
+from compiler.operating_points.streams.stream_answers import BACKGROUND, StreamAnswers, StreamReader
+from runtimes.bundle import Bundle
+from runtimes.engines.engine import open_engine
+from sdk.decisions.watch import Watch
+from sdk.recognizer import StreamRecognizer
+from tests.runtimes.bundles import cost_table
+from tests.runtimes.fixtures import bundle, isolated_cache
+from tests.sdk.decisions.points.test_streams_along_points import FRONT
+from tests.sdk.test_watching import encode_watched
+
+__all__ = ["bundle", "isolated_cache"]
+
+
+@pytest.fixture
+def along(bundle: Bundle) -> Bundle:
+    """The small bundle with operating points of its int8 variant."""
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"fronts": (FRONT,)}))
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> LabeledStream:
+    """Idle for eight seconds, then something comes and stays for four."""
+    path = encode_watched(tmp_path_factory.mktemp("watched") / "watched.mp4")
+    return LabeledStream(path, (Event(8.0, 12.0, "run"), Event(90.0, 99.0, "run")), "one")
+
+
+def read(along: Bundle, stream: LabeledStream) -> StreamAnswers:
+    with open_engine(along, "cpu") as engine:
+        labels = along.manifest.labels
+        named = replace(stream, events=tuple(replace(one, label=labels[1]) for one in stream.events))
+        return StreamReader(along.manifest, along.manifest.variant("int8"), engine).read(named)
+
+
+def test_steps_have_their_targets(along: Bundle, watched: LabeledStream) -> None:
+    answers = read(along, watched)
+    assert len(answers) == 120 and answers.events == ((80, 120, 1),) and answers.late == 1
+    assert (answers.targets == 1).tolist() == [False] * 80 + [True] * 40
+    assert set(answers.logits) == {"rgb224", "rgb112", "rgb84", "head"} and len(answers.readings) == 120
+
+
+@pytest.mark.parametrize("watch", [None, Watch()])
+@pytest.mark.parametrize("point", [one.name for one in FRONT.points if one.looks])
+def test_offline_is_what_the_stream_does(
+    along: Bundle, watched: LabeledStream, point: str, watch: Watch | None
+) -> None:
+    with StreamRecognizer(along, "cpu", point=point, watch=watch) as recognizer:
+        results = list(recognizer.stream(watched.path))
+    answers = read(along, watched)
+    variant, labels = along.manifest.variant("int8"), along.manifest.labels
+    course = run_point(answers, along.manifest, variant, FRONT, FRONT.point(point), watch)
+    assert [labels[said] for said in course.labels] == [one.label for one in results]
+    ran = [one.choice for one in results if one.choice not in ("held", "asleep")]
+    assert {"+".join(look): count for look, count in course.looks.items()} == {
+        name: ran.count(name) for name in set(ran)
+    }
+    assert course.watched == (0 if watch is None else 120)
+
+
+def test_a_schedule_answers_by_the_mean_of_its_last_looks(along: Bundle, watched: LabeledStream) -> None:
+    answers, variant = read(along, watched), along.manifest.variant("int8")
+    option = next(one for one in variant.action_space.options if one.name == "rgb224")
+    course = run_schedule(answers, along.manifest, variant, (option,), 4, 2)
+    assert course.looks == {("rgb224",): 30}
+    rows = answers.logits["rgb224"]
+    for step in (0, 3, 4, 83, 119):
+        last = step // 4 * 4
+        mean = rows[last] if last == 0 else rows[last].astype(np.float64) + rows[last - 4]
+        assert course.labels[step] == mean.argmax()
+
+
+def test_absent_views_answer_nothing(along: Bundle, watched: LabeledStream) -> None:
+    answers, variant = read(along, watched), along.manifest.variant("int8")
+    rows = {name: logits.copy() for name, logits in answers.logits.items()}
+    for logits in rows.values():
+        logits[:40] = np.nan
+    blind = replace(answers, logits=rows)
+    option = next(one for one in variant.action_space.options if one.name == "rgb224")
+    course = run_schedule(blind, along.manifest, variant, (option,), 1, 1)
+    assert (course.labels[:40] == BACKGROUND).all() and course.looks == {("rgb224",): 80}
+
+
+def test_side_by_side(along: Bundle, watched: LabeledStream) -> None:
+    """Asleep, a point that looks twice takes less than awake, signals included."""
+    answers = read(along, watched)
+    found = evaluate_streams([answers], along.manifest, FRONT, cost_table("bench"), Watch(), 0.01)
+    assert {one.kind for one in found.outcomes} == {"schedule", "point", "asleep"}
+    assert found.steps == 120 and found.events == 1 and found.idle == pytest.approx(2 / 3) and found.late == 1
+    spent = {(one.name, one.kind): one.ms for one in found.outcomes}
+    assert spent["two big", "asleep"] < 0.5 * spent["two big", "point"]
+    costs = [one.ms for one in found.of_kind("schedule")]
+    assert costs == sorted(costs) and found.dense.ms == max(costs)
+    cheapest = found.cheapest("schedule", found.aim)
+    assert cheapest is not None and cheapest.scores.accuracy >= found.aim
+    assert difference(cheapest, cheapest) == (0.0, 0.0, 0.0)
