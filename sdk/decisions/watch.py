@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,18 +82,20 @@ class StreamWatch:
 
     def reset(self) -> None:
         """Begin a new stream."""
-        self._raised, self._usual_motion = 1.0, 0.0
+        self._raised, self._usual_motion = 1.0, math.inf
         self._called_at, self._was_quiet = None, False
 
     def _is_called(self, signals: Signals, since: int | None) -> bool:
         threshold = self.settings.threshold * self._raised
         motion, sound = signals.motion or 0.0, signals.sound or 0.0
         is_cut = motion >= max(_CUT * self._usual_motion, threshold)
-        self._usual_motion += _MOTION_RATE * (min(motion, _CUT * threshold) - self._usual_motion)
-        quiet = max(motion, sound) < threshold
-        if quiet:
-            self._was_quiet = True
+        if max(motion, sound) < self.settings.threshold:
+            self._was_quiet, self._usual_motion = True, math.inf
             self._raised = max(1.0, self._raised * _RELAXED)
+        elif self._usual_motion == math.inf:
+            self._usual_motion = motion
+        else:
+            self._usual_motion += _MOTION_RATE * (motion - self._usual_motion)
         if max(signals.change or 0.0, sound) < threshold:
             return False
         return self._was_quiet or is_cut or (since is not None and since >= self._period)

@@ -87,6 +87,30 @@ def test_useless_looks_raise_the_threshold_within_bounds_and_useful_ones_bring_i
     assert [one.name for one in decided(loop, [CHANGED], SURE)] == ["big"]
 
 
+MOVING = Signals(change=20.0, motion=12.0)
+
+
+def test_while_something_moves_it_is_looked_at_as_its_schedule_would() -> None:
+    found = names(decided(loop_of(point("big"), longest_s=1e6), [QUIET, QUIET, *[MOVING] * 20], TORN))
+    assert [place for place, name in enumerate(found) if name == "big"] == [0, 2, 10, 18]
+
+
+def test_the_end_of_what_moved_is_looked_at() -> None:
+    """Quiet again, it is not what was looked at last."""
+    gone = Signals(change=20.0, motion=1.0)
+    found = names(decided(loop_of(point("big")), [QUIET, MOVING, MOVING, MOVING, gone, QUIET]))
+    assert found == ["big", "asleep", "asleep", "asleep", "big", "asleep"]
+
+
+def test_a_cut_while_something_moves_is_seen_at_once() -> None:
+    loop = loop_of(point("big"))
+    moving = [Signals(change=20.0, motion=7.0)] * 6
+    before = names(decided(loop, [QUIET, QUIET, *moving]))
+    cut = Signals(change=90.0, motion=80.0)
+    assert before[2] == "big" and before[-1] == "asleep"
+    assert names(decided(loop, [cut])) == ["big"]
+
+
 def test_without_any_signal_it_is_looked_at_as_often_as_its_schedule() -> None:
     found = names(decided(loop_of(point("big"), longest_s=100.0), [NO_SIGNALS] * 24))
     assert [place for place, name in enumerate(found) if name == "big"] == [0, 8, 16]
