@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.table import Table
 
 from compiler.cli.stage_console import StageConsole
@@ -52,15 +51,15 @@ def read_streams(
     Raises: DataError if more than a tenth of the streams cannot be read.
     """
     reader = StreamReader(bundle.manifest, bundle.variant(front.variant), engine)
-    found, refused = [], []
+    found: list[StreamAnswers] = []
+    refused, signal_ms = [], 0.0
     with stages.progress("running every look") as advance:
         for number, stream in enumerate(streams.streams):
             try:
-                answers = reader.read(stream)
+                signal_ms = reader.signal_ms(stream) if not found else signal_ms
+                found.append(reader.read(stream))
             except SourceError as error:
                 refused.append(f"{stream.path}: {error.reason}")
-            else:
-                found.append(answers)
             advance(number + 1, len(streams.streams))
     for reason in refused:
         stages.note(f"left out: {reason}")
@@ -70,7 +69,7 @@ def read_streams(
         raise DataError(
             streams.origin, reason, "check the files, and that times are seconds from their start"
         )
-    return found, float(np.median(reader.signal_ms))
+    return found, signal_ms
 
 
 def print_streams(
