@@ -16,6 +16,7 @@ demo: venv
 	$(BIN)/adaptive-compile --model arnet --target cpu --folds 1 --out demo.bundle
 	$(BIN)/adaptive-inspect demo.bundle
 	$(BIN)/adaptive-run demo.bundle 'test://?duration=5'
+	$(BIN)/adaptive-evaluate demo.bundle --compose-streams idle=0.8,streams=2
 
 test: venv
 	$(BIN)/python -m pytest -n 2 --dist loadfile

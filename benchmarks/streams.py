@@ -1,6 +1,6 @@
 """What sleeping between events saves on streams composed of a set's clips, at several shares of idle time.
 
-    python -m benchmarks.streams BUNDLE [BUNDLE ...] --data DIR [--idle 0,0.5,0.8,0.95] [--onset 0]
+    python -m benchmarks.streams BUNDLE [BUNDLE ...] [--data DIR] [--idle 0,0.5,0.8,0.95] [--onset 0]
 
 Written to ``benchmarks/results/streams-<set>.json``: for each bundle and idle share every schedule of the
 front, every point awake and asleep, and how many times what the best sleeping point takes the cheapest
@@ -32,7 +32,7 @@ from sdk.decisions.watch import Watch
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundles", type=Path, nargs="+")
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="default: the built-in clips")
     parser.add_argument("--idle", default="0,0.5,0.8,0.95")
     parser.add_argument("--onset", type=float, default=0.0)
     parser.add_argument("--streams", type=int, default=30)
@@ -41,7 +41,8 @@ def main() -> None:
     for path in arguments.bundles:
         for idle in arguments.idle.split(","):
             rows.append(_row(path, arguments, idle))
-    name = f"streams-{arguments.data.name}" + (f"-onset{arguments.onset:g}" if arguments.onset else "")
+    data = arguments.data.name if arguments.data else "built-in"
+    name = f"streams-{data}" + (f"-onset{arguments.onset:g}" if arguments.onset else "")
     print(write(name, {"watch": asdict(Watch()), "rows": rows}))
 
 
@@ -50,7 +51,7 @@ def _row(path: Path, arguments: argparse.Namespace, idle: str) -> dict[str, Any]
     front = bundle.manifest.front(bundle.variant(None).name)
     assert front is not None, f"{path} has operating points"
     how = f"idle={idle},streams={arguments.streams},onset_s={arguments.onset:g}"
-    streams = labeled_streams(arguments.data, bundle.manifest.labels, None, how, stages)
+    streams = labeled_streams(arguments.data, bundle.manifest, None, how, stages)
     with open_engine(bundle, "cpu") as engine:
         costs = bundle.costs(device_name(), engine.provider)
         assert costs is not None, f"{path} has a cost table"

@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from pydantic import JsonValue
 
+from compiler.data.loading import BUILT_IN
 from compiler.export.split import Split
 from compiler.request import Request
 from compiler.training.training import Training
@@ -43,7 +44,7 @@ def provenance(request: Request, training: Training, recipe: Recipe) -> dict[str
     data, precision, measuring = request.data, request.precision, request.measuring
     return {
         "command": redact(" ".join(sys.argv)),
-        "dataset": str(data.folder) if data.folder else "built-in",
+        "dataset": str(data.folder) if data.folder else BUILT_IN,
         "dataset_sha256": training.cache.fingerprint,
         "init": str(request.model.init) if request.model.init else None,
         "seed": request.training.seed,

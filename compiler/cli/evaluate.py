@@ -13,7 +13,8 @@ from rich.table import Table
 from compiler.cli.evaluate_streams import labeled_streams, print_streams, read_streams
 from compiler.cli.stage_console import StageConsole
 from compiler.data.cache import ClipCache
-from compiler.data.clips import EVALUATED_SPLITS, find_evaluated_clips, require_readable
+from compiler.data.clips import EVALUATED_SPLITS, require_readable
+from compiler.data.loading import find_judged_clips
 from compiler.data.streams.labeled_streams import is_stream_listing
 from compiler.measuring.confusion import Confusion, draw_confusion, write_confusion
 from compiler.measuring.evaluation import Evaluator
@@ -39,12 +40,13 @@ _SUFFIXES = (".csv", ".png", ".svg", ".pdf")
 def evaluate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle: a folder or zip.")],
     data: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="A folder per class, or a csv path,label[,group][,split]: videos or images. Or streams with "
-            "times: a csv path,start_s,end_s,label[,group][,split], or ActivityNet's JSON."
+            "times: a csv path,start_s,end_s,label[,group][,split], or ActivityNet's JSON. Default: the "
+            "built-in validation clips, for a bundle that was trained on built-in ones."
         ),
-    ],
+    ] = None,
     split: Annotated[
         str | None, typer.Option(help="test, val, train or all; default: test, else val, else all clips.")
     ] = None,
@@ -70,11 +72,11 @@ def evaluate(
     front = _front(opened, variant)
     chosen = point_named(front, point or front.default).name
     _check(split, confusion)
-    if compose is not None or is_stream_listing(data):
+    if compose is not None or (data is not None and is_stream_listing(data)):
         if confusion is not None or point is not None:
             raise ArgumentError("--confusion and --point", "are for clips, not for streams", "leave them out")
         return _evaluate_streams(opened, front, data, split, compose, schedules=schedules)
-    clips = find_evaluated_clips(data, opened.manifest.labels, split)
+    clips = find_judged_clips(data, opened.manifest, split)
     steps, stages = opened.manifest.steps, StageConsole()
     with stages.progress("decoding clips") as advance:
         cache = ClipCache.build(
@@ -105,14 +107,14 @@ def evaluate(
 def _evaluate_streams(
     bundle: Bundle,
     front: OperatingFront,
-    data: Path,
+    data: Path | None,
     split: str | None,
     compose: str | None,
     *,
     schedules: bool,
 ) -> int:
     stages = StageConsole()
-    streams = labeled_streams(data, bundle.manifest.labels, split, compose, stages)
+    streams = labeled_streams(data, bundle.manifest, split, compose, stages)
     with open_engine(bundle, "cpu") as engine:
         costs = _costs(bundle, engine)
         answers, signal_ms = read_streams(bundle, front, engine, streams, stages)

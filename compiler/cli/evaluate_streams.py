@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from compiler.cli.stage_console import StageConsole
-from compiler.data.clips import find_evaluated_clips
+from compiler.data.loading import find_judged_clips
 from compiler.data.streams.composing import Composition, compose_streams
 from compiler.data.streams.labeled_streams import StreamSet, find_streams
 from compiler.errors import DataError
@@ -22,25 +22,27 @@ from compiler.operating_points.streams.stream_answers import StreamAnswers, Stre
 from runtimes.bundle import Bundle
 from runtimes.cache import cache_folder
 from runtimes.engines.engine import Engine
-from runtimes.spec import CostTable, OperatingFront
+from runtimes.spec import CostTable, Manifest, OperatingFront
 from sdk.decisions.watch import Watch
 from sdk.errors import SourceError
 from sdk.tables import console, table
 
 _MOST_UNREADABLE = 0.10
+_FEWEST_FOR_INTERVAL = 10
 
 
 def labeled_streams(
-    data: Path, labels: Sequence[str], split: str | None, compose: str | None, stages: StageConsole
+    data: Path | None, manifest: Manifest, split: str | None, compose: str | None, stages: StageConsole
 ) -> StreamSet:
     """The streams at ``data``, or those composed of its clips. Raises: DataError, ArgumentError."""
     if compose is None:
-        return find_streams(data, labels, split)
+        assert data is not None, "what is not composed is listed"
+        return find_streams(data, manifest.labels, split)
     composition = Composition.parse(compose)
-    clips = find_evaluated_clips(data, labels, split)
+    clips = find_judged_clips(data, manifest, split)
     with stages.progress("composing streams") as advance:
         listing = compose_streams(clips, composition, cache_folder("streams"), advance)
-    return find_streams(listing, labels)
+    return find_streams(listing, manifest.labels)
 
 
 def read_streams(
@@ -107,16 +109,23 @@ def stream_lines(model: str, variant: str, found: StreamEvaluation) -> list[str]
             f"points: {reached}"
         )
     else:
-        mean, low, high = difference(asleep, schedule)
         lines.append(
             f"{model} {variant} asleep between events: {asleep.scores.accuracy:.1%} right at "
             f"{asleep.ms:.3f} ms a step ({asleep.name}); the cheapest schedule that reaches {aim:.1%} takes "
-            f"{schedule.ms / asleep.ms:.1f} times that ({schedule.name}, {schedule.scores.accuracy:.1%}); "
-            f"difference {mean:+.1%} (95 % interval {low:+.1%} to {high:+.1%})"
+            f"{schedule.ms / asleep.ms:.1f} times that ({schedule.name}, {schedule.scores.accuracy:.1%}"
+            f"{_interval(asleep, schedule)})"
         )
     if found.late:
         lines.append(f"{found.late} events reach beyond the end of their stream, and are cut there")
     return lines
+
+
+def _interval(one: StreamOutcome, other: StreamOutcome) -> str:
+    """How they differ, where there are streams enough to say."""
+    if len(one.scores.right) < _FEWEST_FOR_INTERVAL:
+        return ""
+    mean, low, high = difference(one, other)
+    return f"; difference {mean:+.1%}, 95 % interval {low:+.1%} to {high:+.1%}"
 
 
 def _outcomes(found: StreamEvaluation, schedules: Sequence[StreamOutcome]) -> Table:

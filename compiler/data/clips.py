@@ -108,19 +108,25 @@ EVALUATED_SPLITS = ("test", "val", "train", "all")
 
 
 def find_evaluated_clips(
-    path: str | os.PathLike[str], labels: Collection[str], split: str | None = None
+    path: str | os.PathLike[str],
+    labels: Collection[str],
+    split: str | None = None,
+    *,
+    known_only: bool = False,
 ) -> ClipSet:
     """The clips of a data set to evaluate a model of ``labels`` on, all as validation clips.
 
     ``path`` as for ``find_clips``. ``split``: those of a split that the listing states; None: its test clips,
-    else its validation clips, else all.
+    else its validation clips, else all. ``known_only``: leave out classes that the model does not know.
 
     Raises: DataError for a listing that is malformed or has no such clips, and for classes that the model
-    does not know.
+    does not know, if they are not left out.
     """
     root = Path(path).resolve()
     listing = _listing(root)
     listed = list_folders(root) if listing is None else list_csv(listing)
+    if known_only:
+        listed = [row for row in listed if row.label in labels]
     stated = {row.split for row in listed}
     wanted = split or next((name for name in ("test", "val") if name in stated), "all")
     rows = [row for row in listed if wanted in ("all", row.split)]

@@ -7,14 +7,18 @@ from pathlib import Path
 
 from compiler.console import Console
 from compiler.data.cache import ClipCache
-from compiler.data.clips import ClipSet, find_clips
+from compiler.data.clips import ClipSet, find_clips, find_evaluated_clips
 from compiler.data.rate import choose_rate_hz
 from compiler.data.synthetic import built_in
 from compiler.errors import DataError
 from models.contract import StepTiming
 from runtimes.cache import cache_folder
-from runtimes.spec import View
+from runtimes.errors import ArgumentError
+from runtimes.spec import Manifest, View
 from runtimes.words import counted
+
+BUILT_IN = "built-in"
+"""What a bundle's provenance calls the built-in clips."""
 
 
 def find_training_clips(folder: Path | None, console: Console, *, seed: int, audible: bool) -> ClipSet:
@@ -30,6 +34,20 @@ def find_training_clips(folder: Path | None, console: Console, *, seed: int, aud
     # A model of frames alone cannot tell classes that only sound different.
     console.note(f"built-in data, the visible classes: {', '.join(built_in.VISIBLE_CLASSES)}")
     return find_clips(root, classes=built_in.VISIBLE_CLASSES)
+
+
+def find_judged_clips(data: Path | None, manifest: Manifest, split: str | None) -> ClipSet:
+    """The clips to evaluate a bundle on: those at ``data``, or the built-in ones that it was trained for.
+
+    Raises: DataError; ArgumentError for no ``data`` where the bundle was trained on other clips.
+    """
+    if data is not None:
+        return find_evaluated_clips(data, manifest.labels, split)
+    if manifest.provenance.get("dataset") != BUILT_IN:
+        reason = "is missing, and the bundle was not trained on the built-in clips"
+        raise ArgumentError("--data", reason, "name a folder or a csv of labeled clips, or of streams")
+    root = built_in.make_clips(seed=int(str(manifest.provenance["seed"])))
+    return find_evaluated_clips(root, manifest.labels, split, known_only=True)
 
 
 def load_clips(

@@ -23,6 +23,7 @@ from compiler.targets import TARGETS
 from models.methods import arnet
 from models.recipe import Optimization
 from runtimes.bundle import Bundle
+from runtimes.cache import cache_folder
 from runtimes.errors import AdaptiveVideoError
 from sdk.recognizer import StreamRecognizer
 from tests.compiler.small_training import CLASSES, CPU, RATE_HZ
@@ -169,6 +170,57 @@ def test_evaluate_mistakes(
     with pytest.raises(AdaptiveVideoError) as caught:
         run(compiled[0].location, "--data", request_of(2).data.folder, *arguments)
     assert words in str(caught.value)
+
+
+def test_evaluate_along_streams(
+    compiled: tuple[Bundle, Told], request_of: Callable[..., Request], tmp_path: Path
+) -> None:
+    """Composed of clips, and as listed: the same streams, the same answers."""
+    location, folder = compiled[0].location, request_of(2).data.folder
+    code, said = run(location, "--data", folder, "--compose-streams", "idle=0.5,streams=2,clips=3")
+    assert code == 0 and "6 events in" in said and "always on (" in said
+    points = compiled[0].manifest.fronts[0].points
+    assert said.count("asleep between") >= sum(bool(point.looks) for point in points)
+    (listing,) = cache_folder("streams").glob("composed-*/streams.csv")
+    code, listed = run(location, "--data", listing)
+    counts = [line for text in (said, listed) for line in text.splitlines() if "events in" in line]
+    assert code == 0 and len(counts) == 2 and counts[0] == counts[1]
+    assert (
+        "every schedule" not in said
+        and run(location, "--data", listing, "--schedules")[1].count("every") > 20
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--compose-streams", "idle=2"), "--compose-streams idle=2.0: is not between 0 and 0.99"),
+        (("--compose-streams", "loud=1"), "--compose-streams loud=1: is not known"),
+        (("--compose-streams", "idle=0.5", "--confusion", "m.csv"), "are for clips, not for streams"),
+    ],
+)
+def test_stream_mistakes(
+    compiled: tuple[Bundle, Told],
+    request_of: Callable[..., Request],
+    arguments: tuple[str, ...],
+    words: str,
+) -> None:
+    with pytest.raises(AdaptiveVideoError) as caught:
+        run(compiled[0].location, "--data", request_of(2).data.folder, *arguments)
+    assert words in str(caught.value)
+
+
+def test_streams_that_cannot_be_read(compiled: tuple[Bundle, Told], tmp_path: Path) -> None:
+    (tmp_path / "one.mp4").write_bytes(b"no video")
+    listing = tmp_path / "streams.csv"
+    listing.write_text(f"path,start_s,end_s,label\none.mp4,0,1,{CLASSES[0]}\n", "utf-8")
+    with pytest.raises(AdaptiveVideoError, match="1 of 1 streams cannot be read"):
+        run(compiled[0].location, "--data", listing)
+
+
+def test_a_bundle_of_other_clips_needs_data(compiled: tuple[Bundle, Told]) -> None:
+    with pytest.raises(AdaptiveVideoError, match="--data: is missing, and the bundle was not trained on the"):
+        run(compiled[0].location)
 
 
 def test_classes_that_the_bundle_does_not_know(
