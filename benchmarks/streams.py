@@ -20,7 +20,6 @@ from compiler.cli.stage_console import StageConsole
 from compiler.operating_points.streams.evaluating import (
     StreamEvaluation,
     StreamOutcome,
-    difference,
     evaluate_streams,
 )
 from runtimes.bundle import Bundle
@@ -70,7 +69,7 @@ def _measured(found: StreamEvaluation) -> dict[str, Any]:
         compared |= {
             "asleep": _outcome(asleep),
             "times_less": round(schedule.ms / asleep.ms, 2),
-            "difference": [round(value, 4) for value in difference(asleep, schedule)],
+            "difference": [round(value, 4) for value in found.difference(asleep, schedule)],
         }
     return {
         "steps": found.steps,

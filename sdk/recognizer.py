@@ -114,7 +114,7 @@ class StreamRecognizer(ChoiceSettings):
         )
         table = self._bundle.costs(device_name(), self._engine.provider)
         self._costs = VariantCosts(self._bundle, self.variant, table)
-        budgeted = budget is not None
+        budgeted = budget is not None or watch is not None
         self._chooser = self._costs.chooser(
             price, fixed, every, random_seed, point, cost_share, budgeted=budgeted
         )
@@ -206,8 +206,11 @@ class StreamRecognizer(ChoiceSettings):
         Raises: SourceError, EngineError; AdaptiveVideoError if another stream is still running.
         """
         with self._exclusively():
+            self._begin_turn()
             recognitions = self._recognized(path, self._expected_steps(path))
             if not recognitions[-1].label:  # it had fewer steps than it stated, and the look never came
+                if self._turns is not None:
+                    self._turns.again()
                 recognitions = self._recognized(path, len(recognitions))
         return ClipRecognition.of(path, recognitions)
 
@@ -335,6 +338,7 @@ class StreamRecognizer(ChoiceSettings):
         Raises: AdaptiveVideoError if a stream is running.
         """
         with self._exclusively():
+            self._begin_turn()
             self._begin()
 
     def __repr__(self) -> str:
@@ -356,7 +360,7 @@ class StreamRecognizer(ChoiceSettings):
         self._pushed = None
         self._statistics = Statistics()
         self._accounting.begin_stream()
-        self._source, self._turn_left = None, 0
+        self._source = None
         self._pipeline.reset()
 
     @property
@@ -378,6 +382,7 @@ class StreamRecognizer(ChoiceSettings):
 
     @contextmanager
     def _opened(self, source: AnySource, options: dict[str, Any]) -> Iterator[Source]:
+        self._begin_turn()
         self._begin()
         options.setdefault("own_pace", lambda: self._at_own_pace)
         with open_source(source, self._requirements, **options) as opened:
@@ -386,8 +391,7 @@ class StreamRecognizer(ChoiceSettings):
 
     def _advance(self, frame: Frame, dropped: int = 0) -> Recognition:
         """Take one step, and count what it used."""
-        self._take_turn()
-        self._plan = self._accounting.plan_step(self._standing)
+        self._plan = self._accounting.plan_step(self._next_app_plan())
         recognition = self._pipeline.advance(frame, dropped, self._plan)
         recognition = self._accounting.finish_step(recognition, self._pipeline.trace)
         self._statistics.record_result(recognition)

@@ -10,18 +10,18 @@ from rich.table import Table
 from compiler.cli.stage_console import StageConsole
 from compiler.data.loading import find_judged_clips
 from compiler.data.streams.composing import Composition, compose_streams
-from compiler.data.streams.labeled_streams import StreamSet, find_streams
+from compiler.data.streams.labeled_streams import StreamSet, find_streams, is_stream_listing
 from compiler.errors import DataError
 from compiler.operating_points.streams.evaluating import (
     StreamEvaluation,
     StreamOutcome,
-    difference,
     evaluate_streams,
 )
 from compiler.operating_points.streams.stream_answers import StreamAnswers, StreamReader
 from runtimes.bundle import Bundle
 from runtimes.cache import cache_folder
 from runtimes.engines.engine import Engine
+from runtimes.errors import ArgumentError
 from runtimes.spec import CostTable, Manifest, OperatingFront
 from sdk.decisions.watch import Watch
 from sdk.errors import SourceError
@@ -39,9 +39,21 @@ def labeled_streams(
         assert data is not None, "what is not composed is listed"
         return find_streams(data, manifest.labels, split)
     composition = Composition.parse(compose)
+    if data is not None and is_stream_listing(data):
+        raise ArgumentError(
+            "--compose-streams", f"is for trimmed clips, and {data} lists streams", "leave it out"
+        )
     clips = find_judged_clips(data, manifest, split)
     with stages.progress("composing streams") as advance:
-        listing = compose_streams(clips, composition, cache_folder("streams"), advance)
+        listing = compose_streams(
+            clips,
+            composition,
+            cache_folder("streams"),
+            advance,
+            lambda path, reason: stages.note(f"left out: {path}: {reason}"),
+        )
+    for path, reason in clips.rejected:
+        stages.note(f"left out: {path}: {reason}")
     return find_streams(listing, manifest.labels)
 
 
@@ -113,18 +125,18 @@ def stream_lines(model: str, variant: str, found: StreamEvaluation) -> list[str]
             f"{model} {variant} asleep between events: {asleep.scores.accuracy:.1%} right at "
             f"{asleep.ms:.3f} ms a step ({asleep.name}); the cheapest schedule that reaches {aim:.1%} takes "
             f"{schedule.ms / asleep.ms:.1f} times that ({schedule.name}, {schedule.scores.accuracy:.1%}"
-            f"{_interval(asleep, schedule)})"
+            f"{_interval(found, asleep, schedule)})"
         )
     if found.late:
         lines.append(f"{found.late} events reach beyond the end of their stream, and are cut there")
     return lines
 
 
-def _interval(one: StreamOutcome, other: StreamOutcome) -> str:
+def _interval(found: StreamEvaluation, one: StreamOutcome, other: StreamOutcome) -> str:
     """How they differ, where there are streams enough to say."""
-    if len(one.scores.right) < _FEWEST_FOR_INTERVAL:
+    if len(set(found.groups)) < _FEWEST_FOR_INTERVAL:
         return ""
-    mean, low, high = difference(one, other)
+    mean, low, high = found.difference(one, other)
     return f"; difference {mean:+.1%}, 95 % interval {low:+.1%} to {high:+.1%}"
 
 

@@ -50,6 +50,10 @@ class Chooser(Protocol):
         """After a choice, or steps to wait: whether a watch may let the stream sleep from here on."""
         ...
 
+    def may_rest(self, plan: Plan) -> bool:
+        """Whether what the plan names ever rests."""
+        ...
+
     def decide(self, scores: Floats | None, plan: Plan, context: Context) -> Decision:
         """Choose by the policy's ``scores`` (n,), None where it was not run.
 
@@ -109,6 +113,10 @@ class LearnedChoice:
         if scores is None:
             raise ValueError("the learned choice needs the policy's scores")
         return decide(scores, plan, context, self._absent)
+
+    def may_rest(self, plan: Plan) -> bool:
+        """Never: every step is decided, or held by its own count."""
+        return False
 
     def set_absent_graphs(self, absent: Collection[str]) -> None:
         """Choose among all options but those whose graph is ``absent``; however high they score."""
@@ -234,6 +242,10 @@ class FixedChoice:
         )
         return tuple(option for option in options if option)
 
+    def may_rest(self, plan: Plan) -> bool:
+        """Never: every step is decided, or held by its own count."""
+        return False
+
     def set_absent_graphs(self, absent: Collection[str]) -> None:
         """Do without what is ``absent``: an option that nobody named gives way to the next.
 
@@ -295,6 +307,10 @@ class RandomChoice:
             options[forced] = self._one_of(self._branches_of(groups[forced], absent_views))
         chosen = tuple(option for option in options if option)
         return Decision(chosen, held_steps(chosen), plan.price, allow_skip)
+
+    def may_rest(self, plan: Plan) -> bool:
+        """Never: every step is decided, or held by its own count."""
+        return False
 
     def set_absent_graphs(self, absent: Collection[str]) -> None:
         """Draw among all options but those whose graph is ``absent``."""

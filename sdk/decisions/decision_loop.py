@@ -32,6 +32,9 @@ class DecisionLoop:
     _since: int | None
     """Steps ago, at the next one, that something was run."""
     _asleep: bool
+    _age: int
+    """Steps since the first look of the chooser's last period, for a watch."""
+    _is_clip: bool
 
     def __init__(self, chooser: Chooser, watch: StreamWatch | None = None) -> None:
         self.chooser, self._watch = chooser, watch
@@ -51,9 +54,12 @@ class DecisionLoop:
         ``signals``: the step's, for a watch.
         """
         plan = self.chooser.standing_plan if plan is None else plan
-        woken = self._asleep and not plan.throttled and self._is_woken(answer, signals)
+        woken = self._is_woken(plan, answer, signals)
         if woken:
-            self._asleep, self._since = False, None  # whichever point it is, its first look is due
+            self._asleep, self._since, self._age = False, None, 0  # whichever point it is, it begins anew
+        elif self._asleep and not self.chooser.may_rest(plan):
+            self._asleep = False
+        self._age += 1
         if plan.point != self._point and not self._asleep:
             self._holds, self._point = 0, plan.point  # another point waits for none of the last one's looks
         if self._holds == 0 and not plan.throttled and not self._asleep:
@@ -68,6 +74,8 @@ class DecisionLoop:
         observation = observe(plan)
         context = Context(self._answered, observation.absent_views)
         decision = self.chooser.decide(observation.scores, plan, context)
+        if self._watch is not None:
+            self._watch.mark_look()
         self._asleep = self._may_sleep
         self._holds = 0 if self._asleep else decision.holds
         if any(not option.skip for option in decision.options):
@@ -85,7 +93,8 @@ class DecisionLoop:
         return self.step(lambda _: observation, plan, answer, signals)
 
     def expect_steps(self, steps: int | None) -> None:
-        """The stream that has begun is a clip of so many steps; None: its end is not known."""
+        """The stream that has begun is a clip of so many steps (None: not known), and never sleeps."""
+        self._is_clip = True
         self.chooser.expect_steps(steps)
 
     def reset(self) -> None:
@@ -93,17 +102,21 @@ class DecisionLoop:
         self._holds = 0
         self._answered = False
         self._point = self._since = None
-        self._asleep = False
+        self._asleep = self._is_clip = False
+        self._age = 0
         self.chooser.reset()
         if self._watch is not None:
             self._watch.reset()
 
     @property
     def _may_sleep(self) -> bool:
-        return self._watch is not None and self.chooser.rests
+        return self._watch is not None and self.chooser.rests and not self._is_clip
 
-    def _is_woken(self, answer: Scores | None, signals: Signals) -> bool:
-        return self._watch is not None and self._watch.wakes(signals, self._since, answer)
+    def _is_woken(self, plan: Plan, answer: Scores | None, signals: Signals) -> bool:
+        if self._watch is None:
+            return False
+        self._watch.observe(signals)
+        return self._asleep and not plan.throttled and self._watch.wakes(signals, self._age, answer)
 
     def _nothing(self, plan: Plan, held: bool) -> Decision:
         """The decision of a step that runs nothing."""

@@ -36,10 +36,9 @@ class Watch:
     longest_s: float = 30.0
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "longest_s"):
-            value = getattr(self, name)
+        for name, value in (("threshold", self.threshold), ("longest_s", self.longest_s)):
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not 0 < value < float("inf"):
+            if not number or not 0 < value < math.inf:
                 raise ArgumentError(f"watch {name} {value}", "is not a positive number", "use 6 and 30, say")
 
 
@@ -50,55 +49,71 @@ class StreamWatch:
     event goes on, with something moving at every step, the stream is looked at as often as its point's
     schedule does, or at once where the picture changes by far more than it has of late: a cut.
 
-    A call that leaves the best label as it was multiplies the threshold by 1.5, up to 8 times: what moves
-    all the time and means nothing (a fan, a tree) is let be. One that brings another label, and quiet, bring
+    An event that leaves the best label as it was multiplies the threshold by 1.5, up to 8 times: what moves
+    now and then and means nothing (a fan, a tree) is let be. One that brings another label, and quiet, bring
     it back.
     """
 
     _raised: float
     _called_at: int | None
+    _quiet: bool
     _was_quiet: bool
     _usual_motion: float
+    _is_cut: bool
+    _woken_s: float | None
 
     def __init__(self, settings: Watch, rate_hz: float, period: int) -> None:
-        """``period``: steps in which the looks of a point are spread, where nothing lets it sleep."""
-        self.settings, self._period = settings, period
-        self._longest = max(1, round(settings.longest_s * rate_hz))
+        """``rate_hz``: of steps; ``period``: steps in which the looks of a point are spread."""
+        self.settings, self._rate_hz, self._period = settings, rate_hz, period
         self.reset()
 
-    def wakes(self, signals: Signals, since: int | None, answer: Floats | None) -> bool:
-        """Whether the stream, at rest, is to be looked at now.
-
-        ``since``: steps since something was run last; ``answer`` (classes,): the stream's scores.
-        """
-        self._learn(answer)
-        called = self._is_called(signals, since)
-        known = any(value is not None for value in signals)
-        if called or since is None or since >= (self._longest if known else self._period):
-            self._called_at = None if answer is None or not called else int(answer.argmax())
-            self._was_quiet = False
-            return True
-        return False
-
-    def reset(self) -> None:
-        """Begin a new stream."""
-        self._raised, self._usual_motion = 1.0, math.inf
-        self._called_at, self._was_quiet = None, False
-
-    def _is_called(self, signals: Signals, since: int | None) -> bool:
-        threshold = self.settings.threshold * self._raised
+    def observe(self, signals: Signals) -> None:
+        """Take in the signals of a step, of each, whether it is asleep or not."""
         motion, sound = signals.motion or 0.0, signals.sound or 0.0
-        is_cut = motion >= max(_CUT * self._usual_motion, threshold)
-        if max(motion, sound) < self.settings.threshold:
+        self._is_cut = motion >= max(_CUT * self._usual_motion, self.settings.threshold * self._raised)
+        self._quiet = max(motion, sound) < self.settings.threshold
+        if self._quiet:
             self._was_quiet, self._usual_motion = True, math.inf
             self._raised = max(1.0, self._raised * _RELAXED)
         elif self._usual_motion == math.inf:
             self._usual_motion = motion
         else:
             self._usual_motion += _MOTION_RATE * (motion - self._usual_motion)
-        if max(signals.change or 0.0, sound) < threshold:
+
+    def mark_look(self) -> None:
+        """The step that was observed is looked at: what changes is a change from it."""
+        self._was_quiet, self._usual_motion = self._quiet, math.inf
+
+    def wakes(self, signals: Signals, age: int, answer: Floats | None) -> bool:
+        """Whether the stream, at rest, is to be looked at at the step that was observed.
+
+        ``age``: steps since the first look of its last period; ``answer`` (classes,): the stream's scores.
+        """
+        self._learn(answer)
+        age_s = self._age_s(signals, age)
+        changed = max(signals.change or 0.0, signals.sound or 0.0) >= self.settings.threshold * self._raised
+        begins = changed and (self._was_quiet or self._is_cut)
+        known = signals.change is not None or signals.sound is not None
+        due = age >= self._period if changed or not known else age_s >= self.settings.longest_s
+        if not (begins or due):
             return False
-        return self._was_quiet or is_cut or (since is not None and since >= self._period)
+        self._called_at = int(answer.argmax()) if begins and answer is not None else None
+        self._woken_s = signals.time_s
+        return True
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        self._raised, self._usual_motion = 1.0, math.inf
+        self._quiet = self._was_quiet = self._is_cut = False
+        self._called_at = self._woken_s = None
+
+    def _age_s(self, signals: Signals, age: int) -> float:
+        """Seconds since the first look of the last period; by steps where no times are known."""
+        if signals.time_s is None:
+            return age / self._rate_hz
+        if self._woken_s is None:
+            self._woken_s = signals.time_s - age / self._rate_hz
+        return signals.time_s - self._woken_s
 
     def _learn(self, answer: Floats | None) -> None:
         """At the first step of a rest: what the change that called for the looks before it was worth."""

@@ -3,7 +3,8 @@
 It holds all that the choices depended on, to the last bit, so that they can be made again without the
 bundle, the source or the device (replay.py). The first line says where it comes from, the second what
 there was to choose from; ``stream`` lines begin a stream, ``expected_steps`` lines say how long a clip is,
-``absent_graphs`` lines which graphs are not there, and an ``end`` line comes last; all others are steps.
+``absent_graphs`` lines which graphs are not there, a ``watch`` line what lets it sleep, and an ``end`` line
+comes last; all others are steps.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from sdk.errors import redact, redact_all
 from sdk.power.window import StepEnergy
 from sdk.results import Recognition
 
-FORMAT = 7
+FORMAT = 8
 _EXAMPLE = "decisions.jsonl"
 
 

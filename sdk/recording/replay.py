@@ -162,8 +162,8 @@ class _Replay:
         plan = self._plan(line)
         scores = None if line["scores"] is None else self._scores(line["scores"])
         options = tuple(map(self._option, line["choice"]))
-        asleep = line.get("asleep", False)
-        logged = Decision(options, held=line["held"], throttled=line["throttled"], asleep=asleep)
+        held = {name: line[name] for name in ("held", "throttled", "asleep")}
+        logged = Decision(options, **held)
         signals = Signals(**line.get("signals", {}))
         answer = None if line["answer"] is None else np.array(line["answer"], np.float64)
         decision = self._decide(plan, Observation(scores, line["absent_views"]), answer, signals)

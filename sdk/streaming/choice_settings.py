@@ -32,10 +32,8 @@ class ChoiceSettings:
     """What holds as long as no budget does."""
     _plan: Plan
     """Of the last step."""
-    _turns: PointTurns | None = None
-    _cost_share: float | None = None
-    _turn_left: int = 0
-    """Steps that the point whose turn it is still has."""
+    _turns: _Turns | None = None
+    """Where points take turns: then these stand, not ``_standing``."""
 
     @property
     def points(self) -> tuple[OperatingPoint, ...]:
@@ -51,7 +49,7 @@ class ChoiceSettings:
 
         Raises: AdaptiveVideoError on setting if there is none of that name, or a budget.
         """
-        return self._standing.point if self.budget is None else self._plan.point
+        return self._app_plan.point if self.budget is None else self._plan.point
 
     @point.setter
     def point(self, name: str) -> None:
@@ -60,7 +58,7 @@ class ChoiceSettings:
             raise _not_along_points(f"point {name}")
         self._require_no_budget("point")
         self._standing = self._plan = chooser.plan_of(point_named(chooser.front, name), 0.0)
-        self._turns = self._cost_share = None
+        self._turns = None
 
     @property
     def cost_share(self) -> float | None:
@@ -73,7 +71,8 @@ class ChoiceSettings:
         Raises: AdaptiveVideoError on setting if it is no share, there are no points, or there is a budget;
         BundleError if no costs are known.
         """
-        return self._cost_share
+        turns = self._turns
+        return None if turns is None else turns.share
 
     @cost_share.setter
     def cost_share(self, share: float) -> None:
@@ -81,20 +80,26 @@ class ChoiceSettings:
         if not isinstance(chooser, FrontChoice):
             raise _not_along_points(f"cost_share {share}")
         self._require_no_budget("cost_share")
-        turns = self._costs.turns_at(share)
-        plans = [chooser.plan_of(point, 0.0) for point in (turns.lower, turns.upper)]
-        self._standing = self._plan = plans[0]
-        self._turns, self._cost_share, self._turn_left = turns, share, 0
+        before = self._turns
+        self._turns = _Turns(share, self._costs.turns_at(share), chooser, before)
+        self._plan = self._turns.plan
 
-    def _take_turn(self) -> None:
-        """Before every step: let the next point stand where points take turns, and one has had its own."""
-        if self._turns is None:
-            return
-        if self._turn_left == 0:
-            assert isinstance(self._chooser, FrontChoice), "only points take turns"
-            self._standing = self._chooser.plan_of(self._turns.next_point(), 0.0)
-            self._turn_left = self._chooser.clip_steps
-        self._turn_left -= 1
+    @property
+    def _app_plan(self) -> Plan:
+        """What holds without a budget, at the last step."""
+        turns = self._turns
+        return self._standing if turns is None else turns.plan
+
+    def _next_app_plan(self) -> Plan:
+        """What holds without a budget at the step that is due; of every step it is asked once."""
+        turns = self._turns  # the app's thread may take them away meanwhile
+        return self._standing if turns is None else turns.next_plan()
+
+    def _begin_turn(self) -> None:
+        """A stream or clip begins: with it the next turn."""
+        turns = self._turns
+        if turns is not None:
+            turns.begin()
 
     @property
     def price(self) -> float:
@@ -108,7 +113,7 @@ class ChoiceSettings:
         Raises: AdaptiveVideoError on setting if it is negative, the choice here goes by none, or there is a
         budget; BundleError if no costs are known.
         """
-        return self._standing.price if self.budget is None else self._plan.price
+        return self._app_plan.price if self.budget is None else self._plan.price
 
     @price.setter
     def price(self, price: float) -> None:
@@ -121,7 +126,7 @@ class ChoiceSettings:
             self._standing = chooser.plan_of(self._costs.point_at(checked), checked)
         else:
             self._standing = replace(self._standing, price=checked)
-        self._plan, self._turns, self._cost_share = self._standing, None, None
+        self._plan, self._turns = self._standing, None
 
     def _require_no_budget(self, what: str) -> None:
         if self.budget is not None:
@@ -165,6 +170,39 @@ class ChoiceSettings:
         for branch in self._chooser.branches(option):
             self._pipeline.open(branch)
         self._chooser.switch(option)
+
+
+class _Turns:
+    """Two points in turn, each for a clip, or for as many steps of a stream.
+
+    ``share``: of the dense cost that they take on average; ``plan``: of the point whose turn it is.
+    """
+
+    def __init__(self, share: float, turns: PointTurns, chooser: FrontChoice, before: _Turns | None) -> None:
+        """``before``: took turns until now, and leaves what it owes. Raises: as ``FrontChoice.plan_of``."""
+        self.share, self._points, self._chooser = share, turns, chooser
+        self._plans = {point.name: chooser.plan_of(point, 0.0) for point in (turns.lower, turns.upper)}
+        self.plan, self._left = self._plans[turns.lower.name], 0
+        if before is not None:
+            self._points.owed = before._points.owed
+            if before.plan.point in self._plans:
+                self.plan, self._left = self._plans[before.plan.point], before._left
+
+    def next_plan(self) -> Plan:
+        """The plan of the next step."""
+        if self._left == 0:
+            self.plan = self._plans[self._points.next_point().name]
+            self._left = self._chooser.clip_steps
+        self._left -= 1
+        return self.plan
+
+    def begin(self) -> None:
+        """The next step begins another turn."""
+        self._left = 0
+
+    def again(self) -> None:
+        """The next step begins the same turn once more."""
+        self._left = self._chooser.clip_steps
 
 
 def _not_along_points(given: str) -> ArgumentError:

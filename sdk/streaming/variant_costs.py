@@ -41,7 +41,7 @@ class VariantCosts:
         *,
         budgeted: bool = False,
     ) -> Chooser:
-        """How options are chosen, by a recognizer's arguments; ``budgeted``: whether it begins with a budget.
+        """How options are chosen, by a recognizer's arguments; ``budgeted``: with a budget or a watch.
 
         Raises: ArgumentError for those that exclude each other; OptionError; BundleError without costs.
         """
@@ -100,7 +100,7 @@ class VariantCosts:
 
         Raises: ArgumentError if it is no share; BundleError without costs.
         """
-        number = isinstance(cost_share, int | float) and not isinstance(cost_share, bool)
+        number = isinstance(cost_share, int | float | np.floating) and not isinstance(cost_share, bool)
         if not number or not 0 < cost_share <= 1:
             raise ArgumentError(f"cost_share {cost_share}", "is not a share", "use more than 0, at most 1")
         return self._point_prices().share_turns(cost_share)

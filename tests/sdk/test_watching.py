@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -48,13 +49,16 @@ def idle_then_busy() -> list[int | None]:
     return [None] * 80 + [50] * 40
 
 
-def encode_watched(path: Path) -> Path:
-    """The same as H.264 at a low bit rate, with a key frame every two seconds."""
+def encode_watched(path: Path, gap_at: int | None = None) -> Path:
+    """The same as H.264 at a low bit rate, with a key frame every two seconds; ten are missing at a gap."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE_HZ, options={"g": "20"})
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 128, 96, "yuv420p", 60_000
-        for picture in pictures(idle_then_busy()):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for place, picture in enumerate(pictures(idle_then_busy())):
+            image = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            image.pts = place + (0 if gap_at is None or place < gap_at else 10 * RATE_HZ)
+            image.time_base = Fraction(1, RATE_HZ)
+            container.mux(stream.encode(image))
         container.mux(stream.encode())
     return path
 
@@ -139,3 +143,24 @@ def test_the_learned_policy_never_rests(along: Bundle) -> None:
     frames = [(one, place / RATE_HZ) for place, one in enumerate(pictures([None] * 30))]
     with StreamRecognizer(along, "cpu", point="policy at 0.5", watch=Watch()) as recognizer:
         assert "asleep" not in {one.choice for one in recognizer.stream(frames)}
+
+
+def test_another_point_that_never_rests_ends_the_sleep(along: Bundle) -> None:
+    frames = [(one, place / RATE_HZ) for place, one in enumerate(pictures([None] * 40))]
+    with StreamRecognizer(along, "cpu", point="one small", watch=Watch()) as recognizer:
+        results = []
+        for result in recognizer.stream(frames):
+            results.append(result)
+            if result.step == 20:
+                recognizer.point = "policy at 0.5"
+    assert results[20].choice == "asleep" and "asleep" not in {one.choice for one in results[21:]}
+
+
+def test_a_clip_is_looked_at_as_ever(along: Bundle, tmp_path: Path) -> None:
+    """Of more steps than the bundle's clips too: what is asked for is an answer of all of it."""
+    path = encode_watched(tmp_path / "watched.mp4")
+    with StreamRecognizer(along, "cpu", point="two big", watch=Watch()) as recognizer:
+        watched = recognizer.recognize(path)
+    with StreamRecognizer(along, "cpu", point="two big") as recognizer:
+        assert watched.top == recognizer.recognize(path).top
+    assert "asleep" not in {one.choice for one in watched.recognitions}

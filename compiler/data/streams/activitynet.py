@@ -48,7 +48,7 @@ def _database(listing: Path) -> Mapping[str, Any]:
         content = json.loads(listing.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(listing, f"cannot be read: {error.strerror}", "check the path") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # text, JSON, or a number too long to read
         raise DataError(listing, f"is not JSON ({error})", "give ActivityNet's JSON, or a csv") from None
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict) or not database:
@@ -60,8 +60,9 @@ def _database(listing: Path) -> Mapping[str, Any]:
 def _event(place: str, annotation: Any) -> tuple[float, float, str]:
     fix = 'give {"label": NAME, "segment": [START, END]} in seconds'
     try:
-        label, (start_s, end_s) = annotation["label"], map(float, annotation["segment"])
-    except (LookupError, TypeError, ValueError):
+        label, segment = annotation["label"], annotation["segment"]
+        start_s, end_s = map(float, segment if isinstance(segment, list) else ())
+    except (LookupError, TypeError, ValueError, OverflowError):
         raise DataError(place, f"has the annotation {str(annotation)[:80]}", fix) from None
     if not isinstance(label, str) or not label or not 0 <= start_s < end_s < float("inf"):
         raise DataError(place, f"has the annotation {str(annotation)[:80]}", fix)

@@ -20,7 +20,8 @@ _STILL_HZ = 4.0
 """Of a clip of one picture, which is shown for a second."""
 _STILL_S = 1.0
 _WINDOW_S = 0.1
-_LARGEST = 360
+_LARGEST, _LONGEST_S = 360, 60.0
+"""Pixels on the short side, and seconds, of what is kept of a clip: it is held whole."""
 
 Pixels = NDArray[np.uint8]
 Samples = NDArray[np.float32]
@@ -28,7 +29,7 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ClipMedia:
-    """``frames``: uint8 (H, W, 3) RGB each; ``sound``: mono float32 (n,) from the first frame on, or None."""
+    """``frames``: uint8 (H, W, 3) RGB each; ``sound``: mono float32 (n,) from the beginning on, or None."""
 
     frames: tuple[Pixels, ...]
     rate_hz: float
@@ -72,6 +73,15 @@ class ClipMedia:
         return random.normal(0, level, count).astype(np.float32)
 
 
+def has_sound(path: Path) -> bool:
+    """Whether a clip has a track of sound; not so of what cannot be opened."""
+    try:
+        with av.open(str(path)) as container:
+            return bool(container.streams.audio)
+    except (OSError, av.error.FFmpegError):
+        return False
+
+
 def read_clip(path: Path, sound_rate_hz: int) -> ClipMedia:
     """Decode a clip whole. Raises: SourceError if it cannot be read, or has no picture."""
     frames: list[Pixels] = []
@@ -81,8 +91,10 @@ def read_clip(path: Path, sound_rate_hz: int) -> ClipMedia:
     with Decoder(parse_address(path), options, lambda: None) as decoder:
         for event in StreamTime().events(decoder, lambda: decoder.start_s):
             if isinstance(event, Picture):
-                frames.append(_upright(event.image))
+                frames.append(_upright(event.image, frames[0].shape[:2] if frames else None))
                 times.append(event.time_s)
+                if event.time_s - times[0] > _LONGEST_S:
+                    break
             elif isinstance(event, SoundChunk):
                 chunks.append(event.samples)
     if not frames:
@@ -95,9 +107,13 @@ def read_clip(path: Path, sound_rate_hz: int) -> ClipMedia:
     return ClipMedia(tuple(frames), 1 / usual, sound)
 
 
-def _upright(image: av.VideoFrame) -> Pixels:
-    """RGB, at most ``_LARGEST`` pixels on its short side: a clip is held whole."""
-    scale = min(1.0, _LARGEST / min(image.width, image.height))
-    width, height = (max(1, round(side * scale)) for side in (image.width, image.height))
+def _upright(image: av.VideoFrame, size: tuple[int, ...] | None) -> Pixels:
+    """RGB at ``size`` (height, width); None: its own, but for ``_LARGEST`` on the short side at most."""
+    turns = upright_rotation(image) // 90
+    if size is None:
+        scale = min(1.0, _LARGEST / min(image.width, image.height))
+        width, height = (max(1, round(side * scale)) for side in (image.width, image.height))
+    else:
+        height, width = size if turns % 2 == 0 else size[::-1]
     pixels = image.reformat(width, height, "rgb24").to_ndarray().astype(np.uint8, copy=False)
-    return np.rot90(pixels, -(upright_rotation(image) // 90))
+    return np.rot90(pixels, -turns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -36,10 +37,6 @@ class LabeledStream:
     events: tuple[Event, ...]
     group: str
 
-    def label_at(self, time_s: float) -> str | None:
-        """The label of the event at a time; None for background."""
-        return next((one.label for one in self.events if one.start_s <= time_s < one.end_s), None)
-
 
 @dataclass(frozen=True, slots=True)
 class StreamSet:
@@ -58,8 +55,11 @@ def is_stream_listing(path: str | os.PathLike[str]) -> bool:
         return True
     if place.suffix.lower() != ".csv" or not place.is_file():
         return False
-    with place.open(encoding="utf-8-sig", errors="replace") as file:
-        return "start_s" in [name.strip() for name in file.readline().split(",")]
+    try:
+        with place.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            return "start_s" in next(csv.reader(file), [])
+    except (OSError, csv.Error):
+        return False  # what reads it as clips says what is wrong
 
 
 def find_streams(
@@ -67,8 +67,9 @@ def find_streams(
 ) -> StreamSet:
     """The streams of a listing to evaluate a model of ``labels`` on.
 
-    ``split``: those of one; None: the test streams, else the validation streams, else all. Where two events
-    of a stream overlap the later one begins when the earlier ends, and is left out if nothing is left of it.
+    ``split``: those of one; None: the test streams if any has a label, else so the validation streams, else
+    all. Where two events of a stream overlap the later one begins when the earlier ends, and is left out if
+    nothing is left of it.
 
     Raises: DataError for a listing that is malformed or has no such streams, for classes that the model does
     not know, or if more than a tenth of its videos is missing.
@@ -76,7 +77,8 @@ def find_streams(
     listing = Path(path).resolve()
     listed = (list_activitynet if listing.suffix.lower() == ".json" else list_stream_csv)(listing)
     stated = {row.split for row in listed}
-    wanted = split or next((name for name in ("test", "val") if name in stated), "all")
+    labeled = {row.split for row in listed if row.label is not None}  # test streams often have no labels
+    wanted = split or next((name for name in ("test", "val") if name in labeled), "all")
     assert wanted in EVALUATED_SPLITS, "checked where it was given"
     rows = [row for row in listed if wanted in ("all", row.split)]
     if not rows:

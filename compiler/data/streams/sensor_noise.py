@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 
 _FIELDS = 8
 """Different pictures of noise that a pause takes turns with."""
-_NEIGHBORS = 4
-"""Sum of the squared weights of the mask is 36: see ``noise_of``."""
+_BLOCKS = 4
+"""Along each side, of which the quietest quarter counts."""
+_MASK_NORM = 6.0
+"""Square root of the sum of the mask's squared weights."""
 
 
 def noise_of(picture: NDArray[np.uint8]) -> float:
@@ -22,10 +24,10 @@ def noise_of(picture: NDArray[np.uint8]) -> float:
         return 0.0
     second = luma[:, :-2] - 2 * luma[:, 1:-1] + luma[:, 2:]
     both = np.abs(second[:-2] - 2 * second[1:-1] + second[2:])
-    side = max(1, min(both.shape) // _NEIGHBORS)
+    side = max(1, min(both.shape) // _BLOCKS)
     height, width = (length - length % side for length in both.shape)
     blocks = both[:height, :width].reshape(height // side, side, width // side, side).mean(axis=(1, 3))
-    return float(np.quantile(blocks, 0.25) * np.sqrt(np.pi / 2) / 6)
+    return float(np.quantile(blocks, 0.25) * np.sqrt(np.pi / 2) / _MASK_NORM)
 
 
 def noise_fields(

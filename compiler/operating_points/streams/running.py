@@ -49,6 +49,11 @@ def run_point(
     scores: NDArray[np.floating] | None = None
     absent = _absent_views(answers, variant)
     for step in range(len(answers)):
+        if answers.restarted[step]:
+            loop.reset()
+            fusion.reset()
+            signals.reset()
+            scores = None
         measured = NO_SIGNALS if watch is None else signals.measure(answers.readings[step])
         decision = loop.decide(Observation(None, absent[step]), answer=scores, signals=measured)
         if decision.anew:
@@ -77,7 +82,14 @@ def run_schedule(
     labels = np.full(len(answers), BACKGROUND, np.int64)
     looks: dict[tuple[str, ...], int] = {}
     kept: list[NDArray[np.floating]] = []
-    for step in range(0, len(answers), every):
+    due = 0
+    for step in range(len(answers)):
+        if answers.restarted[step]:
+            kept, due = [], step
+        if step < due:
+            labels[step] = labels[step - 1]
+            continue
+        due = step + every
         ran = answers.together(options, step)
         fused = fuse(ran)
         if fused is not None:
@@ -85,7 +97,7 @@ def run_schedule(
             looks[names] = looks.get(names, 0) + 1
             kept = [*kept, fused][-memory:]
         if kept:
-            labels[step : step + every] = int(np.sum(kept, axis=0).argmax())
+            labels[step] = int(np.sum(kept, axis=0).argmax())
     return StreamCourse(labels, looks)
 
 

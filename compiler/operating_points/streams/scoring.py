@@ -15,41 +15,39 @@ from compiler.operating_points.streams.stream_answers import BACKGROUND, StreamA
 class StreamScores:
     """Of one way to run, over all streams.
 
-    ``right``: of each stream, the share of its events' steps that are answered right. ``accuracy``: of all
-    events' steps together. ``delay_s``: median and 95th percentile of the time from an event's beginning to
-    its first right answer, of events that have one; ``missed``: the share that have none. ``changes``: of the
-    answer, a minute.
+    ``right``: of each stream, how many of its events' steps are answered right, ``asked``: of how many.
+    ``accuracy``: of all streams together. ``delay_s``: median and 95th percentile of the time from an event's
+    beginning to its first right answer, of events that have one; ``missed``: the share that have none.
+    ``changes``: of the answer, a minute.
     """
 
-    right: NDArray[np.float64]
+    right: NDArray[np.int64]
+    asked: NDArray[np.int64]
     accuracy: float
     delay_s: tuple[float, float]
     missed: float
     changes: float
 
 
-def score(
-    answers: Sequence[StreamAnswers], labels: Sequence[NDArray[np.int64]], rate_hz: float
-) -> StreamScores:
-    """``labels`` (steps,) of each stream, as answered. Streams without events have no share that is right."""
-    right, correct, steps = [], 0, 0
+def score(answers: Sequence[StreamAnswers], labels: Sequence[NDArray[np.int64]]) -> StreamScores:
+    """``labels`` (steps,) of each stream, as answered."""
+    right, asked = np.zeros(len(answers), np.int64), np.zeros(len(answers), np.int64)
     delays: list[float] = []
-    events = changes = 0
-    for stream, said in zip(answers, labels, strict=True):
+    changes = 0
+    for place, (stream, said) in enumerate(zip(answers, labels, strict=True)):
         within = stream.targets != BACKGROUND
         hits = (said == stream.targets) & within
-        right.append(float(hits.sum() / within.sum()) if within.any() else np.nan)
-        correct, steps = correct + int(hits.sum()), steps + int(within.sum())
+        right[place], asked[place] = hits.sum(), within.sum()
         changes += int((said[1:] != said[:-1]).sum())
+        times = stream.times
         for first, after, _ in stream.events:
-            events += 1
             found = np.flatnonzero(hits[first:after])
-            if len(found):
-                delays.append(float(found[0]) / rate_hz)
-    seconds = sum(map(len, answers)) / rate_hz
+            delays += [float(times[first + found[0]] - times[first])] if len(found) else []
+    seconds, events = sum(one.duration_s for one in answers), sum(len(one.events) for one in answers)
     return StreamScores(
-        np.array(right),
-        correct / steps if steps else np.nan,
+        right,
+        asked,
+        float(right.sum() / asked.sum()) if asked.any() else np.nan,
         (float(np.median(delays)), float(np.quantile(delays, 0.95))) if delays else (np.nan, np.nan),
         1 - len(delays) / events if events else np.nan,
         60 * changes / seconds if seconds else np.nan,

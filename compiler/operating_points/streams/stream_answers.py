@@ -20,6 +20,8 @@ from sdk.media.steps import decode_steps
 from sdk.media.views.renderers import Renderer, renderer
 
 _TIMED_STEPS = 256
+_ROUNDING_S = 0.5
+"""By which an event may reach beyond its stream: containers round, and the last step ends somewhere."""
 BACKGROUND = -1
 """The target of a step outside all events."""
 
@@ -29,13 +31,15 @@ class StreamAnswers:
     """One stream, step by step.
 
     ``logits``: by option (steps, classes), not a number where its view is absent. ``readings`` of its
-    signals. ``targets`` (steps,): the class, or ``BACKGROUND``. ``events``: (first step, step after the last,
-    class) of those that have a step. ``late``: events that lie beyond its end. ``group``: of streams that
-    belong together.
+    signals, with each step's time. ``restarted`` (steps,): whether what was before says nothing about it.
+    ``targets`` (steps,): the class, or ``BACKGROUND``. ``events``: (first step, step after the last, class)
+    of those that have a step. ``late``: events that lie beyond its end. ``group``: of streams that belong
+    together.
     """
 
     logits: Mapping[str, NDArray[np.float32]]
     readings: tuple[SignalReading, ...]
+    restarted: NDArray[np.bool_]
     targets: NDArray[np.int64]
     events: tuple[tuple[int, int, int], ...]
     late: int
@@ -44,10 +48,27 @@ class StreamAnswers:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Seconds of each step (steps,)."""
+        return np.array([reading.time_s for reading in self.readings])
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first step to the end of the last."""
+        return duration_s(self.times)
+
     def together(self, options: Sequence[Option], step: int) -> list[tuple[Option, NDArray[np.floating]]]:
         """Each with its logits (classes,) at a step, as far as their views are there."""
         rows = ((option, self.logits[option.name][step]) for option in options)
         return [(option, row) for option, row in rows if not np.isnan(row[0])]
+
+
+def duration_s(times: NDArray[np.float64]) -> float:
+    """Seconds of steps at ``times`` (steps,), the last one as long as most are."""
+    if len(times) < 2:
+        return float(len(times))
+    return float(times[-1] - times[0] + np.median(np.diff(times)))
 
 
 class StreamReader:
@@ -59,6 +80,7 @@ class StreamReader:
         self._variant, self._policy = variant, variant.policy
         self._options = [option for option in variant.action_space.options if option.graph]
         self._renderers = {view.name: renderer(view) for view in manifest.views}
+        self._shapes = {view.name: view.shape for view in manifest.views}
         self._heads = variant.head_outputs
         self._inputs = (
             policy_inputs(self._policy, manifest.graph(self._policy.graph).inputs) if self._policy else ()
@@ -67,20 +89,22 @@ class StreamReader:
     def read(self, stream: LabeledStream) -> StreamAnswers:
         """Decode one stream and run everything. Raises: SourceError, EngineError."""
         logits: dict[str, list[NDArray[np.float32]]] = {option.name: [] for option in self._options}
-        readings, times = [], []
+        readings, restarted = [], []
         for frame in decode_steps(stream.path, self._requirements):
             readings.append(SignalReading.of(frame, 1 / self._manifest.steps.rate_hz))
             for name, row in self._run_all(frame):
                 logits[name].append(row)
-            times.append(frame.time_s)
-        targets, events = self._targets(stream, np.array(times))
-        ends_s = times[-1] if times else 0.0
+            restarted.append(frame.restarted)
+        times = np.array([reading.time_s for reading in readings])
+        targets, events = self._targets(stream, times)
+        ends_s = times[0] + duration_s(times) if readings else 0.0
         return StreamAnswers(
             {name: np.array(rows, np.float32) for name, rows in logits.items()},
             tuple(readings),
+            np.array(restarted, np.bool_),
             targets,
             events,
-            sum(event.end_s > ends_s + 1.5 / self._manifest.steps.rate_hz for event in stream.events),
+            sum(event.end_s > ends_s + _ROUNDING_S for event in stream.events),
             stream.group,
         )
 
@@ -112,7 +136,7 @@ class StreamReader:
     def _run_all(self, frame: Frame) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """(option, logits) of all options at a step."""
         there = {name: one for name, one in self._renderers.items() if one.absent(frame) is None}
-        pixels = _Rendered(frame, there)
+        pixels = _Rendered(frame, there, self._shapes)
         heads = self._run_policy(pixels)
         for option in self._options:
             assert option.graph is not None and option.view is not None, "a branch has both"
@@ -139,11 +163,16 @@ class StreamReader:
 class _Rendered:
     """A step's views, each rendered once; zeros for those that are absent."""
 
-    def __init__(self, frame: Frame, there: Mapping[str, Renderer]) -> None:
-        self._frame, self.there = frame, there
+    def __init__(
+        self, frame: Frame, there: Mapping[str, Renderer], shapes: Mapping[str, tuple[int, ...]]
+    ) -> None:
+        self._frame, self.there, self._shapes = frame, there, shapes
         self._pixels: dict[str, NDArray[np.uint8]] = {}
 
     def __getitem__(self, view: str) -> NDArray[np.uint8]:
         if view not in self._pixels:
-            self._pixels[view] = self.there[view].render(self._frame)
+            if view in self.there:
+                self._pixels[view] = self.there[view].render(self._frame)
+            else:
+                self._pixels[view] = np.zeros(self._shapes[view], np.uint8)
         return self._pixels[view]

@@ -87,6 +87,10 @@ class FrontChoice:
         """As the point in use."""
         return self._current.rests
 
+    def may_rest(self, plan: Plan) -> bool:
+        """As the plan's point."""
+        return self._chooser(plan).may_rest(plan)
+
     @property
     def may_run_policy(self) -> bool:
         """Whether any point runs the policy graph."""

@@ -11,15 +11,14 @@ class PointTurns:
     After any number of clips the upper one had its share of them, give or take half a clip.
     """
 
-    def __init__(self, lower: OperatingPoint, upper: OperatingPoint, share: float) -> None:
-        """``share``: of the clips that ``upper`` runs, 0 to 1."""
-        self.lower, self.upper, self.share = lower, upper, share
-        self._owed = 0.0
+    def __init__(self, lower: OperatingPoint, upper: OperatingPoint, share: float, owed: float = 0.0) -> None:
+        """``share``: of the clips that ``upper`` runs, 0 to 1; ``owed`` to it when they begin, in clips."""
+        self.lower, self.upper, self.share, self.owed = lower, upper, share, owed
 
     def next_point(self) -> OperatingPoint:
         """The point of the clip that begins."""
-        self._owed += self.share
-        if self._owed < 0.5:
+        self.owed += self.share
+        if self.owed < 0.5:
             return self.lower
-        self._owed -= 1.0
+        self.owed -= 1.0
         return self.upper

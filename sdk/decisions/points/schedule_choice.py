@@ -89,6 +89,10 @@ class ScheduleChoice:
         if since < self._clip_steps:
             self._step, self._taken = since, sum(position < since for position in self._positions)
 
+    def may_rest(self, plan: Plan) -> bool:
+        """Always."""
+        return True
+
     @property
     def rests(self) -> bool:
         """Whether no look is due before the next period, which begins with one; a clip has no next."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from compiler.data.clips import ClipSet, find_evaluated_clips
 from compiler.data.streams.clip_media import read_clip
@@ -14,10 +16,12 @@ from compiler.data.streams.composing import Composition, compose_streams
 from compiler.data.streams.labeled_streams import StreamSet, find_streams
 from compiler.data.streams.sensor_noise import noise_of
 from compiler.data.synthetic.built_in import make_clips
+from compiler.errors import DataError
 from runtimes.errors import ArgumentError
 from sdk.media.signals.block_luma import block_luma
 from sdk.media.steps import decode_steps
 from tests.compiler.data.clip_files import write_data_set
+from tests.sdk.media.videos import gradient, write_video
 
 LABELS = ("a", "b")
 
@@ -74,7 +78,12 @@ def test_nothing_moves_in_the_background(clips: ClipSet, tmp_path: Path) -> None
     assert motion[idle].max() < motion[begins - 1]
 
 
-def test_a_slow_onset_comes_in_by_and_by(clips: ClipSet, tmp_path: Path) -> None:
+def test_a_slow_onset_comes_in_by_and_by(tmp_path: Path) -> None:
+    """Of a picture that is the one before upside down."""
+    for label, pixels in (("a", gradient(64, 96)), ("b", gradient(64, 96)[::-1].copy())):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        write_video(tmp_path / "set" / label / "one.mp4", pixels=pixels)
+    clips = find_evaluated_clips(tmp_path / "set", LABELS, "all")
     (cut,), (slow,) = (
         composed(clips, tmp_path, idle=0.5, streams=1, clips=2, onset_s=onset_s).streams
         for onset_s in (0.0, 1.5)
@@ -144,3 +153,40 @@ def test_compositions_in_words() -> None:
 def test_words_that_make_no_composition(text: str) -> None:
     with pytest.raises(ArgumentError, match="--compose-streams"):
         Composition.parse(text)
+
+
+def test_clips_that_cannot_be_read_are_left_out_up_to_a_tenth(clips: ClipSet, tmp_path: Path) -> None:
+    broken = clips.clips[2].path
+    broken.write_bytes(b"no video")
+    with pytest.raises(DataError, match="1 of 6 clips cannot be read"):
+        compose_streams(clips, Composition(streams=2, clips=6), tmp_path)
+    assert not list(tmp_path.glob("composed-*")) and not list(tmp_path.glob(".composed-*"))
+    many = replace(clips, clips=clips.clips * 4)
+    some = replace(many, clips=(*many.clips[:2], *many.clips[3:8], *many.clips[9:14], *many.clips[15:]))
+    found: list[Path] = []
+    compose_streams(
+        some, Composition(streams=2, clips=12), tmp_path, left_out=lambda path, _: found.append(path)
+    )
+    assert found == [broken]
+
+
+@pytest.mark.parametrize("size", [(2, 2), (50, 31), (16, 90)])
+def test_clips_of_any_size_make_streams_of_their_own(tmp_path: Path, size: tuple[int, int]) -> None:
+    images = tmp_path / "set"
+    for label in LABELS:
+        (images / label).mkdir(parents=True)
+        pixels = np.full((size[1], size[0], 3), 90, np.uint8)
+        Image.fromarray(pixels[: max(1, size[1] - 1)]).save(images / label / "one.png")
+    clips = find_evaluated_clips(images, LABELS, "all")
+    (stream,) = composed(clips, tmp_path, idle=0.5, streams=1, clips=2).streams
+    assert len(list(decode_steps(stream.path, 4.0))) == 16
+
+
+def test_a_clip_that_changes_its_size_is_of_its_first(tmp_path: Path) -> None:
+    path = tmp_path / "changing.ts"
+    with path.open("wb") as file:
+        for size in ((64, 48), (96, 64)):
+            part = write_video(tmp_path / f"{size[0]}.ts", frames=8, size=size)
+            file.write(part.read_bytes())
+    media = read_clip(path, 16000)
+    assert {frame.shape for frame in media.frames} == {(48, 64, 3)} and len(media.frames) > 8

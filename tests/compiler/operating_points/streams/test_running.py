@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compiler.data.streams.labeled_streams import Event, LabeledStream
-from compiler.operating_points.streams.evaluating import difference, evaluate_streams
+from compiler.operating_points.streams.evaluating import evaluate_streams
 from compiler.operating_points.streams.running import run_point, run_schedule
 from compiler.operating_points.streams.stream_answers import BACKGROUND, StreamAnswers, StreamReader
 from runtimes.bundle import Bundle
@@ -50,11 +50,30 @@ def test_steps_have_their_targets(along: Bundle, watched: LabeledStream) -> None
     assert set(answers.logits) == {"rgb224", "rgb112", "rgb84", "head"} and len(answers.readings) == 120
 
 
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> LabeledStream:
+    """The same with ten seconds missing in the middle."""
+    path = encode_watched(tmp_path_factory.mktemp("interrupted") / "watched.mp4", gap_at=50)
+    return LabeledStream(path, (Event(18.0, 22.0, "run"),), "one")
+
+
+@pytest.mark.parametrize("watch", [None, Watch()])
+@pytest.mark.parametrize("point", [one.name for one in FRONT.points if one.looks])
+def test_offline_begins_anew_after_a_gap_too(
+    along: Bundle, interrupted: LabeledStream, point: str, watch: Watch | None
+) -> None:
+    check_offline(along, interrupted, point, watch)
+
+
 @pytest.mark.parametrize("watch", [None, Watch()])
 @pytest.mark.parametrize("point", [one.name for one in FRONT.points if one.looks])
 def test_offline_is_what_the_stream_does(
     along: Bundle, watched: LabeledStream, point: str, watch: Watch | None
 ) -> None:
+    check_offline(along, watched, point, watch)
+
+
+def check_offline(along: Bundle, watched: LabeledStream, point: str, watch: Watch | None) -> None:
     with StreamRecognizer(along, "cpu", point=point, watch=watch) as recognizer:
         results = list(recognizer.stream(watched.path))
     answers = read(along, watched)
@@ -103,4 +122,4 @@ def test_side_by_side(along: Bundle, watched: LabeledStream) -> None:
     assert costs == sorted(costs) and found.dense.ms == max(costs)
     cheapest = found.cheapest("schedule", found.aim)
     assert cheapest is not None and cheapest.scores.accuracy >= found.aim
-    assert difference(cheapest, cheapest) == (0.0, 0.0, 0.0)
+    assert found.difference(cheapest, cheapest) == (0.0, 0.0, 0.0)

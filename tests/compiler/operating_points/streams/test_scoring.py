@@ -7,25 +7,31 @@ import pytest
 
 from compiler.operating_points.streams.scoring import score
 from compiler.operating_points.streams.stream_answers import StreamAnswers
+from sdk.media.signals.signals import SignalReading
 
 NONE = -1
 
 
-def stream(targets: list[int], *events: tuple[int, int, int]) -> StreamAnswers:
-    return StreamAnswers({}, (), np.array(targets), events, 0, "stream")
+def stream(targets: list[int], *events: tuple[int, int, int], step_s: float = 0.5) -> StreamAnswers:
+    nothing = np.zeros(1, np.float32)
+    readings = tuple(SignalReading(nothing, None, place * step_s) for place in range(len(targets)))
+    restarted = np.zeros(len(targets), np.bool_)
+    return StreamAnswers({}, readings, restarted, np.array(targets), events, 0, "stream")
 
 
-def test_right_delayed_missed_and_changing() -> None:
-    one = stream([NONE, 0, 0, 0, 0, NONE, 1, 1], (1, 5, 0), (6, 8, 1))
+@pytest.mark.parametrize("step_s", [0.5, 2.0])
+def test_right_delayed_missed_and_changing(step_s: float) -> None:
+    """Delays go by the steps' own times, whatever there were to be a second."""
+    one = stream([NONE, 0, 0, 0, 0, NONE, 1, 1], (1, 5, 0), (6, 8, 1), step_s=step_s)
     said = np.array([1, 1, 1, 0, 0, 0, 0, 0])
-    other = stream([NONE] * 4)
-    found = score([one, other], [said, np.zeros(4, int)], rate_hz=2.0)
-    assert found.accuracy == pytest.approx(2 / 6) and found.right[0] == pytest.approx(2 / 6)
-    assert np.isnan(found.right[1]), "a stream without events has nothing to be right about"
-    assert found.delay_s == (1.0, 1.0) and found.missed == 0.5
-    assert found.changes == pytest.approx(60 / 6.0), "one change in six seconds"
+    other = stream([NONE] * 4, step_s=step_s)
+    found = score([one, other], [said, np.zeros(4, int)])
+    assert found.accuracy == pytest.approx(2 / 6)
+    assert found.right.tolist() == [2, 0] and found.asked.tolist() == [6, 0]
+    assert found.delay_s == (2 * step_s, 2 * step_s) and found.missed == 0.5
+    assert found.changes == pytest.approx(60 / (12 * step_s)), "one change in twelve steps"
 
 
 def test_background_right_or_wrong_counts_nothing() -> None:
     one = stream([NONE, NONE, 0], (2, 3, 0))
-    assert score([one], [np.array([0, 1, 0])], 1.0).accuracy == 1.0
+    assert score([one], [np.array([0, 1, 0])]).accuracy == 1.0

@@ -419,6 +419,15 @@ def test_points_take_turns_under_a_budget_of_latency(along: Bundle, tmp_path: Pa
     assert all(step.same for step in replay(tmp_path / "log.jsonl"))
 
 
+def test_the_same_share_set_again_goes_on(along: Bundle, clip: Path) -> None:
+    with StreamRecognizer(along, "cpu") as recognizer:
+        share, ran = midway(recognizer), []
+        for _ in range(4):
+            recognizer.cost_share = np.float32(share)
+            ran.append(recognizer.recognize(clip).recognitions[0].point)
+    assert sorted(map(str, ran)) == ["one small"] * 2 + ["two big"] * 2
+
+
 @pytest.mark.parametrize("share", [0, -0.1, 1.5, float("nan"), True, "half"])
 def test_shares_that_are_none(along: Bundle, share: Any) -> None:
     with pytest.raises(AdaptiveVideoError, match=r"cost_share .* is not a share"):

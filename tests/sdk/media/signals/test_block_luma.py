@@ -10,6 +10,9 @@ from sdk.media.signals.block_luma import COLUMNS, ROWS, block_luma
 
 EIGHT_BIT = ("yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuva420p", "nv12", "nv21", "gray")
 
+PACKED = ("rgb24", "bgr24", "rgba", "bgra", "rgb0", "bgr0", "yuyv422", "uyvy422")
+DEEP = ("yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv420p12le", "p010le", "gray16le")
+
 
 def blocks(height: int, width: int, pixel_format: str) -> av.VideoFrame:
     """Blocks that are brighter from left to right and from top to bottom, in levels of video range."""
@@ -23,7 +26,7 @@ def blocks(height: int, width: int, pixel_format: str) -> av.VideoFrame:
     return rgb if pixel_format == "rgb24" else rgb.reformat(format=pixel_format)
 
 
-@pytest.mark.parametrize("pixel_format", [*EIGHT_BIT, "rgb24", "bgr24", "rgba", "yuv420p10le", "yuv410p"])
+@pytest.mark.parametrize("pixel_format", [*EIGHT_BIT, *PACKED, *DEEP, "yuv410p"])
 def test_every_format_tells_the_same_blocks(pixel_format: str) -> None:
     """Up to the range of its luma: a straight line from the levels that were written."""
     found = block_luma(blocks(480, 634, pixel_format))
