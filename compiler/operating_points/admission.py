@@ -15,6 +15,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm as normal
+from scipy.stats import t as student_t
 
 from compiler.operating_points.answers import Floats
 from compiler.operating_points.candidates import Candidate
@@ -22,6 +24,8 @@ from compiler.operating_points.front import halves
 from sdk.decisions.points.hull import hull, sharing
 
 DRAWS = 2000
+FEWEST_GROUPS = 5
+"""Groups of clips below which nothing is proven: how much they differ is not known from so few."""
 _CONFIDENCE = 0.95
 _SAME_ANSWERS = 0.99
 _NO_WORSE = -0.005
@@ -41,31 +45,46 @@ class Admission:
 
 
 def group_draws(groups: Sequence[str], seed: int = 0, draws: int = DRAWS) -> Floats:
-    """Bootstrap weights of clips (draws, clips): whole groups are drawn."""
+    """Bootstrap weights of clips (draws, clips): whole groups are drawn.
+
+    Of few groups a bootstrap is too sure of itself: its variance is that of a sample, not of what it was
+    drawn from, and its quantiles are a normal distribution's. So weights lie farther from their mean, by
+    sqrt(G / (G - 1)) and by Student's t over the normal quantile (Cameron, Gelbach and Miller 2008).
+    """
     names = sorted(set(groups))
     place = {name: number for number, name in enumerate(names)}
     rows = np.array([place[group] for group in groups])
     generator = np.random.default_rng(seed)
     counts = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
     weights = counts[:, rows].astype(np.float64)
-    return weights / np.maximum(weights.sum(axis=1, keepdims=True), 1.0)
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1.0)
+    even = 1 / len(groups)
+    return even + _few_groups(len(names)) * (weights - even)
+
+
+def _few_groups(count: int) -> float:
+    """By how much intervals of a bootstrap over so many groups are too narrow."""
+    if count < 2:
+        return 1.0
+    tails = float(student_t.ppf(_CONFIDENCE, count - 1) / normal.ppf(_CONFIDENCE))
+    return math.sqrt(count / (count - 1)) * tails
 
 
 def judge(
     candidates: Sequence[Candidate], schedules: Sequence[Candidate], groups: Sequence[str]
 ) -> list[Admission]:
-    """Test every candidate against ``schedules``."""
+    """Test every candidate against ``schedules``. Of fewer than ``FEWEST_GROUPS`` none is admitted."""
     if not candidates:
         return []
     draws, rivals = group_draws(groups), _Rivals(schedules, groups)
     both = [rivals.difference(one) for one in candidates]
     lower = simultaneous_lower_bounds(np.stack([true for true, _ in both]), draws)
-    found = []
+    found, enough = [], len(set(groups)) >= FEWEST_GROUPS
     for place, (one, (true, right)) in enumerate(zip(candidates, both, strict=True)):
         reason: Literal["better", "cheaper twin"] | None = None
-        if lower[place] > 0 and right.mean() >= 0:
+        if enough and lower[place] > 0 and right.mean() >= 0:
             reason = "better"
-        elif _is_cheaper_twin(one, schedules, draws):
+        elif enough and _is_cheaper_twin(one, schedules, draws):
             reason = "cheaper twin"
         found.append(Admission(float(true.mean()), float(lower[place]), reason))
     return found

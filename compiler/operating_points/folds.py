@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from compiler.console import Console
 from compiler.errors import CompileError
 from compiler.measuring.evaluation import Evaluator
+from compiler.operating_points.admission import FEWEST_GROUPS
 from compiler.operating_points.answers import Answers, joined
 from compiler.operating_points.candidates import group_folds
 from compiler.operating_points.gathering import gather
@@ -47,10 +48,18 @@ class Folds:
     def description(self) -> str:
         """On which clips points are judged, in words."""
         if self.count == 1:
-            clips = len(held_out_for_good(self.untrained))
-            return f"{clips} training clips that nothing was trained on"
-        clips = len(self.untrained.cache.split("train"))
-        return f"{clips} training clips, each by networks that never saw its group ({self.count} folds)"
+            held_out = held_out_for_good(self.untrained)
+            return f"{len(held_out)} training clips that nothing was trained on{self._groups_of(held_out)}"
+        clips = self.untrained.cache.split("train")
+        how = f"each by networks that never saw its group ({self.count} folds)"
+        return f"{len(clips)} training clips, {how}{self._groups_of(clips)}"
+
+    def _groups_of(self, clips: Sequence[int]) -> str:
+        """In words, if they are of too few."""
+        groups = len({self.untrained.group_of(clip) for clip in clips})
+        if groups >= FEWEST_GROUPS:
+            return ""
+        return f", of only {groups} groups: too few to prove anything better than schedules by"
 
     def answers(self, trained: TrainedVariants, costs: CostTable) -> Mapping[str, Answers]:
         """By variant, those of every training clip, or of those held out. What is done is kept."""

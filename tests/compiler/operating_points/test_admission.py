@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from compiler.operating_points.admission import group_draws, judge, simultaneous_lower_bounds
 from compiler.operating_points.candidates import Candidate, schedule_candidates, stopping_candidates
@@ -84,3 +85,24 @@ def test_one_group_alone_admits_nothing() -> None:
     candidate = like(best_at(20.0), 0.3, 0.0, 0, "better")
     (how,) = judge([candidate], SCHEDULES, ("only",) * len(ANSWERS))
     assert how.reason is None
+
+
+@pytest.mark.parametrize("count", [5, 8, 30])
+def test_bounds_hold_for_few_groups_that_differ(count: int) -> None:
+    """Groups have effects of their own: the bound of a mean of 0 is above it in one case of twenty."""
+    groups = tuple(str(number % count) for number in range(60))
+    draws, draw = group_draws(groups, draws=400), np.random.default_rng(0)
+    rows = np.array([int(group) for group in groups])
+    wrong = 0
+    for _ in range(400):
+        own = draw.normal(size=count)[rows] + draw.normal(size=60)
+        wrong += bool(simultaneous_lower_bounds(own[None], draws)[0] > 0)
+    assert wrong <= 36, "9 %, three standard deviations above the 5 % that it may be"
+
+
+def test_few_groups_prove_nothing() -> None:
+    """However much better: two cameras say nothing of a third."""
+    better = like(best_at(20.0), 0.2, 0.01, 0, "better")
+    groups = tuple(str(number % 4) for number in range(len(ANSWERS)))
+    (how,) = judge([better], SCHEDULES, groups)
+    assert how.reason is None and how.difference > 0.1

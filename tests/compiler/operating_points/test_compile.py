@@ -99,7 +99,11 @@ def test_folds_are_kept(compiled: tuple[Bundle, Told], request_of: Callable[...,
 def test_one_fold_holds_clips_out_for_good(request_of: Callable[..., Request]) -> None:
     told = Told()
     bundle = compile_bundle(request_of(1, "held"), told)
-    assert bundle.manifest.fronts[0].judged_on == "4 training clips that nothing was trained on"
+    front = bundle.manifest.fronts[0]
+    assert front.judged_on.startswith(
+        "4 training clips that nothing was trained on, of only 4 groups: too few"
+    )
+    assert {point.kind for point in front.points} == {"schedule"}
     assert not any("fold 1 of" in note for note in told.notes)
 
 
