@@ -35,7 +35,7 @@ from sdk.power import Meter
 from sdk.recording.decision_log import DecisionLog
 from sdk.results import ClipRecognition, Recognition
 from sdk.streaming.background import BackgroundStream
-from sdk.streaming.choice_settings import ChoiceSettings
+from sdk.streaming.choice_settings import ChoiceSettings, require_watchable
 from sdk.streaming.energy_accounting import EnergyAccounting
 from sdk.streaming.sensors import Reading, Sensors
 from sdk.streaming.statistics import Statistics, StatisticsSnapshot
@@ -118,7 +118,7 @@ class StreamRecognizer(ChoiceSettings):
         self._chooser = self._costs.chooser(
             price, fixed, every, random_seed, point, cost_share, budgeted=budgeted
         )
-        self._require_watchable(watch)
+        require_watchable(watch, self._chooser)
         absent = self._bundle.absent(target)
         front = self._manifest.front(self.variant.name)
         looks = None if front is None else front.fusion
@@ -147,18 +147,6 @@ class StreamRecognizer(ChoiceSettings):
         self._background: BackgroundStream | None = None
         self._source: Source | None = None
         self._begin()
-
-    def _require_watchable(self, watch: Watch | None) -> None:
-        """Raises: ArgumentError if it is not a watch, or nothing here ever rests."""
-        if watch is None:
-            return
-        if not isinstance(watch, Watch):
-            raise ArgumentError(f"watch {watch!r}", "is not a Watch", "use Watch(), or leave it out")
-        if not isinstance(self._chooser, FrontChoice):
-            reason = "only operating points rest between looks, and the choice here is not along any"
-            raise ArgumentError(
-                "watch", reason, "open a bundle that has points, without fixed and random_seed"
-            )
 
     @property
     def engine(self) -> Engine:

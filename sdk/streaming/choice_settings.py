@@ -13,6 +13,7 @@ from sdk.decisions.decision import Plan
 from sdk.decisions.points.front_choice import FrontChoice, point_named
 from sdk.decisions.points.point_turns import PointTurns
 from sdk.decisions.step_pipeline import Pipeline
+from sdk.decisions.watch import Watch
 from sdk.streaming.energy_accounting import EnergyAccounting
 from sdk.streaming.variant_costs import VariantCosts
 
@@ -170,6 +171,17 @@ class ChoiceSettings:
         for branch in self._chooser.branches(option):
             self._pipeline.open(branch)
         self._chooser.switch(option)
+
+
+def require_watchable(watch: Watch | None, chooser: Chooser) -> None:
+    """Raises: ArgumentError if it is not a watch, or nothing that is chosen ever rests."""
+    if watch is None:
+        return
+    if not isinstance(watch, Watch):
+        raise ArgumentError(f"watch {watch!r}", "is not a Watch", "use Watch(), or leave it out")
+    if not isinstance(chooser, FrontChoice):
+        reason = "only operating points rest between looks, and the choice here is not along any"
+        raise ArgumentError("watch", reason, "open a bundle that has points, without fixed and random_seed")
 
 
 class _Turns:
