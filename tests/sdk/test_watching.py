@@ -20,7 +20,7 @@ from sdk.recognizer import StreamRecognizer
 from sdk.recording.decision_log import DecisionLog
 from sdk.recording.replay import replay
 from sdk.results import Recognition
-from tests.sdk.decisions.points.test_streams_along_points import FRONT
+from tests.sdk.decisions.points.test_streams_along_points import FRONT, without_policy
 
 RATE_HZ = 10
 
@@ -164,3 +164,10 @@ def test_a_clip_is_looked_at_as_ever(along: Bundle, tmp_path: Path) -> None:
     with StreamRecognizer(along, "cpu", point="two big") as recognizer:
         assert watched.top == recognizer.recognize(path).top
     assert "asleep" not in {one.choice for one in watched.recognitions}
+
+
+def test_a_variant_without_a_policy_sleeps_too(bundle: Bundle) -> None:
+    """A watch alone is enough to go along its points."""
+    frames = [(one, place / RATE_HZ) for place, one in enumerate(pictures(idle_then_busy()))]
+    with StreamRecognizer(without_policy(bundle), "cpu", watch=Watch()) as recognizer:
+        assert looked(list(recognizer.stream(frames))) == [0, 8, 80, 88]
