@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+import time
 from typing import Any
 
 import av
@@ -168,6 +169,17 @@ def test_spectrogram_is_the_textbooks(size: int, count: int) -> None:
         end = round((column + 1) * count / size)
         spectrum = np.fft.rfft(padded[end : end + window] * hann, 2 * size - 1)
         assert np.abs(row - np.log(np.abs(spectrum) ** 2 + 1e-6)).max() < 2e-2
+
+
+@pytest.mark.parametrize("size", [96, 128, 256])
+def test_spectrogram_is_made_in_the_callers_thread_alone(size: int) -> None:
+    samples = np.random.default_rng(0).standard_normal(30_720).astype(np.float32)
+    log_power(samples, size)
+    own, all_threads = time.thread_time(), time.process_time()
+    for _ in range(50):
+        log_power(samples, size)
+    own, all_threads = time.thread_time() - own, time.process_time() - all_threads
+    assert all_threads < 1.2 * own
 
 
 def test_a_tone_is_a_row_and_silence_is_dark() -> None:
