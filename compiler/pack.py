@@ -122,7 +122,8 @@ def _judged(folds: Folds | None, trained: TrainedVariants, costs: CostTable) -> 
     if folds is None:
         return []
     answers = folds.answers(trained, costs)
-    return [choose_front(name, one, costs, folds.description) for name, one in answers.items()]
+    judged_on, longest = folds.description, folds.untrained.cache.clip_steps
+    return [choose_front(name, one, costs, judged_on, longest) for name, one in answers.items()]
 
 
 def _evaluated(

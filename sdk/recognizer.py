@@ -88,8 +88,8 @@ class StreamRecognizer(ChoiceSettings):
         ``price``; point: runs the one of this name (``points`` lists them); cost_share: what clips cost on
         average, see ``cost_share``; with none of them, the bundle's default, or where there is no policy and
         no budget the first option, which ``fixed`` changes. fixed: run this option at each ``every``-th step
-        and no other. random_seed: choose at random. watch: lets a stream sleep after its looks for as long as
-        nothing changes (schedules and stop rules; the learned policy never rests). top: how many labels each
+        and no other. random_seed: choose at random. watch: lets a stream sleep for as long as nothing
+        changes (schedules and stop rules; the learned policy never rests). top: how many labels each
         result lists. threads: of a branch. target: run the graphs of this one of the bundle's targets, in its
         runtime; by default of the bundle's own. partial: run without what a missing low plane would bring,
         until ``refresh`` finds it (a bundle given opened is as partial as it was opened).
@@ -114,9 +114,9 @@ class StreamRecognizer(ChoiceSettings):
         )
         table = self._bundle.costs(device_name(), self._engine.provider)
         self._costs = VariantCosts(self._bundle, self.variant, table)
-        budgeted = budget is not None or watch is not None
+        along_points = budget is not None or watch is not None
         self._chooser = self._costs.chooser(
-            price, fixed, every, random_seed, point, cost_share, budgeted=budgeted
+            price, fixed, every, random_seed, point, cost_share, along_points=along_points
         )
         require_watchable(watch, self._chooser)
         absent = self._bundle.absent(target)

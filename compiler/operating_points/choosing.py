@@ -18,6 +18,7 @@ from compiler.operating_points.candidates import (
 from compiler.operating_points.fit_fusion import fit_fusion
 from compiler.operating_points.front import means, optimism
 from compiler.operating_points.gathering import part_costs
+from compiler.operating_points.stream_memory import fit_memory
 from runtimes.spec import CostTable, Interval, OperatingFront, OperatingPoint
 from sdk.decisions.points.hull import hull
 
@@ -39,8 +40,14 @@ class Judged:
     groups: tuple[str, ...]
 
 
-def choose_front(variant: str, answers: Answers, table: CostTable, judged_on: str) -> Judged:
-    """The schedules' hull with what was admitted beside them. Raises: KeyError for a part without a cost."""
+def choose_front(
+    variant: str, answers: Answers, table: CostTable, judged_on: str, clip_steps: int | None = None
+) -> Judged:
+    """The schedules' hull with what was admitted beside them.
+
+    ``clip_steps``: of the longest clip there is, where ``answers`` may lack it. Raises: KeyError for a part
+    without a cost.
+    """
     ms, mj = part_costs(answers.parts, table)
     costs = ms if mj is None else mj
     fusion = fit_fusion(answers)
@@ -52,6 +59,7 @@ def choose_front(variant: str, answers: Answers, table: CostTable, judged_on: st
     offered = [*schedules, *admitted]
     chosen = [offered[place] for place in hull(*means(offered))]
     draws = group_draws(answers.groups)
+    longest = answers.clip_steps if clip_steps is None else clip_steps
     reasons = {one.name: how.reason for one, how in zip(others, admissions, strict=True)}
 
     def point(one: Candidate) -> OperatingPoint:
@@ -61,6 +69,9 @@ def choose_front(variant: str, answers: Answers, table: CostTable, judged_on: st
             kind=one.kind,
             looks=one.plan.looks if one.plan else (),
             stop=one.rule,
+            memory_steps=None
+            if one.kind != "schedule" or one.plan is None
+            else fit_memory(answers, fusion, one.plan, longest),
             price=one.price,
             temperature=one.temperature,
             runs={part: float(count) for part, count in zip(answers.parts, runs, strict=True) if count},

@@ -13,7 +13,7 @@ from runtimes.spec.operating_points import OperatingFront
 from runtimes.spec.variant import Fusion, Steps, Variant
 from runtimes.spec.views import View
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 OLDEST_SCHEMA = 3
 
 
@@ -31,7 +31,7 @@ class Manifest(Spec):
     graphs for, over one set of trained weights. ``fronts``: the operating points of some of the variants.
     """
 
-    schema_version: Literal[3, 4] = 4
+    schema_version: Literal[3, 4, 5] = 5
     model: str
     preset: str
     target: str

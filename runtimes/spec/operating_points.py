@@ -73,13 +73,15 @@ class OperatingPoint(Spec):
     (``stopping``); ``learned`` is the policy at ``price``. ``runs``: the mean number a clip of runs of each
     graph (as ``graph@view``) and of renderings of each view. ``ms``, ``mj``: what these cost a clip by the
     table of the device that it was compiled on. ``true_probability``: of the clip's own
-    class, the scores calibrated by ``temperature``.
+    class, the scores calibrated by ``temperature``. ``memory_steps``: in a stream the answer is of the looks
+    in so many steps, None: in as many as a clip has.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     kind: Literal["schedule", "stopping", "learned"]
     looks: tuple[LookName, ...] = ()
     stop: StopRule | None = None
+    memory_steps: Annotated[int, Field(ge=1)] | None = None
     price: Cost | None = None
     temperature: Annotated[float, Field(gt=0)] | None = None
     runs: dict[str, Cost]
@@ -99,6 +101,8 @@ class OperatingPoint(Spec):
             raise ValueError(f"point {self.name}: a stop rule is what makes a point a stopping one")
         if self.stop is not None and len(self.stop.agreeing) != len(self.looks) - 1:
             raise ValueError(f"point {self.name}: its stop rule is not for {len(self.looks)} looks")
+        if self.memory_steps is not None and self.kind != "schedule":
+            raise ValueError(f"point {self.name}: only a schedule remembers for so many steps")
         if (self.kind == "schedule") != (self.admitted_as is None):
             raise ValueError(f"point {self.name}: schedules need no admission, and others do")
         return self

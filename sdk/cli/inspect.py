@@ -117,7 +117,7 @@ def _options(manifest: Manifest) -> Table:
 
 def _points(front: OperatingFront) -> Table:
     title = f"operating points of {front.variant}, judged on {front.judged_on}"
-    rows = table("point", "kind", "right", "95 %", "ms a clip", "mJ a clip", title=title)
+    rows = table("point", "kind", "right", "95 %", "ms a clip", "mJ a clip", "remembers", title=title)
     for point in (*front.points, front.dense):
         of_dense = point is front.dense
         name = f"dense: {point.name}" if of_dense else point.name
@@ -128,6 +128,7 @@ def _points(front: OperatingFront) -> Table:
             f"{point.accuracy.low:.1%} to {point.accuracy.high:.1%}",
             f"{point.ms:.2f}",
             "" if point.mj is None else f"{point.mj:.2f}",
+            "" if point.memory_steps is None else counted(point.memory_steps, "step"),
         )
     return rows
 

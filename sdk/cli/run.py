@@ -59,7 +59,7 @@ def run(
         typer.Option(help="Mean cost as a share of the dense cost, e.g. 0.25; points take turns."),
     ] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Sleep between looks while picture and sound stay as they are.")
+        bool, typer.Option("--watch", help="Sleep while picture and sound stay as they are.")
     ] = False,
     fixed: Annotated[str | None, typer.Option(help="Run this option only.")] = None,
     every: Annotated[int, typer.Option(help="With --fixed: at each n-th step.")] = 1,

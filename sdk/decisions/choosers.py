@@ -46,8 +46,8 @@ class Chooser(Protocol):
         ...
 
     @property
-    def rests(self) -> bool:
-        """After a choice, or steps to wait: whether a watch may let the stream sleep from here on."""
+    def memory_steps(self) -> int | None:
+        """Steps whose looks the answer is of; None: as many as the stream's fusion remembers."""
         ...
 
     def may_rest(self, plan: Plan) -> bool:
@@ -99,7 +99,8 @@ class LearnedChoice:
 
     kind = LEARNED
     runs_policy = may_run_policy = True
-    fuses_looks = rests = False
+    fuses_looks = False
+    memory_steps = None
 
     def __init__(self, space: ActionSpace, costs: Floats, price: float = 0.0) -> None:
         """``costs`` (n,) of the options in any unit, and ``price``, of the standing plan."""
@@ -153,7 +154,8 @@ class FixedChoice:
     """
 
     kind, standing_plan = FIXED, Plan()
-    fuses_looks = rests = False
+    fuses_looks = False
+    memory_steps = None
 
     def __init__(self, variant: Variant, option: str | None = None, every: int = 1) -> None:
         """``option`` None is each group's first.
@@ -278,7 +280,8 @@ class RandomChoice:
 
     kind, standing_plan = RANDOM, Plan()
     runs_policy = may_run_policy = True
-    fuses_looks = rests = False
+    fuses_looks = False
+    memory_steps = None
 
     def __init__(self, space: ActionSpace, seed: int) -> None:
         require_whole("random_seed", seed, 0, "a random generator")

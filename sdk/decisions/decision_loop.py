@@ -22,8 +22,8 @@ class DecisionLoop:
     point ends a hold. Until the stream
     has its first output at least one group runs a branch, so there is an answer from the first frame on.
 
-    With a watch, a stream at rest (no look is due before the chooser's next period) sleeps until the watch
-    wakes it. The period begins then, whenever that is, and the stream's answer begins anew.
+    With a watch, a stream whose point looks sleeps while nothing happens: nothing is run. When an event
+    begins, the point's looks begin with the first, and the stream's answer begins anew.
     """
 
     _holds: int
@@ -31,9 +31,6 @@ class DecisionLoop:
     _point: str | None
     _since: int | None
     """Steps ago, at the next one, that something was run."""
-    _asleep: bool
-    _age: int
-    """Steps since the first look of the chooser's last period, for a watch."""
     _is_clip: bool
 
     def __init__(self, chooser: Chooser, watch: StreamWatch | None = None) -> None:
@@ -54,33 +51,29 @@ class DecisionLoop:
         ``signals``: the step's, for a watch.
         """
         plan = self.chooser.standing_plan if plan is None else plan
-        woken = self._is_woken(plan, answer, signals)
-        if woken:
-            self._asleep, self._since, self._age = False, None, 0  # whichever point it is, it begins anew
-        elif self._asleep and not self.chooser.may_rest(plan):
-            self._asleep = False
-        self._age += 1
-        if plan.point != self._point and not self._asleep:
+        anew = self._follow_watch(plan, answer, signals)
+        if anew:
+            self.chooser.reset()
+            self._holds, self._since = 0, None  # whichever point it is, it begins with its first look
+        asleep = self._watch is not None and self._watch.asleep
+        if plan.point != self._point and not asleep:
             self._holds, self._point = 0, plan.point  # another point waits for none of the last one's looks
-        if self._holds == 0 and not plan.throttled and not self._asleep:
+        if self._holds == 0 and not plan.throttled and not asleep:
             self._holds = self.chooser.steps_to_wait(plan, answer, self._since)
-            if self._holds and self._may_sleep:
-                self._asleep, self._holds = True, 0
-        held = self._holds > 0 or (self._asleep and not plan.throttled)
+        held = self._holds > 0 or (asleep and not plan.throttled)
         self._holds -= self._holds > 0
         self._since = None if self._since is None else self._since + 1
         if held or plan.throttled:
-            return self._nothing(plan, held)
+            return self._nothing(plan, held, asleep)
         observation = observe(plan)
         context = Context(self._answered, observation.absent_views)
         decision = self.chooser.decide(observation.scores, plan, context)
         if self._watch is not None:
-            self._watch.mark_look()
-        self._asleep = self._may_sleep
-        self._holds = 0 if self._asleep else decision.holds
+            self._watch.mark_look(signals)
+        self._holds = decision.holds
         if any(not option.skip for option in decision.options):
             self._answered, self._since = True, 1
-        return replace(decision, anew=True) if woken else decision
+        return replace(decision, anew=True) if anew else decision
 
     def decide(
         self,
@@ -102,23 +95,33 @@ class DecisionLoop:
         self._holds = 0
         self._answered = False
         self._point = self._since = None
-        self._asleep = self._is_clip = False
-        self._age = 0
+        self._is_clip = False
         self.chooser.reset()
         if self._watch is not None:
             self._watch.reset()
 
-    @property
-    def _may_sleep(self) -> bool:
-        return self._watch is not None and self.chooser.rests and not self._is_clip
-
-    def _is_woken(self, plan: Plan, answer: Scores | None, signals: Signals) -> bool:
+    def _follow_watch(self, plan: Plan, answer: Scores | None, signals: Signals) -> bool:
+        """Whether an event begins with this step; the stream may fall asleep with it too."""
         if self._watch is None:
             return False
         self._watch.observe(signals)
-        return self._asleep and not plan.throttled and self._watch.wakes(signals, self._age, answer)
+        if self._is_clip or not self.chooser.may_rest(plan):
+            self._watch.stay_awake()
+            return False
+        if not plan.throttled and self._watch.begins(signals, answer):
+            return True
+        self._watch.rest(signals, answer)
+        self._holds = 0 if self._watch.asleep else self._holds
+        return False
 
-    def _nothing(self, plan: Plan, held: bool) -> Decision:
+    def _nothing(self, plan: Plan, held: bool, asleep: bool) -> Decision:
         """The decision of a step that runs nothing."""
-        asleep = held and self._asleep
-        return Decision((), 0, plan.price, self._answered, held=held, throttled=plan.throttled, asleep=asleep)
+        return Decision(
+            (),
+            0,
+            plan.price,
+            self._answered,
+            held=held,
+            throttled=plan.throttled,
+            asleep=asleep and held,
+        )

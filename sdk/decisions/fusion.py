@@ -59,29 +59,43 @@ class Fusion:
     _weights: list[float]
     _scores: NDArray[np.float64] | None
     _step: int
+    _counted: int
 
     def __init__(self, window: int, exponent: float = 1.0) -> None:
         self._window, self._exponent = window, exponent
         self.reset()
 
-    def update(self, logits: Floats | None, weight: float = 1.0) -> NDArray[np.float64] | None:
+    def update(
+        self, logits: Floats | None, weight: float = 1.0, last: int | None = None
+    ) -> NDArray[np.float64] | None:
         """Take one step's ``logits`` (classes,), None for no output; scores (classes,), None before any.
 
-        The same array comes back as long as the scores stand.
+        ``last``: only so many steps of the window count. The same array comes back as long as the scores
+        stand.
         """
         if self._logits is None:
             if logits is None:
                 return None
             self._logits = np.zeros((self._window, len(logits)))
-        slot = self._step % self._window
+        counted = self._window if last is None else min(last, self._window)
+        leaving = self._weights[(self._step - counted) % self._window]
+        stand = logits is None and not leaving and counted == self._counted
+        slot, self._counted = self._step % self._window, counted
         self._step += 1
-        if logits is None and not self._weights[slot]:
-            return self._scores
         self._logits[slot] = 0.0 if logits is None else logits
         self._weights[slot] = 0.0 if logits is None else weight
-        total = sum(self._weights)
+        if stand:
+            return self._scores
+        return self._fuse(self._logits, counted)
+
+    def _fuse(self, logits: NDArray[np.float64], counted: int) -> NDArray[np.float64] | None:
+        """Scores of the last steps; those there were if they have no output."""
+        total, summed = sum(self._weights), logits
+        if counted < self._window:
+            slots = [(self._step - 1 - age) % self._window for age in range(counted)]
+            total, summed = sum(self._weights[slot] for slot in slots), logits[slots]
         if total:
-            self._scores = _softmax(np.add.reduce(self._logits, axis=0) / total**self._exponent)
+            self._scores = _softmax(np.add.reduce(summed, axis=0) / total**self._exponent)
         return self._scores
 
     def reset(self) -> None:
@@ -89,7 +103,7 @@ class Fusion:
         self._logits = None
         self._weights = [0.0] * self._window
         self._scores = None
-        self._step = 0
+        self._step, self._counted = 0, self._window
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -117,17 +131,18 @@ class StreamFusion:
         self.reset()
 
     def update(
-        self, answers: Sequence[tuple[Option, Floats]], *, as_looks: bool = False
+        self, answers: Sequence[tuple[Option, Floats]], *, as_looks: bool = False, last: int | None = None
     ) -> NDArray[np.float64] | None:
         """Take one step's answers (option, logits), maybe none; scores (classes,), None before any.
 
-        The same array comes back as long as the scores stand.
+        ``last``: the steps whose answers count; None: the window's. The same array comes back as long as the
+        scores stand.
         """
         step, stream = self._ways[as_looks]
         if as_looks != self._as_looks:
             self._as_looks = as_looks
             stream.reset()
-        scores = stream.update(*step.fuse_weighted(answers))
+        scores = stream.update(*step.fuse_weighted(answers), last)
         self._scores = self._scores if scores is None else scores
         return self._scores
 

@@ -79,9 +79,7 @@ class Pipeline:
         self._carried = {name: f"next_{name}" for name in self._zeros}
         steps = manifest.steps
         self._signals, self._step_s = None if watch is None else StreamSignals(), 1 / steps.rate_hz
-        self._loop = DecisionLoop(
-            chooser, None if watch is None else StreamWatch(watch, steps.rate_hz, steps.clip_steps)
-        )
+        self._loop = DecisionLoop(chooser, None if watch is None else StreamWatch(watch, steps.rate_hz))
         self._fusion = StreamFusion(manifest.fusion, variant.action_space, looks)
         self.set_absent_graphs(absent)
         self.reset()
@@ -137,7 +135,8 @@ class Pipeline:
         modalities = self._modalities.at(decision, self._absent_views, step.failures)
         scores = self._scores  # asleep, the answer stands, and what it was fused from grows no older
         if not decision.asleep:
-            scores = self._fusion.update(answers, as_looks=self._loop.chooser.fuses_looks)
+            chooser = self._loop.chooser
+            scores = self._fusion.update(answers, as_looks=chooser.fuses_looks, last=chooser.memory_steps)
         if scores is not None and scores is not self._scores:
             self._scores, self._best = scores, self._ranked(scores)
         top = self._best

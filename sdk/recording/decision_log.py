@@ -37,7 +37,7 @@ from sdk.errors import redact, redact_all
 from sdk.power.window import StepEnergy
 from sdk.results import Recognition
 
-FORMAT = 8
+FORMAT = 9
 _EXAMPLE = "decisions.jsonl"
 
 

@@ -127,7 +127,6 @@ class _Replay:
         if costs is not None:
             run_ms, known = np.array(begin["run_ms"]), bool(begin["known_energies"])
             self._controller = BudgetController(space, run_costs, run_ms, known_energies=known, levels=levels)
-        self._clip_steps = int(begin["clip_steps"] or 0)
         self._loop = DecisionLoop(chooser)
         self._steps = 0
 
@@ -142,7 +141,7 @@ class _Replay:
             if self._controller is not None:
                 self._controller.expect_steps(line["expected_steps"])
         elif "watch" in line:
-            watch = StreamWatch(Watch(**line["watch"]), float(line["rate_hz"]), self._clip_steps)
+            watch = StreamWatch(Watch(**line["watch"]), float(line["rate_hz"]))
             self._loop = DecisionLoop(self._loop.chooser, watch)
         elif "absent_graphs" in line:
             self._loop.chooser.set_absent_graphs(line["absent_graphs"])

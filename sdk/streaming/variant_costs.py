@@ -39,9 +39,11 @@ class VariantCosts:
         point: str | None = None,
         cost_share: float | None = None,
         *,
-        budgeted: bool = False,
+        along_points: bool = False,
     ) -> Chooser:
-        """How options are chosen, by a recognizer's arguments; ``budgeted``: with a budget or a watch.
+        """How options are chosen, by a recognizer's arguments.
+
+        ``along_points``: something else (a budget, a watch) is for operating points, if there are any.
 
         Raises: ArgumentError for those that exclude each other; OptionError; BundleError without costs.
         """
@@ -54,7 +56,7 @@ class VariantCosts:
         if random_seed is not None and self.variant.policy is not None:
             return RandomChoice(self.variant.action_space, random_seed)
         # Without a policy the app chooses, unless it asks for anything that points are chosen by.
-        if self.front is not None and (self.variant.policy is not None or named or budgeted):
+        if self.front is not None and (self.variant.policy is not None or named or along_points):
             return self._along(self.front, price, point)
         if self.variant.policy is None:
             return FixedChoice(self.variant, None, every)

@@ -41,7 +41,7 @@ def run_point(
     """A point of looks, as a stream whose end is not known runs it; ``watch`` lets it sleep."""
     steps, space = manifest.steps, variant.action_space
     chooser = ScheduleChoice(space, point, steps.clip_steps)  # heads were run with all else
-    watching = None if watch is None else StreamWatch(watch, steps.rate_hz, steps.clip_steps)
+    watching = None if watch is None else StreamWatch(watch, steps.rate_hz)
     loop, signals = DecisionLoop(chooser, watching), StreamSignals()
     fusion = StreamFusion(manifest.fusion, space, front.fusion)
     labels = np.full(len(answers), BACKGROUND, np.int64)
@@ -64,7 +64,7 @@ def run_point(
             names = tuple(option.name for option, _ in ran)
             looks[names] = looks.get(names, 0) + 1
         if not decision.asleep:
-            scores = fusion.update(ran, as_looks=True)
+            scores = fusion.update(ran, as_looks=True, last=chooser.memory_steps)
         labels[step] = BACKGROUND if scores is None else int(scores.argmax())
     return StreamCourse(labels, looks, 0 if watch is None else len(answers))
 

@@ -78,14 +78,14 @@ class FrontChoice:
         return self._current.fuses_looks
 
     @property
+    def memory_steps(self) -> int | None:
+        """As the point in use."""
+        return self._current.memory_steps
+
+    @property
     def runs_policy(self) -> bool:
         """Whether the policy graph is run at the step that is being decided."""
         return self._current.runs_policy
-
-    @property
-    def rests(self) -> bool:
-        """As the point in use."""
-        return self._current.rests
 
     def may_rest(self, plan: Plan) -> bool:
         """As the plan's point."""

@@ -66,6 +66,10 @@ class ScheduleChoice:
 
     def expect_steps(self, steps: int | None) -> None:
         """The stream that has begun is a clip of so many steps; None: its end is not known."""
+        self._is_clip = True
+        self._place_looks(steps)
+
+    def _place_looks(self, steps: int | None) -> None:
         looks = len(self._looks)
         if steps is not None and 0 < steps <= self._clip_steps:
             self._period, self._positions = None, evenly_spaced(looks, steps)
@@ -82,21 +86,22 @@ class ScheduleChoice:
     def reset(self) -> None:
         """Begin a new stream, whose end is not known."""
         self._begin_period()
-        self.expect_steps(None)
+        self._is_clip = False
+        self._place_looks(None)
 
     def resume(self, since: int) -> None:
         """Go on in a stream whose last look, of any point, was so many steps ago: the first of a period."""
         if since < self._clip_steps:
             self._step, self._taken = since, sum(position < since for position in self._positions)
 
+    @property
+    def memory_steps(self) -> int | None:
+        """The point's in a stream; what is asked of a clip is an answer of all of it."""
+        return None if self._is_clip else self.point.memory_steps
+
     def may_rest(self, plan: Plan) -> bool:
         """Always."""
         return True
-
-    @property
-    def rests(self) -> bool:
-        """Whether no look is due before the next period, which begins with one; a clip has no next."""
-        return self._taken == 0 and self._period is not None
 
     def _begin_period(self) -> None:
         self._step = self._taken = 0

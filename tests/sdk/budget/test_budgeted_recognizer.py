@@ -222,7 +222,7 @@ def test_a_log_is_replaced_when_a_stream_begins(bundle: Bundle, board: Board, tm
     assert path.read_text() == "an older log"
     with DecisionLog(path) as log:
         recognize(bundle, board, seconds=1, log=log)
-    assert path.read_text().startswith('{"decision_log": 8')
+    assert path.read_text().startswith('{"decision_log": 9')
 
 
 @pytest.mark.parametrize(
@@ -230,13 +230,13 @@ def test_a_log_is_replaced_when_a_stream_begins(bundle: Bundle, board: Board, tm
     [
         ("", "is not a decision log"),
         ("{}\n", "is not a decision log"),
-        ('{"decision_log": 99}\n', "has format 99, and 8 is known here"),
-        ('{"decision_log": 8}\n{"chooser": "fixed"}\n', "its choices were fixed"),
-        ('{"decision_log": 8}\n{"chooser": "learned"}\n', r"is damaged: 'action_space' is missing"),
-        ('{"decision_log": 8}\nnonsense\n', "line 2: is not JSON"),
-        ('{"decision_log": 8}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
-        ('{"decision_log": 8}\n[]\n', "line 2: is not a JSON object"),
-        ('{"decision_log": 8}\n', "has no steps"),
+        ('{"decision_log": 99}\n', "has format 99, and 9 is known here"),
+        ('{"decision_log": 9}\n{"chooser": "fixed"}\n', "its choices were fixed"),
+        ('{"decision_log": 9}\n{"chooser": "learned"}\n', r"is damaged: 'action_space' is missing"),
+        ('{"decision_log": 9}\nnonsense\n', "line 2: is not JSON"),
+        ('{"decision_log": 9}\n{"cut', "line 2: is cut off; the stream was interrupted: delete that line"),
+        ('{"decision_log": 9}\n[]\n', "line 2: is not a JSON object"),
+        ('{"decision_log": 9}\n', "has no steps"),
     ],
 )
 def test_what_is_no_log(text: str, complaint: str, tmp_path: Path) -> None:

@@ -73,12 +73,27 @@ def test_offline_is_what_the_stream_does(
     check_offline(along, watched, point, watch)
 
 
+@pytest.mark.parametrize("watch", [None, Watch(linger_s=2.0)])
+def test_offline_remembers_for_as_long_as_the_stream(
+    along: Bundle, watched: LabeledStream, watch: Watch | None
+) -> None:
+    """A point that looks every other step and remembers two looks."""
+    often = FRONT.point("two big").model_copy(
+        update={"name": "often", "looks": ("rgb224",) * 8, "memory_steps": 4}
+    )
+    front = FRONT.model_copy(update={"points": (*FRONT.points[:2], often, FRONT.points[-1])})
+    front = front.model_copy(update={"default": "often"})
+    remembering = replace(along, manifest=along.manifest.model_copy(update={"fronts": (front,)}))
+    check_offline(remembering, watched, "often", watch)
+
+
 def check_offline(along: Bundle, watched: LabeledStream, point: str, watch: Watch | None) -> None:
+    (front,) = along.manifest.fronts
     with StreamRecognizer(along, "cpu", point=point, watch=watch) as recognizer:
         results = list(recognizer.stream(watched.path))
     answers = read(along, watched)
     variant, labels = along.manifest.variant("int8"), along.manifest.labels
-    course = run_point(answers, along.manifest, variant, FRONT, FRONT.point(point), watch)
+    course = run_point(answers, along.manifest, variant, front, front.point(point), watch)
     assert [labels[said] for said in course.labels] == [one.label for one in results]
     ran = [one.choice for one in results if one.choice not in ("held", "asleep")]
     assert {"+".join(look): count for look, count in course.looks.items()} == {

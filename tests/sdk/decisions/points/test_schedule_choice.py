@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from runtimes.spec import ActionSpace, Group, Interval, OperatingPoint, Option, StopRule
 from sdk.decisions.decision import Observation
@@ -143,3 +144,21 @@ def test_a_look_long_ago_begins_a_new_period() -> None:
     chooser = ScheduleChoice(SPACE, point("big", "big"), 8, "policy")
     chooser.resume(9)
     assert chooser.steps_to_wait(chooser.standing_plan, None) == 0
+
+
+def test_a_stream_remembers_as_its_point_says_and_a_clip_is_remembered_as_a_whole() -> None:
+    chosen = ScheduleChoice(SPACE, point("big", "big").model_copy(update={"memory_steps": 4}), 8)
+    assert chosen.memory_steps == 4
+    for steps in (8, 100, None):
+        chosen.expect_steps(steps)
+        assert chosen.memory_steps is None
+    chosen.reset()
+    assert chosen.memory_steps == 4
+    assert ScheduleChoice(SPACE, point("big"), 8).memory_steps is None
+
+
+def test_a_stop_rule_has_no_memory_of_its_own() -> None:
+    rule = StopRule(agreeing=(0.5,), differing=(0.5,))
+    fields = point("big", "big", stop=rule).model_dump()
+    with pytest.raises(ValidationError, match="only a schedule remembers for so many steps"):
+        OperatingPoint.model_validate({**fields, "memory_steps": 4})
