@@ -28,8 +28,8 @@ class Answers:
 
     ``looks``: what may run together at a step. ``logits`` (clips, looks, steps, classes); ``ran`` (clips,
     looks, steps): the look that really ran, as some of its views may be absent; -1 for none. ``parts``: the
-    graphs (``graph@view``) and views that runs are counted of; ``look_runs`` (looks, parts). ``steps``,
-    ``targets`` (clips,); ``groups``: clips that belong together.
+    graphs (``graph@view``, a policy's first) and views that runs are counted of; ``look_runs``
+    (looks, parts). ``steps``, ``targets`` (clips,); ``groups``: clips that belong together.
     """
 
     looks: tuple[str, ...]

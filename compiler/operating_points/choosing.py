@@ -101,8 +101,17 @@ def _interval(values: Floats, draws: Floats) -> Interval:
 
 
 def _dense(answers: Answers, schedules: Sequence[Candidate]) -> Candidate:
-    """The most expensive look at every step: what a model that is not adaptive would run."""
-    return max(schedules, key=lambda one: (float(one.cost.mean()), len(one.plan.looks) if one.plan else 0))
+    """The most expensive look of branches at every step: what a model that is not adaptive would run."""
+    without_policy = {
+        look
+        for look, runs in zip(answers.looks, answers.look_runs, strict=True)
+        if not answers.learned or not runs[0]  # the first part is the policy, where there is one
+    }
+    branches = [one for one in schedules if one.plan and set(one.plan.looks) <= without_policy]
+    return max(
+        branches or schedules,
+        key=lambda one: (float(one.cost.mean()), len(one.plan.looks) if one.plan else 0),
+    )
 
 
 def _default(chosen: Sequence[Candidate]) -> Candidate:

@@ -55,6 +55,17 @@ def test_never_behind_a_schedule_and_monotone(seed: int, learned: bool) -> None:
     assert {point.name for point in points if point.kind != "schedule"} <= admitted
 
 
+def test_dense_is_the_most_expensive_look_of_branches() -> None:
+    """Not one that takes its answer from the policy, however much that costs."""
+    answers = written_answers(1)
+    runs = answers.look_runs.copy()
+    runs[LOOKS.index("middle"), 0] = 100
+    headed = replace(answers, look_runs=runs)
+    for one in (answers, headed):
+        dense = choose_front("int8", one, TABLE, "written clips").front.dense
+        assert set(dense.looks) == {"big"} and len(dense.looks) == answers.clip_steps
+
+
 def test_a_policy_that_knows_the_answer_is_offered_and_one_that_guesses_is_not() -> None:
     knowing = choose_front("int8", written_answers(1, learned=True), TABLE, "written clips").front
     guessing = choose_front("int8", written_answers(1), TABLE, "written clips").front
@@ -102,7 +113,7 @@ def test_follow_is_the_fusion_of_what_was_seen() -> None:
         fused = total / (1 + 4 + 4) ** 0.5
         powers = np.exp(fused - fused.max())
         assert course.scores[clip, -1] == pytest.approx(powers / powers.sum(), abs=1e-6)
-    assert course.runs[:, -1].tolist() == [[1, 0, 2, 0]] * 6
+    assert course.runs[:, -1].tolist() == [[0, 1, 0, 2]] * 6
 
 
 def test_fusion_is_calibrated() -> None:

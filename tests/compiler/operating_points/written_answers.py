@@ -7,8 +7,8 @@ import numpy as np
 from compiler.operating_points.answers import Answers, LearnedAnswers
 
 LOOKS = ("small", "middle", "big")
-PARTS = ("net@small", "net@middle", "net@big", "policy@small")
-COSTS = np.array([1.0, 3.0, 9.0, 0.5])
+PARTS = ("policy@small", "net@small", "net@middle", "net@big")
+COSTS = np.array([0.5, 1.0, 3.0, 9.0])
 CLASSES = 4
 
 
@@ -36,12 +36,12 @@ def written_answers(
     policy = LearnedAnswers(
         0.5,
         np.asarray(own * 0.9 + 0.025, np.float64) if learned else np.full((clips, CLASSES), 1 / CLASSES),
-        np.tile(np.array([0.0, 0.0, 1.0, 4.0]), (clips, 1)),
+        np.tile(np.array([4.0, 0.0, 0.0, 1.0]), (clips, 1)),
     )
     return Answers(
         LOOKS,
         PARTS,
-        np.eye(len(LOOKS), len(PARTS)),
+        np.eye(len(LOOKS), len(PARTS), k=1),
         (lead + noise).astype(np.float32),
         ran.copy(),
         lengths,
