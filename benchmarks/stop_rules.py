@@ -1,12 +1,12 @@
-"""Whether a learned exit, or looking coarse to fine, would beat the tables that stop rules come from.
+"""Stop rules by lines and by tables, and whether a learned exit, or looking coarse to fine, would beat them.
 
     python -m benchmarks.stop_rules BUNDLE=RUN [BUNDLE=RUN ...]
 
 RUN is the folder of the compile's training that holds the answers its points were judged by
 (``answers-<variant>.npz``). Every rule judges clips that its group had no part in (five folds of groups).
 Written to ``benchmarks/results/stop-rules.json``: the mean probability of the true class over log cost of
-schedules alone, and with plans that stop by tables, by a learned exit, and by tables coarse to fine; and the
-cross-entropy of "the answer is right" by tables of the margin and by a learned head.
+schedules alone, and with plans that stop by tables, by lines, by a learned exit, and coarse to fine;
+and the cross-entropy of "the answer is right" by tables of the margin and by a learned head.
 
 The learned exit: what going on gains, less its price, by ridge regression on margin, agreement, entropy and
 the best score, look by look backwards, as the tables do it. The learned head: logistic regression on the
@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.record import write
-from compiler.operating_points import plans
+from compiler.operating_points import plans, stopping
 from compiler.operating_points.answers import Answers, Floats, joined
 from compiler.operating_points.candidates import (
     PRICES,
@@ -74,10 +74,12 @@ def _row(path: Path, run: Path) -> dict[str, Any]:
         answers.looks, key=lambda look: float(answers.look_runs[answers.looks.index(look)] @ costs)
     )
     order = order[-_MOST_LOOKS:]
-    tables = stopping_candidates(answers, fusion, costs, order)
+    tables = _stopping(stopping.by_tables, answers, fusion, costs, order)
+    lines = _stopping(stopping.by_lines, answers, fusion, costs, order)
     learned = _learned_exits(answers, fusion, costs, order)
     coarse = _coarse_to_fine(answers, fusion, costs, order)
-    ways = {"schedules": [], "tables": tables, "learned exit": learned, "tables, coarse to fine": coarse}
+    ways = {"schedules": [], "tables": tables, "lines": lines, "learned exit": learned}
+    ways["coarse to fine"] = coarse
     by_table, by_head = _cross_entropies(answers, fusion, order)
     return {
         "bundle": path.name,
@@ -88,6 +90,21 @@ def _row(path: Path, run: Path) -> dict[str, Any]:
         },
         "cross_entropy_of_being_right": {"tables": round(by_table, 4), "learned head": round(by_head, 4)},
     }
+
+
+def _stopping(
+    limits: Any,
+    answers: Answers,
+    fusion: LookFusion,
+    costs: Floats,
+    order: list[str],
+) -> list[Candidate]:
+    """Plans with stop rules of one kind, however many clips there are."""
+    own, stopping._limits = stopping._limits, limits
+    try:
+        return stopping_candidates(answers, fusion, costs, order)
+    finally:
+        stopping._limits = own
 
 
 def _area(candidates: list[Candidate], schedules: list[Candidate]) -> float:
@@ -152,7 +169,7 @@ def _exits(features: Floats, utility: Floats, judged: Floats) -> NDArray[np.int6
 
 
 def _coarse_to_fine(answers: Answers, fusion: LookFusion, costs: Floats, order: list[str]) -> list[Candidate]:
-    """The same plans by tables, from the middle of the clip outwards and then between."""
+    """The same plans and the product's rules, from the middle of the clip outwards and then between."""
     in_time = plans._positions
 
     def positions(steps: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Stop rules: fitted on tables, later only at lower prices, and nothing but margins."""
+"""Stop rules: fitted on answers, later only at lower prices, and nothing but margins."""
 
 from __future__ import annotations
 
@@ -70,7 +70,28 @@ def test_stops_by_hand() -> None:
     for clip, left in zip(scores, (1, 2, 0), strict=True):
         margin, agrees = margins(clip[None])[0], agreements(clip[None])[0]
         stops = [rule.stops(look + 1, margin[look], bool(agrees[look])) for look in range(3)]
-        assert stops.index(True) == left, "the device's rule is the table's"
+        assert stops.index(True) == left, "the device's rule is the compiler's"
+
+
+def test_few_clips_are_enough_to_find_who_is_sure() -> None:
+    """Forty clips: half are right at once and sure of it, half need all looks."""
+    sure = np.tile([0.95, 0.03, 0.02], (20, 4, 1))
+    unsure = np.tile([0.36, 0.34, 0.30], (20, 4, 1))
+    unsure[:, -1] = [0.9, 0.05, 0.05]
+    scores = np.concatenate([sure, unsure])
+    costs = np.tile(np.arange(1, 5) / 4, (40, 1))
+    (rule,) = fit_rules(scores, scores[..., 0], costs, (0.05,))
+    assert stopped_after(rule, scores).tolist() == [0] * 20 + [3] * 20
+
+
+@given(st.integers(0, 2**16), st.floats(-3, 3), st.integers(1, 50))
+def test_any_gain_gives_a_rule(seed: int, gained: float, clips: int) -> None:
+    """Of one clip, of clips that all agree, of a gain that rises with the margin."""
+    draw = np.random.default_rng(seed)
+    scores = draw.dirichlet(np.ones(3), size=(clips, 3))
+    true = np.clip(scores[..., 0] + gained * np.arange(3), 0, 1)
+    for rule in fit_rules(scores, true, np.tile([0.3, 0.6, 1.0], (clips, 1)), PRICES):
+        assert all(0 <= margin <= NEVER for margin in (*rule.agreeing, *rule.differing))
 
 
 @given(st.lists(st.tuples(st.floats(-5, 5), st.integers(1, 9)), min_size=1, max_size=12))
