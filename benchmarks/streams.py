@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +85,16 @@ def _measured(found: StreamEvaluation) -> dict[str, Any]:
 
 
 def _outcome(one: StreamOutcome) -> dict[str, Any]:
+    wakings = one.scores.false_wakings
     return {
         "name": one.name,
         "right": round(one.scores.accuracy, 4),
         "delay_s": [round(value, 3) for value in one.scores.delay_s],
         "missed": round(one.scores.missed, 4),
         "changes_a_minute": round(one.scores.changes, 2),
+        "false_wakings_an_hour": None if isnan(wakings) else round(wakings, 1),
         "ms_a_step": round(one.ms, 5),
+        "ms_an_idle_step": None if isnan(one.idle_ms) else round(one.idle_ms, 5),
     }
 
 

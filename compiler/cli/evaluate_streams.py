@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -142,7 +143,15 @@ def _interval(found: StreamEvaluation, one: StreamOutcome, other: StreamOutcome)
 
 def _outcomes(found: StreamEvaluation, schedules: Sequence[StreamOutcome]) -> Table:
     rows = table(
-        "what runs", "right", "delay p50, p95", "missed", "changes a min", "ms a step", "of always on"
+        "what runs",
+        "right",
+        "delay p50, p95",
+        "missed",
+        "changes a min",
+        "false wakings an hour",
+        "ms a step",
+        "idle",
+        "of always on",
     )
     points = [*found.of_kind("point"), *found.of_kind("asleep")]
     for one in [*schedules, *points]:
@@ -153,7 +162,9 @@ def _outcomes(found: StreamEvaluation, schedules: Sequence[StreamOutcome]) -> Ta
             f"{median:.2f}, {late:.2f} s",
             f"{one.scores.missed:.1%}",
             f"{one.scores.changes:.1f}",
+            "" if math.isnan(one.scores.false_wakings) else f"{one.scores.false_wakings:.1f}",
             f"{one.ms:.4f}",
+            "" if math.isnan(one.idle_ms) else f"{one.idle_ms:.4f}",
             f"{one.ms / found.dense.ms:.1%}",
         )
     return rows

@@ -98,6 +98,6 @@ class Decision:
         """What was chosen: names of options joined by ``+``, or one of the words of ``sdk.results``."""
         if self.options:
             return "+".join(option.name for option in self.options)
-        if self.asleep:
+        if self.asleep and not self.throttled:
             return ASLEEP
         return HELD if self.held else THROTTLED if self.throttled else NOTHING

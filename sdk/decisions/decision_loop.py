@@ -68,11 +68,11 @@ class DecisionLoop:
         observation = observe(plan)
         context = Context(self._answered, observation.absent_views)
         decision = self.chooser.decide(observation.scores, plan, context)
-        if self._watch is not None:
-            self._watch.mark_look(signals)
         self._holds = decision.holds
         if any(not option.skip for option in decision.options):
             self._answered, self._since = True, 1
+            if self._watch is not None:
+                self._watch.mark_look(signals)
         return replace(decision, anew=True) if anew else decision
 
     def decide(
@@ -89,6 +89,13 @@ class DecisionLoop:
         """The stream that has begun is a clip of so many steps (None: not known), and never sleeps."""
         self._is_clip = True
         self.chooser.expect_steps(steps)
+
+    def restart(self) -> None:
+        """What was before says nothing about what comes: begin anew what has begun, a clip too."""
+        is_clip = self._is_clip
+        self.reset()
+        if is_clip:
+            self.expect_steps(None)
 
     def reset(self) -> None:
         """Begin a new stream."""
@@ -123,5 +130,5 @@ class DecisionLoop:
             self._answered,
             held=held,
             throttled=plan.throttled,
-            asleep=asleep and held,
+            asleep=asleep,
         )

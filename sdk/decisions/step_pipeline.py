@@ -101,6 +101,7 @@ class Pipeline:
     def reset(self) -> None:
         """Begin a new stream."""
         self._step = 0
+        self._loop.reset()
         self._forget()
 
     def expect_steps(self, steps: int | None) -> None:
@@ -166,7 +167,7 @@ class Pipeline:
         self._best = ()
         self._absent_views = {}
         self._started = False
-        self._loop.reset()
+        self._loop.restart()
         self._fusion.reset()
         if self._signals is not None:
             self._signals.reset()

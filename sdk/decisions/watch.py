@@ -64,10 +64,12 @@ class StreamWatch:
     _woken_at: int | None
     """The best label when it woke, until what that was worth is known."""
     _quiet_steps: int
-    _usual_motion: float
+    _usual_motion: float | None
+    """Of the steps that moved lately; None after it was quiet for long enough."""
     _is_cut: bool
+    """Whether there was one since the last look."""
     _age: int
-    """Steps since the last look; 0 before any."""
+    """Steps since the last look; 0 as long as there is none since it began, or woke."""
     _looked_s: float | None
 
     def __init__(self, settings: Watch, rate_hz: float) -> None:
@@ -80,15 +82,15 @@ class StreamWatch:
         """Take in the signals of a step, of each, whether it is asleep or not."""
         motion, sound = signals.motion or 0.0, signals.sound or 0.0
         self._age += self._age > 0
-        self._is_cut = motion >= max(_CUT * self._usual_motion, self.settings.threshold * self._raised)
+        self._is_cut = self._is_cut or self._cuts(motion)
         if max(motion, sound) < self.settings.threshold:
             self._quiet_steps += 1
             self._raised = max(1.0, self._raised * _RELAXED)
             if self._quiet_steps >= self._linger:
-                self._usual_motion = math.inf
+                self._usual_motion = None
             return
         self._quiet_steps = 0
-        usual = motion if self._usual_motion == math.inf else self._usual_motion
+        usual = motion if self._usual_motion is None else self._usual_motion
         self._usual_motion = usual + _MOTION_RATE * (motion - usual)
 
     def begins(self, signals: Signals, answer: Floats | None) -> bool:
@@ -101,34 +103,41 @@ class StreamWatch:
         if not self._is_settled:
             return self._is_cut
         changed = max(signals.change or 0.0, signals.sound or 0.0) >= self.settings.threshold * self._raised
-        if not changed and self._since_look_s(signals) < self.settings.longest_s:
+        due = self._since_look_s(signals) >= self.settings.longest_s
+        if not (changed or due or (self.asleep and not _is_known(signals))):
             return False
         self._learn(answer)
-        self.asleep, self._quiet_steps, self._usual_motion = False, 0, math.inf
+        self.asleep, self._quiet_steps, self._age = False, 0, 0
         self._woken_at = int(answer.argmax()) if changed and answer is not None else None
         return True
 
     def rest(self, signals: Signals, answer: Floats | None) -> None:
         """Fall asleep if it has been quiet for long enough, and there is a signal that would wake it."""
-        known = signals.change is not None or signals.sound is not None
-        if known and self._age > 0 and self._is_settled and not self.asleep:
-            self.asleep = True
+        if _is_known(signals) and self._age > 0 and self._is_settled and not self.asleep:
+            self.asleep, self._is_cut = True, False
             self._learn(answer)
 
     def mark_look(self, signals: Signals) -> None:
-        """The step that was observed is looked at."""
-        self._age, self._looked_s = 1, signals.time_s
+        """The step that was observed is looked at, and something ran."""
+        self._age, self._looked_s, self._is_cut = 1, signals.time_s, False
 
     def stay_awake(self) -> None:
         """What runs now decides at every step."""
-        self.asleep = False
+        self.asleep = self._is_cut = False
 
     def reset(self) -> None:
         """Begin a new stream, awake."""
-        self._raised, self._usual_motion = 1.0, math.inf
+        self._raised, self._usual_motion = 1.0, None
         self.asleep = self._is_cut = False
         self._quiet_steps = self._age = 0
         self._woken_at = self._looked_s = None
+
+    def _cuts(self, motion: float) -> bool:
+        """Whether so much motion is far more than there was of late; of what moves first, than wakes."""
+        least = self.settings.threshold * self._raised
+        if self._usual_motion is None:
+            return self._quiet_steps > 0 and motion >= _CUT * least
+        return motion >= max(_CUT * self._usual_motion, least)
 
     @property
     def _is_settled(self) -> bool:
@@ -148,3 +157,8 @@ class StreamWatch:
             raised = self._raised * (_RAISED if useless else 1 / _RAISED)
             self._raised = min(max(raised, 1.0), _MOST_RAISED)
         self._woken_at = None
+
+
+def _is_known(signals: Signals) -> bool:
+    """Whether there is a signal that could wake it."""
+    return signals.change is not None or signals.sound is not None

@@ -157,7 +157,7 @@ class _Replay:
 
     def _step(self, line: Mapping[str, Any]) -> ReplayedStep:
         if line["restarted"]:
-            self._loop.reset()
+            self._loop.restart()
         plan = self._plan(line)
         scores = None if line["scores"] is None else self._scores(line["scores"])
         options = tuple(map(self._option, line["choice"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +14,7 @@ from compiler.operating_points.admission import group_draws
 from compiler.operating_points.gathering import look_runs, part_costs, part_names
 from compiler.operating_points.streams.running import StreamCourse, run_point, run_schedule
 from compiler.operating_points.streams.scoring import StreamScores, score
-from compiler.operating_points.streams.stream_answers import StreamAnswers
+from compiler.operating_points.streams.stream_answers import BACKGROUND, StreamAnswers
 from runtimes.spec import CostTable, Manifest, OperatingFront, Option, Variant
 from sdk.decisions.points.hull import hull
 from sdk.decisions.watch import Watch
@@ -30,12 +31,16 @@ Kind = Literal["schedule", "point", "asleep"]
 
 @dataclass(frozen=True)
 class StreamOutcome:
-    """One way to run all streams; ``ms``: a step, by the cost table, its signals included, decoding apart."""
+    """One way to run all streams.
+
+    ``ms`` of a step, ``idle_ms`` of a step in no event: by the cost table, signals included, decoding apart.
+    """
 
     name: str
     kind: Kind
     scores: StreamScores
     ms: float
+    idle_ms: float
 
 
 @dataclass(frozen=True)
@@ -102,13 +107,16 @@ def evaluate_streams(
     """
     variant = manifest.variant(front.variant)
     ms = _LookCosts(variant, table)
-    steps = sum(map(len, answers))
+    idle = np.concatenate([one.targets for one in answers]) == BACKGROUND
 
     def outcome(name: str, kind: Kind, courses: Sequence[StreamCourse]) -> StreamOutcome:
-        spent = sum(ms.of(look) * count for course in courses for look, count in course.looks.items())
-        spent += watch_ms * sum(course.watched for course in courses)
-        scores = score(answers, [course.labels for course in courses])
-        return StreamOutcome(name, kind, scores, spent / steps)
+        is_watched = courses[0].is_watched
+        watched = watch_ms if is_watched else 0.0
+        spent = np.concatenate([[ms.of(ran) for ran in course.ran] for course in courses]) + watched
+        woken = [course.woken for course in courses] if is_watched else None
+        scores = score(answers, [course.labels for course in courses], woken)
+        idle_ms = float(spent[idle].mean()) if idle.any() else math.nan
+        return StreamOutcome(name, kind, scores, float(spent.mean()), idle_ms)
 
     found = []
     for look in branch_sets(variant):
@@ -121,12 +129,11 @@ def evaluate_streams(
             found.append(outcome(point.name, "point", awake))
             asleep = [run_point(one, manifest, variant, front, point, watch) for one in answers]
             found.append(outcome(point.name, "asleep", asleep))
-    within = sum(int((one.targets >= 0).sum()) for one in answers)
     return StreamEvaluation(
         tuple(found),
-        steps,
+        len(idle),
         sum(len(one.events) for one in answers),
-        1 - within / steps,
+        float(idle.mean()),
         sum(one.late for one in answers),
         tuple(one.group for one in answers),
         front.dense.looks[0],
@@ -155,7 +162,7 @@ class _LookCosts:
         self._variant, self._parts = variant, part_names(variant)
         self._costs, _ = part_costs(self._parts, table)
         self._options = {option.name: option for option in variant.action_space.options}
-        self._known: dict[tuple[str, ...], float] = {}
+        self._known: dict[tuple[str, ...], float] = {(): 0.0}
 
     def of(self, names: tuple[str, ...]) -> float:
         if names not in self._known:

@@ -21,13 +21,15 @@ from sdk.media.signals.signals import NO_SIGNALS, StreamSignals
 class StreamCourse:
     """What a way to run came to on a stream.
 
-    ``labels`` (steps,): the class answered at each step, ``BACKGROUND`` before any answer. ``looks``: what
-    ran together, with how often. ``watched``: steps whose signals were measured.
+    ``labels`` (steps,): the class answered at each step, ``BACKGROUND`` before any answer. ``ran`` (steps):
+    what ran together at each, nothing at most. ``woken``: steps at which it began anew. ``is_watched``:
+    whether signals were measured at every step.
     """
 
     labels: NDArray[np.int64]
-    looks: dict[tuple[str, ...], int]
-    watched: int = 0
+    ran: list[tuple[str, ...]]
+    woken: tuple[int, ...] = ()
+    is_watched: bool = False
 
 
 def run_point(
@@ -45,7 +47,8 @@ def run_point(
     loop, signals = DecisionLoop(chooser, watching), StreamSignals()
     fusion = StreamFusion(manifest.fusion, space, front.fusion)
     labels = np.full(len(answers), BACKGROUND, np.int64)
-    looks: dict[tuple[str, ...], int] = {}
+    names: list[tuple[str, ...]] = [()] * len(answers)
+    woken: list[int] = []
     scores: NDArray[np.floating] | None = None
     absent = _absent_views(answers, variant)
     for step in range(len(answers)):
@@ -58,15 +61,15 @@ def run_point(
         decision = loop.decide(Observation(None, absent[step]), answer=scores, signals=measured)
         if decision.anew:
             fusion.begin_anew()
+            woken.append(step)
         ran = answers.together(decision.options, step)
         if decision.options:
             signals.mark_look()
-            names = tuple(option.name for option, _ in ran)
-            looks[names] = looks.get(names, 0) + 1
+            names[step] = tuple(option.name for option, _ in ran)
         if not decision.asleep:
             scores = fusion.update(ran, as_looks=True, last=chooser.memory_steps)
         labels[step] = BACKGROUND if scores is None else int(scores.argmax())
-    return StreamCourse(labels, looks, 0 if watch is None else len(answers))
+    return StreamCourse(labels, names, tuple(woken), watch is not None)
 
 
 def run_schedule(
@@ -80,7 +83,7 @@ def run_schedule(
     """The same look at every ``every``-th step; the answer is the mean of the last ``memory`` of them."""
     fuse = StepFusion(manifest.fusion, variant.action_space).fuse
     labels = np.full(len(answers), BACKGROUND, np.int64)
-    looks: dict[tuple[str, ...], int] = {}
+    names: list[tuple[str, ...]] = [()] * len(answers)
     kept: list[NDArray[np.floating]] = []
     due = 0
     for step in range(len(answers)):
@@ -93,12 +96,11 @@ def run_schedule(
         ran = answers.together(options, step)
         fused = fuse(ran)
         if fused is not None:
-            names = tuple(option.name for option, _ in ran)
-            looks[names] = looks.get(names, 0) + 1
+            names[step] = tuple(option.name for option, _ in ran)
             kept = [*kept, fused][-memory:]
         if kept:
             labels[step] = int(np.sum(kept, axis=0).argmax())
-    return StreamCourse(labels, looks)
+    return StreamCourse(labels, names)
 
 
 def _absent_views(answers: StreamAnswers, variant: Variant) -> list[frozenset[str]]:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from compiler.operating_points.streams.stream_answers import BACKGROUND, StreamAnswers
 
+_AFTER_S = 1.0
+
 
 @dataclass(frozen=True)
 class StreamScores:
@@ -18,7 +20,8 @@ class StreamScores:
     ``right``: of each stream, how many of its events' steps are answered right, ``asked``: of how many.
     ``accuracy``: of all streams together. ``delay_s``: median and 95th percentile of the time from an event's
     beginning to its first right answer, of events that have one; ``missed``: the share that have none.
-    ``changes``: of the answer, a minute.
+    ``changes``: of the answer, a minute. ``false_wakings``: an hour of time in no event, nor in the second
+    after one; not a number without a watch, or such time.
     """
 
     right: NDArray[np.int64]
@@ -27,10 +30,15 @@ class StreamScores:
     delay_s: tuple[float, float]
     missed: float
     changes: float
+    false_wakings: float
 
 
-def score(answers: Sequence[StreamAnswers], labels: Sequence[NDArray[np.int64]]) -> StreamScores:
-    """``labels`` (steps,) of each stream, as answered."""
+def score(
+    answers: Sequence[StreamAnswers],
+    labels: Sequence[NDArray[np.int64]],
+    woken: Sequence[Sequence[int]] | None = None,
+) -> StreamScores:
+    """``labels`` (steps,) of each stream, as answered; ``woken``: where each began anew, if it is watched."""
     right, asked = np.zeros(len(answers), np.int64), np.zeros(len(answers), np.int64)
     delays: list[float] = []
     changes = 0
@@ -51,4 +59,18 @@ def score(answers: Sequence[StreamAnswers], labels: Sequence[NDArray[np.int64]])
         (float(np.median(delays)), float(np.quantile(delays, 0.95))) if delays else (np.nan, np.nan),
         1 - len(delays) / events if events else np.nan,
         60 * changes / seconds if seconds else np.nan,
+        np.nan if woken is None else _false_wakings(answers, woken),
     )
+
+
+def _false_wakings(answers: Sequence[StreamAnswers], woken: Sequence[Sequence[int]]) -> float:
+    """That an event is over is worth a waking too: the second after one is left out."""
+    times, found = 0.0, 0
+    for stream, steps in zip(answers, woken, strict=True):
+        step_s = stream.duration_s / len(stream)
+        nothing = stream.targets == BACKGROUND
+        for _, after, _ in stream.events:
+            nothing[after : after + round(_AFTER_S / step_s)] = False
+        times += float(nothing.sum()) * step_s
+        found += int(nothing[list(steps)].sum())
+    return 3600 * found / times if times else np.nan

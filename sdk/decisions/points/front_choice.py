@@ -52,6 +52,7 @@ class FrontChoice:
         looks = [option for chooser in self._choosers.values() for option in chooser.options]
         self.options = tuple({option.name: option for option in [*own, *looks]}.values())
         self._absent: Collection[str] = ()
+        self._is_clip = False
         self._clip: int | None = None
         self.stand_at(front.point(front.default), 0.0)
         self._current, self._began = self._chooser(self.standing_plan), False
@@ -104,9 +105,9 @@ class FrontChoice:
         chooser = self._chooser(plan)
         if chooser is not self._current and self._began:
             chooser.reset()
-            if self._clip is not None:
+            if self._is_clip:
                 chooser.expect_steps(self._clip)
-            elif isinstance(chooser, ScheduleChoice) and since is not None:
+            if self._clip is None and isinstance(chooser, ScheduleChoice) and since is not None:
                 chooser.resume(since)
         self._current, self._began = chooser, True
         return chooser.steps_to_wait(plan, answer)
@@ -117,7 +118,7 @@ class FrontChoice:
 
     def expect_steps(self, steps: int | None) -> None:
         """The stream that has begun is a clip of so many steps; None: its end is not known."""
-        self._clip = steps if steps is not None and steps <= self.clip_steps else None
+        self._is_clip, self._clip = True, steps if steps is not None and steps <= self.clip_steps else None
         for chooser in self._choosers.values():
             chooser.expect_steps(steps)
 
@@ -144,7 +145,7 @@ class FrontChoice:
 
     def reset(self) -> None:
         """Begin a new stream."""
-        self._began, self._clip = False, None
+        self._began, self._clip, self._is_clip = False, None, False
         for chooser in self._choosers.values():
             chooser.reset()
 

@@ -167,6 +167,95 @@ def test_clips_do_not_sleep_and_streams_begin_awake() -> None:
     assert names(decided(loop, [QUIET, MOVING])) == ["big", "held"]
 
 
+def test_sound_keeps_it_awake() -> None:
+    loud = Signals(change=1.0, motion=1.0, sound=7.0)
+    assert looks_of(decided(loop_of(EVERY_STEP), [loud] * 8 + [QUIET] * 4)) == list(range(9))
+
+
+@pytest.mark.parametrize(("linger_s", "awake"), [(2.0, 1), (2.1, 2), (3.0, 2), (3.1, 3)])
+def test_parts_of_a_step_linger_for_a_whole_one(linger_s: float, awake: int) -> None:
+    assert looks_of(decided(loop_of(EVERY_STEP, linger_s=linger_s), [QUIET] * 8)) == list(range(awake))
+
+
+def test_what_moves_first_after_a_waking_is_a_cut_if_it_is_large() -> None:
+    """As it would have been looked at at once, had the stream been asleep."""
+    for motion, seen in ((23.0, False), (25.0, True)):
+        loop = loop_of(point("big"), linger_s=5.0)
+        decided(loop, [QUIET] * 8)
+        large = Signals(change=motion, motion=motion)
+        woken = decided(loop, [CHANGED, QUIET, QUIET, large], SURE_OF_ANOTHER)
+        assert looks_of(woken) == ([0, 3] if seen else [0])
+
+
+def test_the_motion_of_another_event_says_nothing_of_a_cut() -> None:
+    """After it was quiet for long enough."""
+    loop = loop_of(point("big"), linger_s=3.0)
+    violent, mild = Signals(change=90.0, motion=90.0), Signals(change=9.0, motion=1.0)
+    decided(loop, [QUIET] * 4 + [violent] * 3 + [QUIET] * 6)
+    answers = (SURE, SURE_OF_ANOTHER)
+    woken = [decided(loop, [one], answers[0])[0] for one in (mild, QUIET, Signals(change=50.0, motion=50.0))]
+    assert [one.name for one in woken] == ["big", "held", "big"]
+
+
+def test_a_raised_threshold_holds_for_cuts_too() -> None:
+    loop = loop_of(point("big"), linger_s=2.0)
+    far = Signals(change=40.0, motion=1.0)
+    decided(loop, [QUIET, QUIET] + [far, QUIET, QUIET] * 4)  # raised to 1.5 ** 4, about 5
+    still = Signals(change=1.0, motion=6.5)
+    moving = [decided(loop, [one])[0] for one in (far, still, Signals(change=1.0, motion=27.0))]
+    assert [one.name for one in moving] == ["big", "held", "held"], "four times 6.5, but below 30"
+
+
+def test_the_guard_teaches_nothing() -> None:
+    loop = loop_of(point("big"), longest_s=4.0)
+    decided(loop, [QUIET] * 60)
+    assert decided(loop, [CHANGED])[0].anew
+
+
+def test_a_cut_that_a_budget_held_is_looked_at_after_it() -> None:
+    loop = loop_of(EVERY_STEP)
+    moving = Signals(change=20.0, motion=7.0)
+    decided(loop, [QUIET, moving, moving])
+    (throttled,) = decided(loop, [Signals(change=90.0, motion=80.0)], plan=Plan(throttled=True))
+    assert throttled.name == "throttled" and not throttled.anew
+    assert [one.anew for one in decided(loop, [moving, moving])] == [True, False]
+
+
+def test_asleep_a_throttled_step_is_asleep_too() -> None:
+    loop = loop_of(point("big"))
+    decided(loop, [QUIET] * 4)
+    (throttled,) = decided(loop, [QUIET], plan=Plan(throttled=True))
+    assert throttled.asleep and throttled.throttled and throttled.name == "throttled"
+
+
+def test_it_neither_sleeps_nor_learns_before_it_has_seen_something() -> None:
+    """While its view is absent; then it looks as its schedule does."""
+    loop = loop_of(point(*["big"] * 4))
+    blind = Observation(absent_views=frozenset({"rgb224"}))
+    for _ in range(5):
+        assert loop.step(lambda plan: blind, answer=None, signals=QUIET).name in ("nothing", "held")
+    assert names(decided(loop, [QUIET] * 4)) == ["held", "big", "asleep", "asleep"]
+    for _ in range(9):
+        assert loop.step(lambda plan: blind, answer=SURE, signals=CHANGED).name in ("nothing", "held")
+    seen = names(decided(loop, [CHANGED, CHANGED]))
+    assert "big" in seen and "asleep" not in seen
+
+
+def test_it_wakes_where_there_is_no_signal_any_more() -> None:
+    loop = loop_of(point("big"))
+    assert names(decided(loop, [QUIET] * 3 + [NO_SIGNALS] * 2)) == ["big", "asleep", "asleep", "big", "held"]
+
+
+def test_a_clip_with_a_gap_is_still_a_clip() -> None:
+    loop = loop_of(TWO)
+    loop.expect_steps(8)
+    loop.restart()
+    assert "asleep" not in names(decided(loop, [QUIET] * 20))
+    loop.reset()
+    loop.restart()
+    assert names(decided(loop, [QUIET] * 3))[-1] == "asleep"
+
+
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "6"])
 def test_watches_that_are_none(value: float) -> None:
     for name in ("threshold", "linger_s", "longest_s"):

@@ -13,6 +13,7 @@ from compiler.operating_points.streams.running import run_point, run_schedule
 from compiler.operating_points.streams.stream_answers import BACKGROUND, StreamAnswers, StreamReader
 from runtimes.bundle import Bundle
 from runtimes.engines.engine import open_engine
+from sdk.decisions.fusion import StreamFusion
 from sdk.decisions.watch import Watch
 from sdk.recognizer import StreamRecognizer
 from tests.runtimes.bundles import cost_table
@@ -87,6 +88,42 @@ def test_offline_remembers_for_as_long_as_the_stream(
     check_offline(remembering, watched, "often", watch)
 
 
+@pytest.mark.parametrize("watch", [None, Watch(linger_s=2.0)])
+def test_a_stream_answers_by_the_last_looks_that_its_point_remembers(
+    along: Bundle, watched: LabeledStream, watch: Watch | None
+) -> None:
+    """Scores are those of a fusion of the last two looks, and of no more."""
+    answers = read(along, watched)
+    looks = ("rgb224",) * 8
+    option = next(one for one in along.manifest.variant("int8").action_space.options if one.name == looks[0])
+    scores = {}
+    for memory in (4, None):
+        often = FRONT.point("two big").model_copy(
+            update={"name": "often", "looks": looks, "memory_steps": memory}
+        )
+        front = FRONT.model_copy(update={"points": (often, FRONT.points[-1]), "default": "often"})
+        bundle = replace(along, manifest=along.manifest.model_copy(update={"fronts": (front,)}))
+        with StreamRecognizer(bundle, "cpu", point="often", watch=watch) as recognizer:
+            results = list(recognizer.stream(watched.path))
+        fusion = StreamFusion(
+            along.manifest.fusion, along.manifest.variant("int8").action_space, FRONT.fusion
+        )
+        known: list[float] = []
+        for step, one in enumerate(results):
+            if one.choice == "asleep":
+                known.append(known[-1])
+                continue
+            if watch is not None and step == 80:
+                fusion.begin_anew()
+            ran = answers.together((option,), step) if one.choice == "rgb224" else []
+            fused = fusion.update(ran, as_looks=True, last=memory)
+            assert fused is not None
+            known.append(float(fused.max()))
+        assert [one.score for one in results] == pytest.approx(known, abs=1e-9)
+        scores[memory] = known
+    assert scores[4] != pytest.approx(scores[None], abs=1e-6)
+
+
 def check_offline(along: Bundle, watched: LabeledStream, point: str, watch: Watch | None) -> None:
     (front,) = along.manifest.fronts
     with StreamRecognizer(along, "cpu", point=point, watch=watch) as recognizer:
@@ -96,17 +133,15 @@ def check_offline(along: Bundle, watched: LabeledStream, point: str, watch: Watc
     course = run_point(answers, along.manifest, variant, front, front.point(point), watch)
     assert [labels[said] for said in course.labels] == [one.label for one in results]
     ran = [one.choice for one in results if one.choice not in ("held", "asleep")]
-    assert {"+".join(look): count for look, count in course.looks.items()} == {
-        name: ran.count(name) for name in set(ran)
-    }
-    assert course.watched == (0 if watch is None else 120)
+    assert ["+".join(names) for names in course.ran if names] == ran
+    assert course.is_watched == (watch is not None)
 
 
 def test_a_schedule_answers_by_the_mean_of_its_last_looks(along: Bundle, watched: LabeledStream) -> None:
     answers, variant = read(along, watched), along.manifest.variant("int8")
     option = next(one for one in variant.action_space.options if one.name == "rgb224")
     course = run_schedule(answers, along.manifest, variant, (option,), 4, 2)
-    assert course.looks == {("rgb224",): 30}
+    assert course.ran == [("rgb224",), (), (), ()] * 30
     rows = answers.logits["rgb224"]
     for step in (0, 3, 4, 83, 119):
         last = step // 4 * 4
@@ -122,7 +157,7 @@ def test_absent_views_answer_nothing(along: Bundle, watched: LabeledStream) -> N
     blind = replace(answers, logits=rows)
     option = next(one for one in variant.action_space.options if one.name == "rgb224")
     course = run_schedule(blind, along.manifest, variant, (option,), 1, 1)
-    assert (course.labels[:40] == BACKGROUND).all() and course.looks == {("rgb224",): 80}
+    assert (course.labels[:40] == BACKGROUND).all() and course.ran == [()] * 40 + [("rgb224",)] * 80
 
 
 def test_side_by_side(along: Bundle, watched: LabeledStream) -> None:
@@ -133,6 +168,12 @@ def test_side_by_side(along: Bundle, watched: LabeledStream) -> None:
     assert found.steps == 120 and found.events == 1 and found.idle == pytest.approx(2 / 3) and found.late == 1
     spent = {(one.name, one.kind): one.ms for one in found.outcomes}
     assert spent["two big", "asleep"] < 0.5 * spent["two big", "point"]
+    idle = {(one.name, one.kind): one.idle_ms for one in found.outcomes}
+    assert idle["two big", "asleep"] < spent["two big", "asleep"], "most of its looks are at the event"
+    assert idle["two big", "point"] == pytest.approx(spent["two big", "point"], rel=0.1)
+    asleep = next(one for one in found.of_kind("asleep") if one.name == "two big")
+    assert asleep.scores.false_wakings == 0, "it wakes when something comes, and no other time"
+    assert all(np.isnan(one.scores.false_wakings) for one in found.of_kind("schedule"))
     costs = [one.ms for one in found.of_kind("schedule")]
     assert costs == sorted(costs) and found.dense.ms == max(costs)
     cheapest = found.cheapest("schedule", found.aim)

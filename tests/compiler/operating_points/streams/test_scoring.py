@@ -35,3 +35,14 @@ def test_right_delayed_missed_and_changing(step_s: float) -> None:
 def test_background_right_or_wrong_counts_nothing() -> None:
     one = stream([NONE, NONE, 0], (2, 3, 0))
     assert score([one], [np.array([0, 1, 0])]).accuracy == 1.0
+
+
+def test_wakings_that_nothing_called_for() -> None:
+    """Ten seconds in no event, of which the second after an event does not count."""
+    one = stream([0, 0, *[NONE] * 20, 0, 0], (0, 2, 0), (22, 24, 0))
+    said, hours = np.zeros(24, np.int64), 9 / 3600
+    assert np.isnan(score([one], [said]).false_wakings), "without a watch there are none"
+    for woken, false in (((), 0), ((0, 22), 0), ((3,), 0), ((4, 10, 22), 2)):
+        assert score([one], [said], [woken]).false_wakings == pytest.approx(false / hours)
+    always = stream([0, 0], (0, 2, 0))
+    assert np.isnan(score([always], [np.zeros(2, np.int64)], [(0,)]).false_wakings)

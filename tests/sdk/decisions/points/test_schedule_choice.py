@@ -8,9 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from runtimes.spec import ActionSpace, Group, Interval, OperatingPoint, Option, StopRule
+from runtimes.spec import (
+    ActionSpace,
+    Group,
+    Interval,
+    LookFusion,
+    OperatingFront,
+    OperatingPoint,
+    Option,
+    StopRule,
+)
 from sdk.decisions.decision import Observation
 from sdk.decisions.decision_loop import DecisionLoop
+from sdk.decisions.points.front_choice import FrontChoice
 from sdk.decisions.points.look_positions import evenly_spaced, from_first_step
 from sdk.decisions.points.schedule_choice import ScheduleChoice
 from sdk.errors import OptionError
@@ -162,3 +172,38 @@ def test_a_stop_rule_has_no_memory_of_its_own() -> None:
     fields = point("big", "big", stop=rule).model_dump()
     with pytest.raises(ValidationError, match="only a schedule remembers for so many steps"):
         OperatingPoint.model_validate({**fields, "memory_steps": 4})
+
+
+@pytest.mark.parametrize("steps", [100, None])
+def test_a_long_clip_is_remembered_as_a_whole_whichever_point_runs(steps: int | None) -> None:
+    """Under a budget points change in the middle of it."""
+    one = point("big", "big").model_copy(update={"memory_steps": 4})
+    other = point("small", "small", "small").model_copy(
+        update={
+            "name": "other",
+            "memory_steps": 2,
+            "true_probability": Interval(mean=0.6, low=0.5, high=0.7),
+        }
+    )
+    looks = {"big": 1.0, "small": 1.0}
+    front = OperatingFront(
+        variant="int8",
+        fusion=LookFusion(scales=looks, weights=looks, exponent=1.0),
+        points=(one, other),
+        default="point",
+        dense=other,
+        judged_on="nothing: a test",
+    )
+    chooser = FrontChoice(SPACE, np.zeros(5), front, 8, None)
+    loop = DecisionLoop(chooser)
+    plans = [chooser.plan_of(front.points[step // 5 % 2], 0.0) for step in range(40)]
+    loop.expect_steps(steps)
+    for plan in plans:
+        loop.step(lambda plan: Observation(), plan)
+        assert chooser.memory_steps is None
+    loop.reset()
+    remembered = []
+    for plan in plans:
+        loop.step(lambda plan: Observation(), plan)
+        remembered.append(chooser.memory_steps)
+    assert set(remembered) == {2, 4}
