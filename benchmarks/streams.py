@@ -72,6 +72,12 @@ def _measured(found: StreamEvaluation) -> dict[str, Any]:
             "times_less": round(schedule.ms / asleep.ms, 2),
             "difference": [round(value, 4) for value in found.difference(asleep, schedule)],
         }
+    as_few = found.cheapest("asleep", found.aim, schedule.scores.missed)
+    if as_few is not None:
+        compared |= {
+            "asleep_missing_no_more": _outcome(as_few),
+            "times_less_missing_no_more": round(schedule.ms / as_few.ms, 2),
+        }
     return {
         "steps": found.steps,
         "events": found.events,

@@ -128,9 +128,23 @@ def stream_lines(model: str, variant: str, found: StreamEvaluation) -> list[str]
             f"{schedule.ms / asleep.ms:.1f} times that ({schedule.name}, {schedule.scores.accuracy:.1%}"
             f"{_interval(found, asleep, schedule)})"
         )
+        lines.append(_missing_no_more(found, schedule))
     if found.late:
         lines.append(f"{found.late} events reach beyond the end of their stream, and are cut there")
     return lines
+
+
+def _missing_no_more(found: StreamEvaluation, schedule: StreamOutcome) -> str:
+    """What it takes to be right at some step of as many events as that schedule."""
+    missed = schedule.scores.missed
+    asleep = found.cheapest("asleep", found.aim, missed)
+    if asleep is None:
+        fewest = min(one.scores.missed for one in found.of_kind("asleep"))
+        return f"that schedule is never right of {missed:.1%} of events; asleep {fewest:.1%} at the fewest"
+    return (
+        f"to be never right of no more events either ({missed:.1%}), {asleep.name} takes "
+        f"{asleep.ms:.3f} ms a step: the schedule {schedule.ms / asleep.ms:.1f} times that"
+    )
 
 
 def _interval(found: StreamEvaluation, one: StreamOutcome, other: StreamOutcome) -> str:

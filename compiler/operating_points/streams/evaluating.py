@@ -73,9 +73,14 @@ class StreamEvaluation:
         """The accuracy to reach: the best schedule's, less two points."""
         return max(one.scores.accuracy for one in self.of_kind("schedule")) - _GIVEN_UP
 
-    def cheapest(self, kind: Kind, accuracy: float) -> StreamOutcome | None:
-        """The least expensive way of a kind that is as accurate."""
-        return next((one for one in self.of_kind(kind) if one.scores.accuracy >= accuracy), None)
+    def cheapest(self, kind: Kind, accuracy: float, missed: float = 1.0) -> StreamOutcome | None:
+        """The least expensive way of a kind that is as accurate, and misses no more events."""
+        fitting = (
+            one
+            for one in self.of_kind(kind)
+            if one.scores.accuracy >= accuracy and one.scores.missed <= missed
+        )
+        return next(fitting, None)
 
     def difference(self, one: StreamOutcome, other: StreamOutcome) -> tuple[float, float, float]:
         """By how much ``one`` is more accurate, with its 95 % interval: paired, groups of streams drawn."""

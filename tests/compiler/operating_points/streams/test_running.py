@@ -179,3 +179,6 @@ def test_side_by_side(along: Bundle, watched: LabeledStream) -> None:
     cheapest = found.cheapest("schedule", found.aim)
     assert cheapest is not None and cheapest.scores.accuracy >= found.aim
     assert found.difference(cheapest, cheapest) == (0.0, 0.0, 0.0)
+    for missed in (0.0, 0.5, 1.0):
+        fitting = [one for one in found.of_kind("asleep") if one.scores.missed <= missed]
+        assert found.cheapest("asleep", 0.0, missed) == (fitting[0] if fitting else None)
