@@ -20,11 +20,6 @@ def run_fresh(code: str) -> str:
     return done.stdout
 
 
-def test_importing_sdk_is_quick() -> None:
-    took = run_fresh("import time; t = time.perf_counter(); import sdk; print(time.perf_counter() - t)")
-    assert float(took) < 0.5
-
-
 @pytest.mark.parametrize(
     "module", ["sdk", "sdk.recognizer", "sdk.decisions.decision_loop", "sdk.benchmark.bench", "sdk.cli.run"]
 )

@@ -321,10 +321,3 @@ def test_fixed_modalities(groups_bundle: Bundle, flaky: type[Flaky], fixed: str,
         assert "policy" not in recognizer.stats().graph_runs
         recognizer.fixed = "rgb+audio"
         assert next(recognizer.stream(film([BRIGHT]))).modalities["flow"] == "not chosen"
-
-
-def test_groups_cost_a_step_next_to_nothing(groups_bundle: Bundle, flaky: type[Flaky]) -> None:
-    """Presence, choice, fusion and what is said of modalities: far below a ms, graphs apart."""
-    with StreamRecognizer(groups_bundle, "cpu") as recognizer:
-        posts = [result.latency_ms.post for result in recognizer.stream(film([BRIGHT] * 60))]
-    assert np.median(posts) < 0.3
