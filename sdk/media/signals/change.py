@@ -94,9 +94,13 @@ class _Blocks:
         if before._contrast >= _LEAST_CONTRAST:
             more = (_median(change[before._bright]) - _median(change[before._dark])) / before._contrast
             change -= min(max(more, _LEAST_GAIN), _LARGEST_GAIN) * before.luma
-        return np.abs(change - np.partition(change, _MIDDLE)[_MIDDLE])
+        ranked = change.copy()
+        ranked.partition(_MIDDLE)
+        change -= ranked[_MIDDLE]
+        return np.abs(change, out=change)
 
 
 def _median(values: Floats) -> float:
-    """Of a third of the blocks."""
-    return float(np.partition(values, _SIXTH)[_SIXTH])
+    """Of a third of the blocks, which are put into another order: that is twice as fast as a copy."""
+    values.partition(_SIXTH)
+    return float(values[_SIXTH])
