@@ -97,6 +97,8 @@ def _outcome(one: StreamOutcome) -> dict[str, Any]:
         "right": round(one.scores.accuracy, 4),
         "delay_s": [round(value, 3) for value in one.scores.delay_s],
         "missed": round(one.scores.missed, 4),
+        "events": one.scores.detected._asdict(),
+        "events_f1": round(one.scores.detected.f1, 3),
         "changes_a_minute": round(one.scores.changes, 2),
         "false_wakings_an_hour": None if isnan(wakings) else round(wakings, 1),
         "ms_a_step": round(one.ms, 5),

@@ -115,11 +115,9 @@ def evaluate_streams(
     idle = np.concatenate([one.targets for one in answers]) == BACKGROUND
 
     def outcome(name: str, kind: Kind, courses: Sequence[StreamCourse]) -> StreamOutcome:
-        is_watched = courses[0].is_watched
-        watched = watch_ms if is_watched else 0.0
+        watched = 0.0 if courses[0].asleep is None else watch_ms
         spent = np.concatenate([[ms.of(ran) for ran in course.ran] for course in courses]) + watched
-        woken = [course.woken for course in courses] if is_watched else None
-        scores = score(answers, [course.labels for course in courses], woken)
+        scores = score(answers, courses)
         idle_ms = float(spent[idle].mean()) if idle.any() else math.nan
         return StreamOutcome(name, kind, scores, float(spent.mean()), idle_ms)
 

@@ -22,14 +22,14 @@ class StreamCourse:
     """What a way to run came to on a stream.
 
     ``labels`` (steps,): the class answered at each step, ``BACKGROUND`` before any answer. ``ran`` (steps):
-    what ran together at each, nothing at most. ``woken``: steps at which it began anew. ``is_watched``:
-    whether signals were measured at every step.
+    what ran together at each, nothing at most. With a watch, ``asleep`` (steps,), and ``woken``: steps at
+    which it began anew.
     """
 
     labels: NDArray[np.int64]
     ran: list[tuple[str, ...]]
+    asleep: NDArray[np.bool_] | None = None
     woken: tuple[int, ...] = ()
-    is_watched: bool = False
 
 
 def run_point(
@@ -49,6 +49,7 @@ def run_point(
     labels = np.full(len(answers), BACKGROUND, np.int64)
     names: list[tuple[str, ...]] = [()] * len(answers)
     woken: list[int] = []
+    asleep = np.zeros(len(answers), np.bool_)
     scores: NDArray[np.floating] | None = None
     absent = _absent_views(answers, variant)
     for step in range(len(answers)):
@@ -66,10 +67,11 @@ def run_point(
         if decision.options:
             signals.mark_look()
             names[step] = tuple(option.name for option, _ in ran)
+        asleep[step] = decision.asleep
         if not decision.asleep:
             scores = fusion.update(ran, as_looks=True, last=chooser.memory_steps)
         labels[step] = BACKGROUND if scores is None else int(scores.argmax())
-    return StreamCourse(labels, names, tuple(woken), watch is not None)
+    return StreamCourse(labels, names, None if watch is None else asleep, tuple(woken))
 
 
 def run_schedule(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.operating_points.streams.event_detection import EventCounts, count_events, reported_events
+from compiler.operating_points.streams.running import StreamCourse
 from compiler.operating_points.streams.stream_answers import BACKGROUND, StreamAnswers
 
 _AFTER_S = 1.0
@@ -21,7 +23,7 @@ class StreamScores:
     ``accuracy``: of all streams together. ``delay_s``: median and 95th percentile of the time from an event's
     beginning to its first right answer, of events that have one; ``missed``: the share that have none.
     ``changes``: of the answer, a minute. ``false_wakings``: an hour of time in no event, nor in the second
-    after one; not a number without a watch, or such time.
+    after one; not a number without a watch, or such time. ``detected``: events reported beside those there.
     """
 
     right: NDArray[np.int64]
@@ -31,22 +33,24 @@ class StreamScores:
     missed: float
     changes: float
     false_wakings: float
+    detected: EventCounts
 
 
-def score(
-    answers: Sequence[StreamAnswers],
-    labels: Sequence[NDArray[np.int64]],
-    woken: Sequence[Sequence[int]] | None = None,
-) -> StreamScores:
-    """``labels`` (steps,) of each stream, as answered; ``woken``: where each began anew, if it is watched."""
+def score(answers: Sequence[StreamAnswers], courses: Sequence[StreamCourse]) -> StreamScores:
+    """What a way to run came to on each stream."""
     right, asked = np.zeros(len(answers), np.int64), np.zeros(len(answers), np.int64)
     delays: list[float] = []
     changes = 0
-    for place, (stream, said) in enumerate(zip(answers, labels, strict=True)):
+    detected = EventCounts(0, 0, 0)
+    for place, (stream, course) in enumerate(zip(answers, courses, strict=True)):
+        said = course.labels
         within = stream.targets != BACKGROUND
         hits = (said == stream.targets) & within
         right[place], asked[place] = hits.sum(), within.sum()
         changes += int((said[1:] != said[:-1]).sum())
+        reported = reported_events(said, course.asleep, course.woken)
+        counts = zip(detected, count_events(stream.events, reported), strict=True)
+        detected = EventCounts(*(total + more for total, more in counts))
         times = stream.times
         for first, after, _ in stream.events:
             found = np.flatnonzero(hits[first:after])
@@ -59,18 +63,21 @@ def score(
         (float(np.median(delays)), float(np.quantile(delays, 0.95))) if delays else (np.nan, np.nan),
         1 - len(delays) / events if events else np.nan,
         60 * changes / seconds if seconds else np.nan,
-        np.nan if woken is None else _false_wakings(answers, woken),
+        _false_wakings(answers, courses),
+        detected,
     )
 
 
-def _false_wakings(answers: Sequence[StreamAnswers], woken: Sequence[Sequence[int]]) -> float:
+def _false_wakings(answers: Sequence[StreamAnswers], courses: Sequence[StreamCourse]) -> float:
     """That an event is over is worth a waking too: the second after one is left out."""
     times, found = 0.0, 0
-    for stream, steps in zip(answers, woken, strict=True):
+    for stream, course in zip(answers, courses, strict=True):
+        if course.asleep is None:
+            return np.nan
         step_s = stream.duration_s / len(stream)
         nothing = stream.targets == BACKGROUND
         for _, after, _ in stream.events:
             nothing[after : after + round(_AFTER_S / step_s)] = False
         times += float(nothing.sum()) * step_s
-        found += int(nothing[list(steps)].sum())
+        found += int(nothing[list(course.woken)].sum())
     return 3600 * found / times if times else np.nan

@@ -134,7 +134,8 @@ def check_offline(along: Bundle, watched: LabeledStream, point: str, watch: Watc
     assert [labels[said] for said in course.labels] == [one.label for one in results]
     ran = [one.choice for one in results if one.choice not in ("held", "asleep")]
     assert ["+".join(names) for names in course.ran if names] == ran
-    assert course.is_watched == (watch is not None)
+    sleeps = None if watch is None else [one.choice == "asleep" for one in results]
+    assert sleeps == (None if course.asleep is None else course.asleep.tolist())
 
 
 def test_a_schedule_answers_by_the_mean_of_its_last_looks(along: Bundle, watched: LabeledStream) -> None:
