@@ -73,8 +73,9 @@ def evaluate(
     chosen = point_named(front, point or front.default).name
     _check(split, confusion)
     if compose is not None or (data is not None and is_stream_listing(data)):
-        if confusion is not None or point is not None:
-            raise ArgumentError("--confusion and --point", "are for clips, not for streams", "leave them out")
+        for name, given in (("--confusion", confusion), ("--point", point)):
+            if given is not None:
+                raise ArgumentError(f"{name} {given}", "is for clips, not for streams", "leave it out")
         return _evaluate_streams(opened, front, data, split, compose, schedules=schedules)
     clips = find_judged_clips(data, opened.manifest, split)
     steps, stages = opened.manifest.steps, StageConsole()

@@ -200,7 +200,7 @@ def test_evaluate_along_streams(
     [
         (("--compose-streams", "idle=2"), "--compose-streams idle=2.0: is not between 0 and 0.99"),
         (("--compose-streams", "loud=1"), "--compose-streams loud=1: is not known"),
-        (("--compose-streams", "idle=0.5", "--confusion", "m.csv"), "are for clips, not for streams"),
+        (("--compose-streams", "idle=0.5", "--confusion", "m.csv"), "--confusion m.csv: is for clips, not"),
     ],
 )
 def test_stream_mistakes(
@@ -212,6 +212,15 @@ def test_stream_mistakes(
     with pytest.raises(AdaptiveVideoError) as caught:
         run(compiled[0].location, "--data", request_of(2).data.folder, *arguments)
     assert words in str(caught.value)
+
+
+def test_streams_run_every_point(compiled: tuple[Bundle, Told], request_of: Callable[..., Request]) -> None:
+    bundle = compiled[0]
+    name = bundle.manifest.fronts[0].default
+    how = ("--data", request_of(2).data.folder, "--compose-streams", "idle=0.5")
+    with pytest.raises(AdaptiveVideoError, match="is for clips, not for streams") as caught:
+        run(bundle.location, *how, "--point", name)
+    assert str(caught.value).startswith(f"--point {name}")
 
 
 def test_streams_that_cannot_be_read(compiled: tuple[Bundle, Told], tmp_path: Path) -> None:
