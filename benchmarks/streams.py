@@ -72,6 +72,9 @@ def _measured(found: StreamEvaluation) -> dict[str, Any]:
             "times_less": round(schedule.ms / asleep.ms, 2),
             "difference": [round(value, 4) for value in found.difference(asleep, schedule)],
         }
+    awake = found.cheapest("point", found.aim)
+    if awake is not None:
+        compared["awake"] = _outcome(awake)
     as_few = found.cheapest("asleep", found.aim, schedule.scores.missed)
     if as_few is not None:
         compared |= {

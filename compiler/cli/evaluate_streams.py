@@ -129,6 +129,12 @@ def stream_lines(model: str, variant: str, found: StreamEvaluation) -> list[str]
             f"{_interval(found, asleep, schedule)})"
         )
         lines.append(_missing_no_more(found, schedule))
+    awake = found.cheapest("point", aim)
+    if awake is not None and (asleep is None or awake.ms < asleep.ms):
+        lines.append(
+            f"sleep saves nothing here: awake, {awake.name} is right at {awake.scores.accuracy:.1%} for "
+            f"{awake.ms:.3f} ms a step"
+        )
     if found.late:
         lines.append(f"{found.late} events reach beyond the end of their stream, and are cut there")
     return lines
