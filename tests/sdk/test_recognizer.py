@@ -78,7 +78,7 @@ class Script:
 
     kind, standing_plan = "scripted", Plan()
     runs_policy = may_run_policy = True
-    fuses_looks = False
+    fuses_looks, memory_steps = False, None
 
     def __init__(self, *decisions: Decision) -> None:
         self.options: tuple[Option, ...] = tuple({o.name: o for d in decisions for o in d.options}.values())
