@@ -18,7 +18,7 @@ from compiler.operating_points.candidates import (
 from compiler.operating_points.fit_fusion import fit_fusion
 from compiler.operating_points.front import means, optimism
 from compiler.operating_points.gathering import part_costs
-from compiler.operating_points.stream_memory import fit_memory
+from compiler.operating_points.streams.fit_memory import fit_memory
 from runtimes.spec import CostTable, Interval, OperatingFront, OperatingPoint
 from sdk.decisions.points.hull import hull
 

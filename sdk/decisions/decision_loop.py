@@ -19,8 +19,8 @@ class DecisionLoop:
     """One stream's decisions: choosing skip k gives no output, and holds the k - 1 steps after it.
 
     In a held step neither policy nor branch is run, and the policy's state stays as it is. Another operating
-    point ends a hold. Until the stream
-    has its first output at least one group runs a branch, so there is an answer from the first frame on.
+    point ends a hold. Until the stream has its first output at least one group runs a branch, so there is an
+    answer from the first frame on.
 
     With a watch, a stream whose point looks sleeps while nothing happens: nothing is run. When an event
     begins, the point's looks begin with the first, and the stream's answer begins anew.

@@ -1,1 +1,1 @@
-"""What operating points come to on labeled streams, asleep between events or not."""
+"""Operating points in streams: what they remember, and what they come to on labeled ones, asleep or not."""

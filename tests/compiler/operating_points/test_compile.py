@@ -214,7 +214,9 @@ def test_stream_mistakes(
     assert words in str(caught.value)
 
 
-def test_streams_run_every_point(compiled: tuple[Bundle, Told], request_of: Callable[..., Request]) -> None:
+def test_no_one_point_is_chosen_for_streams(
+    compiled: tuple[Bundle, Told], request_of: Callable[..., Request]
+) -> None:
     bundle = compiled[0]
     name = bundle.manifest.fronts[0].default
     how = ("--data", request_of(2).data.folder, "--compose-streams", "idle=0.5")

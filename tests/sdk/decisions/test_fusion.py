@@ -20,24 +20,6 @@ def test_fusion_before_any_output() -> None:
 
 @given(
     st.integers(1, 6),
-    st.lists(st.one_of(st.none(), st.lists(st.floats(-20, 20), min_size=3, max_size=3)), max_size=30),
-)
-def test_fusion_is_the_softmax_of_the_windows_mean(window: int, steps: list[list[float] | None]) -> None:
-    fusion = Fusion(window)
-    expected: np.ndarray | None = None
-    for index, logits in enumerate(steps):
-        scores = fusion.update(None if logits is None else np.array(logits))
-        inside = [step for step in steps[max(0, index + 1 - window) : index + 1] if step is not None]
-        if inside:
-            expected = softmax(np.mean(inside, axis=0))
-        if expected is None:
-            assert scores is None
-        else:
-            np.testing.assert_allclose(scores, expected, atol=1e-12)
-
-
-@given(
-    st.integers(1, 6),
     st.lists(
         st.tuples(
             st.one_of(st.none(), st.lists(st.floats(-20, 20), min_size=3, max_size=3)),
@@ -46,10 +28,10 @@ def test_fusion_is_the_softmax_of_the_windows_mean(window: int, steps: list[list
         max_size=30,
     ),
 )
-def test_only_the_last_steps_count_where_it_is_said(
+def test_fusion_is_the_softmax_of_the_mean_of_the_last_steps(
     window: int, steps: list[tuple[list[float] | None, int | None]]
 ) -> None:
-    """From step to step it may be another number: another point runs."""
+    """The window's, or as many as is said; from step to step it may be another number: another point runs."""
     fusion = Fusion(window)
     expected: np.ndarray | None = None
     for index, (logits, last) in enumerate(steps):

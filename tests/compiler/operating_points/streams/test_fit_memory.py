@@ -11,7 +11,7 @@ from compiler.operating_points.answers import Answers
 from compiler.operating_points.choosing import choose_front
 from compiler.operating_points.fit_fusion import fit_fusion
 from compiler.operating_points.plans import LookPlan
-from compiler.operating_points.stream_memory import fit_memory
+from compiler.operating_points.streams.fit_memory import fit_memory
 from tests.compiler.operating_points.test_choosing import TABLE
 from tests.compiler.operating_points.written_answers import LOOKS, written_answers
 
