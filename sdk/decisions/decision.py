@@ -80,8 +80,8 @@ class Decision:
     ``options``: one of each group; a group whose views are all absent gives a skip (its longest, and of a
     fixed choice its shortest), or nothing if it has none. ``holds``: how many steps after this one are held.
     ``held``: an earlier skip holds this step; ``throttled``: the budget does. Nothing is run at either.
-    ``asleep``: a watch holds it (and a budget too, if it is throttled); ``anew``: that was here, and what was fused before
-    is another event's. ``price`` and ``allow_skip``: what it was decided by.
+    ``asleep``: a watch holds it (and a budget too, if it is throttled); ``anew``: it woke here, and what was
+    fused before is another event's. ``price`` and ``allow_skip``: what it was decided by.
     """
 
     options: tuple[Option, ...]
